@@ -1,0 +1,169 @@
+package config
+
+import (
+	"log/slog"
+	"os"
+	"time"
+)
+
+// Config is the whole configuration of a node. It is passed by value and not
+// changed after Load. What each setting means to an operator, its default and
+// its allowed values stand in settings.go; the comments here are for its readers
+// in code. Addresses are host:port with a numeric port; "" is off where that is
+// allowed, port 0 lets the kernel choose.
+type Config struct {
+	NodeName string // for people: logs, API; unique within a cluster
+	DataDir  string // created with mode 0700
+
+	MQTTAddr       string
+	MQTTSAddr      string
+	WSAddr         string
+	WSSAddr        string
+	HTTPAddr       string
+	AllowAnonymous bool // clients without credentials are let in on listeners beyond loopback
+
+	// The cluster's addresses: bound, and told to peers where that differs.
+	GossipAddr           string
+	GossipAdvertiseAddr  string // "": GossipAddr
+	ClusterAddr          string
+	ClusterAdvertiseAddr string   // "": ClusterAddr
+	ClusterID            string   // peers with another one are refused
+	Join                 []string // gossip addresses of members to be
+	// BootstrapExpect is the number of promises that form a cluster. 0 is unset:
+	// use Bootstrap.
+	BootstrapExpect   int
+	Shards            int // 1 to 64
+	ReplicationFactor int // the first value of the cluster's setting
+	ClusterTLS        ClusterTLS
+	GossipKey         []byte // 16, 24 or 32 bytes; nil: gossip in the clear
+
+	Loops         int  // event loops; 0: one per CPU
+	PortableLoops bool // goroutines in place of epoll
+
+	LogLevel  slog.Level
+	LogFormat string // "text" or "json"
+
+	ConnectTimeout  time.Duration // from accept to a whole CONNECT (case 5)
+	SendTimeout     time.Duration // a client that takes no byte for so long is closed (case 29)
+	ShutdownTimeout time.Duration // a graceful stop becomes a hard one
+
+	Limits Limits
+	ACL    ACL
+}
+
+// ClusterTLS names the PEM files of mutual TLS between nodes: all or none.
+type ClusterTLS struct{ Cert, Key, CA string }
+
+// Enabled says whether peers speak TLS.
+func (t ClusterTLS) Enabled() bool { return t.Cert != "" }
+
+// Limits bound what clients can use (P10).
+type Limits struct {
+	MaxPacketSize         uint32        // bytes, whole packet, from a client
+	ReceiveMaximum        uint16        // QoS > 0 publishes a client may have in flight
+	MaxInflight           uint16        // deliveries in flight to a client, at most
+	TopicAliasMaximum     uint16        // aliases a client may set; 0: none
+	SendTopicAliasMaximum uint16        // aliases the server sets at most; 0: none
+	MaxTopicLevels        int           // levels of a topic or filter (case 15)
+	MaxKeepalive          time.Duration // whole seconds up to 65,535; 0: what the client asks for
+	MaxSessionExpiry      time.Duration // whole seconds; 0: no bound
+
+	MaxConnections   int // 0: as many as there are descriptors
+	MaxSessions      int // persistent sessions that this node holds
+	MaxSubscriptions int // of one session
+
+	QueueMessages int // waiting for one session
+	QueueBytes    int // bytes waiting for one session
+	QueuePolicy   QueuePolicy
+
+	MaxUnsent int // bytes of output held for one connection
+
+	RetainedMessages int
+	RetainedBytes    int64
+}
+
+// QueuePolicy is what a full queue does.
+type QueuePolicy string
+
+// A full queue refuses the new message or gives up the oldest that is not in flight.
+const (
+	DropNewest QueuePolicy = "drop-newest"
+	DropOldest QueuePolicy = "drop-oldest"
+)
+
+// ACL is the beginning of access control.
+type ACL struct {
+	// DenyFilters are filters that nobody may subscribe to: SUBACK 0x87, to
+	// 3.1.1 clients 0x80. One is denied that is spelled the same, with or
+	// without a share group before it.
+	DenyFilters []string
+}
+
+// Default is the configuration of a node that was told nothing.
+func Default() Config {
+	host, err := os.Hostname()
+	if err != nil || !validName(host) {
+		host = "dunlin"
+	}
+	return Config{
+		NodeName:          host,
+		DataDir:           "./data",
+		MQTTAddr:          "127.0.0.1:1883",
+		HTTPAddr:          "127.0.0.1:18083",
+		GossipAddr:        "127.0.0.1:7946",
+		ClusterAddr:       "127.0.0.1:7947",
+		ClusterID:         "dunlin",
+		Shards:            16,
+		ReplicationFactor: 3,
+		LogLevel:          slog.LevelInfo,
+		LogFormat:         "text",
+		ConnectTimeout:    10 * time.Second,
+		SendTimeout:       30 * time.Second,
+		ShutdownTimeout:   15 * time.Second,
+		Limits: Limits{
+			MaxPacketSize:         1 << 20,
+			ReceiveMaximum:        1024,
+			MaxInflight:           256,
+			TopicAliasMaximum:     32,
+			SendTopicAliasMaximum: 16,
+			MaxTopicLevels:        128,
+			MaxSessionExpiry:      30 * 24 * time.Hour,
+			MaxSessions:           1_000_000,
+			MaxSubscriptions:      10_000,
+			QueueMessages:         100_000,
+			QueueBytes:            16 << 20,
+			QueuePolicy:           DropNewest,
+			MaxUnsent:             4 << 20,
+			RetainedMessages:      1_000_000,
+			RetainedBytes:         1 << 30,
+		},
+	}
+}
+
+// Bootstrap is the number of nodes whose promises form a new cluster; 0 says
+// that this node only joins one that exists.
+func (c Config) Bootstrap() int {
+	if c.BootstrapExpect == 0 && len(c.Join) == 0 {
+		return 1
+	}
+	return c.BootstrapExpect
+}
+
+// Listener is one client-facing socket of the configuration.
+type Listener struct {
+	Name string // the key without "-addr": "mqtt", "mqtts", "ws", "wss"
+	Addr string
+}
+
+// Listeners lists the MQTT listeners that are on.
+func (c Config) Listeners() []Listener {
+	var ls []Listener
+	for _, l := range []Listener{
+		{"mqtt", c.MQTTAddr}, {"mqtts", c.MQTTSAddr}, {"ws", c.WSAddr}, {"wss", c.WSSAddr},
+	} {
+		if l.Addr != "" {
+			ls = append(ls, l)
+		}
+	}
+	return ls
+}

@@ -1,0 +1,119 @@
+package config
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"dunlin/router"
+)
+
+// Settings are all leaves of c, in the order in which help and `config show`
+// print them, bound to c.
+func Settings(c *Config) []Setting {
+	const many = math.MaxInt32
+	l := &c.Limits
+	return slices.Concat(
+		in("Node",
+			text("node-name", &c.NodeName, "1 to 64 of a-z, A-Z, 0-9, '.', '-', '_', not beginning with '.' or '-'", validName,
+				"Name of the node in logs and the API, unique within the cluster"),
+			text("data-dir", &c.DataDir, "a path", func(v string) bool { return v != "" },
+				"Directory of the node's own data and of admin.sock, created with mode 0700"),
+		),
+		in("Listeners",
+			optionalAddress("mqtt-addr", &c.MQTTAddr,
+				"Address for MQTT over TCP; beyond loopback it needs --allow-anonymous"),
+			optionalAddress("mqtts-addr", &c.MQTTSAddr, "Address for MQTT over TLS (not in this version)"),
+			optionalAddress("ws-addr", &c.WSAddr, "Address for MQTT over WebSocket (not in this version)"),
+			optionalAddress("wss-addr", &c.WSSAddr, "Address for MQTT over WebSocket and TLS (not in this version)"),
+			optionalAddress("http-addr", &c.HTTPAddr,
+				"Address for health, metrics, API and status page; beyond loopback it serves health and metrics only"),
+			toggle("allow-anonymous", &c.AllowAnonymous,
+				"Let clients in without credentials on listeners beyond loopback"),
+		),
+		in("Cluster",
+			address("gossip-addr", &c.GossipAddr, "Address for membership gossip, TCP and UDP"),
+			optionalAddress("gossip-advertise-addr", &c.GossipAdvertiseAddr,
+				"Gossip address as peers reach it, where it differs from the bound one"),
+			address("cluster-addr", &c.ClusterAddr, "Address for the streams between nodes"),
+			optionalAddress("cluster-advertise-addr", &c.ClusterAdvertiseAddr,
+				"Cluster address as peers reach it, where it differs from the bound one"),
+			text("cluster-id", &c.ClusterID, "1 to 64 of a-z, A-Z, 0-9, '.', '-', '_', not beginning with '.' or '-'", validName,
+				"Name that all nodes of a cluster share; others are refused"),
+			list("join", &c.Join, "gossip addresses host:port, with commas between", isAddress,
+				"Gossip addresses of other nodes; without any the node is a cluster of one"),
+			number("bootstrap-expect", &c.BootstrapExpect, 0, 99,
+				"Nodes that must meet to form a new cluster; 0: 1 without --join, with it only join, never form"),
+			number("shards", &c.Shards, 1, 64, "Parts that session state is split into, fixed when the cluster forms"),
+			number("replication-factor", &c.ReplicationFactor, 1, 9,
+				"Copies of each shard, at most as many as there are nodes; first value of the cluster's setting"),
+			file("cluster-tls-cert", &c.ClusterTLS.Cert, "PEM certificate of this node for its peers"),
+			file("cluster-tls-key", &c.ClusterTLS.Key, "PEM key of that certificate"),
+			file("cluster-tls-ca", &c.ClusterTLS.CA, "PEM certificates that peers' must be signed by"),
+			key("gossip-key", &c.GossipKey, "Key that gossip is encrypted with, best as ${FILE:/path}"),
+		),
+		in("Runtime",
+			number("loops", &c.Loops, 0, 255, "Event loops; 0: one per CPU"),
+			toggle("portable-loops", &c.PortableLoops, "Use goroutines in place of epoll"),
+			duration("connect-timeout", &c.ConnectTimeout, time.Millisecond, 100*time.Millisecond, time.Hour, "",
+				"Time from accept to a whole CONNECT"),
+			duration("send-timeout", &c.SendTimeout, time.Millisecond, time.Second, 24*time.Hour, "",
+				"Time after which a client that takes no byte is closed"),
+			duration("shutdown-timeout", &c.ShutdownTimeout, time.Millisecond, 0, time.Hour, "",
+				"Time that a graceful stop may take"),
+		),
+		in("Logging",
+			level("log-level", &c.LogLevel, "Least level to log"),
+			choice("log-format", &c.LogFormat, []string{"text", "json"}, "Form of the log on standard error"),
+		),
+		in("Limits",
+			size("limits.max-packet-size", &l.MaxPacketSize, 256, 256<<20,
+				"Largest packet that a client may send, told to 5.0 clients"),
+			number("limits.receive-maximum", &l.ReceiveMaximum, 1, math.MaxUint16,
+				"QoS 1 and 2 publishes that a client may have in flight, told to 5.0 clients"),
+			number("limits.max-inflight", &l.MaxInflight, 1, math.MaxUint16,
+				"Deliveries in flight to a client; a 5.0 client's Receive Maximum lowers it"),
+			number("limits.topic-alias-maximum", &l.TopicAliasMaximum, 0, math.MaxUint16,
+				"Topic aliases that a client may set; 0: none"),
+			number("limits.send-topic-alias-maximum", &l.SendTopicAliasMaximum, 0, math.MaxUint16,
+				"Topic aliases that the server sets, if the client allows that many; 0: none"),
+			number("limits.max-topic-levels", &l.MaxTopicLevels, 1, 65536, "Levels of a topic or filter"),
+			duration("limits.max-keepalive", &l.MaxKeepalive, time.Second, time.Second, math.MaxUint16*time.Second,
+				"what clients ask for",
+				"Longest keep-alive, in whole seconds; told to 5.0 clients that ask for more or for none"),
+			duration("limits.max-session-expiry", &l.MaxSessionExpiry, time.Second, time.Second, (math.MaxUint32-1)*time.Second,
+				"no bound",
+				"Longest life of a session without a connection, in whole seconds, told to 5.0 clients that ask for more"),
+			number("limits.max-connections", &l.MaxConnections, 0, many,
+				"Connections at one time; 0: as many as there are file descriptors"),
+			number("limits.max-sessions", &l.MaxSessions, 1, many, "Persistent sessions held by this node"),
+			number("limits.max-subscriptions", &l.MaxSubscriptions, 1, many, "Subscriptions of one session"),
+			number("limits.queue-messages", &l.QueueMessages, 1, many, "Messages that wait for one session"),
+			size("limits.queue-bytes", &l.QueueBytes, 1<<10, 16<<30, "Bytes that wait for one session"),
+			choice("limits.queue-policy", &l.QueuePolicy, []QueuePolicy{DropNewest, DropOldest},
+				"What a full queue gives up"),
+			size("limits.max-unsent", &l.MaxUnsent, 64<<10, 1<<30,
+				"Bytes held for a connection that does not keep up, before it is closed"),
+			number("limits.retained-messages", &l.RetainedMessages, 0, many, "Retained messages"),
+			size("limits.retained-bytes", &l.RetainedBytes, 0, 1<<40, "Bytes of retained messages"),
+		),
+		in("Access",
+			list("acl.deny-filters", &c.ACL.DenyFilters, "topic filters", isFilter,
+				"Filters that nobody may subscribe to"),
+		),
+	)
+}
+
+// isFilter leaves the judgment to the router's parser, which alone knows.
+func isFilter(s string) bool {
+	_, err := router.ParseFilter([]byte(s))
+	return err == nil
+}
+
+// in puts settings under a heading.
+func in(group string, ss ...Setting) []Setting {
+	for i := range ss {
+		ss[i].Group = group
+	}
+	return ss
+}

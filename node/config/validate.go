@@ -1,0 +1,63 @@
+package config
+
+// Validate checks every value and what must hold between them. Load has done
+// it; a Config built in code should. The error is an *Error without a place.
+func (c Config) Validate() error {
+	for _, s := range Settings(&c) {
+		if s.valid != nil && !s.valid() {
+			return &Error{Key: s.Key, Value: s.get(), NoValue: s.Secret, Want: "want " + s.Allowed}
+		}
+	}
+	if err := c.validateListeners(); err != nil {
+		return err
+	}
+	return c.validateCluster()
+}
+
+func (c Config) validateListeners() error {
+	for _, l := range c.Listeners() {
+		key := l.Name + "-addr"
+		if l.Name != "mqtt" {
+			return &Error{Key: key, Value: l.Addr, Want: "this version has no such listener, leave it out"}
+		}
+		if !IsLoopback(l.Addr) && !c.AllowAnonymous { // case 46
+			return &Error{Key: key, Value: l.Addr, Want: "beyond loopback anybody could connect, for this version has no " +
+				"authentication; want a loopback address, or allow-anonymous to say that it is meant"}
+		}
+	}
+	if len(c.Listeners()) == 0 {
+		return &Error{Key: "mqtt-addr", Value: "", Want: "want at least one listener"}
+	}
+	return nil
+}
+
+func (c Config) validateCluster() error {
+	t := c.ClusterTLS
+	for _, f := range []struct{ key, path string }{
+		{"cluster-tls-cert", t.Cert}, {"cluster-tls-key", t.Key}, {"cluster-tls-ca", t.CA},
+	} {
+		if f.path == "" && t != (ClusterTLS{}) {
+			return &Error{Key: f.key, Value: "", Want: "want a path, for cluster-tls-cert, -key and -ca go together"}
+		}
+	}
+	for _, a := range []struct {
+		name, addr, advertise string
+		secured               bool
+		need                  string
+	}{
+		{"gossip", c.GossipAddr, c.GossipAdvertiseAddr, c.GossipKey != nil, "gossip-key"},
+		{"cluster", c.ClusterAddr, c.ClusterAdvertiseAddr, t.Enabled(), "cluster-tls-cert, -key and -ca"},
+	} {
+		switch {
+		case !IsLoopback(a.addr) && !a.secured: // case 52
+			return &Error{Key: a.name + "-addr", Value: a.addr,
+				Want: "a cluster port beyond loopback never accepts a stranger: set " + a.need}
+		case isUnspecified(a.addr) && a.advertise == "":
+			return &Error{Key: a.name + "-addr", Value: a.addr,
+				Want: "peers cannot use this address: set " + a.name + "-advertise-addr too"}
+		case a.advertise != "" && isUnspecified(a.advertise):
+			return &Error{Key: a.name + "-advertise-addr", Value: a.advertise, Want: "want an address that peers can use"}
+		}
+	}
+	return nil
+}
