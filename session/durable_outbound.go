@@ -1,0 +1,265 @@
+package session
+
+import "dunlin/proto/mqtt"
+
+// maxSpan bounds the indices of a committed window, first to last: fewer than
+// there are packet identifiers, so that no two unacknowledged messages share
+// one (S1).
+const maxSpan = 65_534
+
+// purgeEvery is the least time between two sweeps for expired messages of one
+// queue, whose deadlines are whole seconds anyway.
+const purgeEvery Time = 1e9
+
+// none is the reference of an entry that holds no message any more.
+const none = ^uint32(0)
+
+// outbound is a session's queue: the committed window, and what waits behind it.
+type outbound struct {
+	window  ring
+	waiting ring
+	unacked uint32 // entries of the window that are not done
+	lastKey uint32
+	base    uint64 // index of the window's first entry
+	queued  uint64 // bytes that wait
+	sweep   Time   // nothing that waits expires before; Never if nothing does
+	lists   map[uint32][]uint32
+}
+
+// Outbound is one entry of the committed window.
+type Outbound struct {
+	Index    uint64
+	Ref      uint32 // meaningless once Received
+	QoS      mqtt.QoS
+	Retain   bool
+	Received bool
+	IDs      []uint32
+}
+
+// Enqueue appends a message of QoS 1 or 2 for the session, or refuses it
+// (QueueFull), or drops older ones for it (Evicted), dropped of them. What is in
+// flight is never dropped, nor refused what goes straight into the window (S5).
+// ids is copied. The caller then calls Next.
+func (d *Durable) Enqueue(ref uint32, qos mqtt.QoS, retain bool, ids []uint32, now Time, b Bodies) (o Outcome, dropped int) {
+	if d.out == nil {
+		d.out = &outbound{base: 1}
+	}
+	q := d.out
+	size := uint64(b.Size(ref))
+	if q.waiting.len > 0 || !d.hasRoom() {
+		if t := q.nextExpiry(); t != Never && t <= now && !q.fits(&d.terms, size) {
+			q.purge(now, b)
+		}
+		for !q.fits(&d.terms, size) {
+			if !d.terms.dropOldest || q.waiting.len == 0 {
+				return QueueFull, dropped
+			}
+			q.letGo(q.popWaiting(b), b)
+			dropped++
+		}
+	}
+	e := entry{ref: ref}
+	if qos == 2 {
+		e.flags |= flagQoS2
+	}
+	if retain {
+		e.flags |= flagRetain
+	}
+	switch len(ids) {
+	case 0:
+	case 1:
+		e.id = ids[0]
+	default:
+		e.id, e.flags = q.list(ids), e.flags|flagListed
+	}
+	b.Retain(ref)
+	q.waiting.push(e)
+	q.queued += size
+	if t := b.Deadline(ref); t != Never {
+		q.sweep = earlier(q.sweep, t)
+	}
+	if dropped > 0 {
+		return Evicted, dropped
+	}
+	return Queued, 0
+}
+
+// Next moves the next waiting message into the committed window, if the session
+// is attached and the window has room, and says what is to be sent. Messages
+// that expired on the way are dropped and counted.
+func (d *Durable) Next(now Time, b Bodies) (o Outbound, expired int, ok bool) {
+	q := d.out
+	if q == nil {
+		return o, 0, false
+	}
+	for q.waiting.len > 0 && d.hasRoom() {
+		e := q.popWaiting(b)
+		if t := b.Deadline(e.ref); t != Never && t <= now {
+			q.letGo(e, b)
+			expired++
+			continue
+		}
+		q.window.push(e)
+		q.unacked++
+		return q.outbound(q.window.len - 1), expired, true
+	}
+	return o, expired, false
+}
+
+// hasRoom says whether the window may grow (S1).
+func (d *Durable) hasRoom() bool {
+	return d.attached && d.out.unacked < uint32(d.terms.inflight) && d.out.window.len < maxSpan
+}
+
+// Window calls yield with each entry of the committed window that is not done,
+// in order: what a new owner resends (S3).
+func (d *Durable) Window(yield func(Outbound) bool) {
+	if d.out == nil {
+		return
+	}
+	for i := range d.out.window.len {
+		if d.out.window.at(i).flags&flagDone == 0 && !yield(d.out.outbound(i)) {
+			return
+		}
+	}
+}
+
+// Ack takes an acknowledgement of the delivery at index: received for a PUBREC,
+// else it is done. An index that is unknown, or done, frees nothing (S4).
+func (d *Durable) Ack(index uint64, received bool, b Bodies) (known bool) {
+	q := d.out
+	if q == nil || index < q.base || index-q.base >= uint64(q.window.len) {
+		return false
+	}
+	e := q.window.at(uint32(index - q.base))
+	if e.flags&flagDone != 0 || received && e.flags&flagQoS2 == 0 {
+		return false
+	}
+	q.letGo(*e, b)
+	e.ref, e.id, e.flags = none, 0, e.flags&^flagListed
+	if received {
+		e.flags |= flagReceived
+		return true
+	}
+	e.flags |= flagDone
+	q.unacked--
+	for q.window.len > 0 && q.window.at(0).flags&flagDone != 0 {
+		q.window.pop()
+		q.base++
+	}
+	return true
+}
+
+// Backlog is what the queue holds: entries in the window that are not done,
+// entries behind it, and the bytes of those.
+func (d *Durable) Backlog() (inflight, waiting int, bytes uint64) {
+	if d.out == nil {
+		return 0, 0, 0
+	}
+	return int(d.out.unacked), int(d.out.waiting.len), d.out.queued
+}
+
+func (q *outbound) fits(t *terms, size uint64) bool {
+	return q.waiting.len < t.maxMessages && q.queued+size <= uint64(t.maxBytes)
+}
+
+// popWaiting takes the oldest that waits; its message is still held.
+func (q *outbound) popWaiting(b Bodies) entry {
+	e := q.waiting.pop()
+	q.queued -= uint64(b.Size(e.ref))
+	return e
+}
+
+// letGo gives up what e holds.
+func (q *outbound) letGo(e entry, b Bodies) {
+	if e.ref != none {
+		b.Release(e.ref)
+	}
+	if e.flags&flagListed != 0 {
+		delete(q.lists, e.id)
+	}
+}
+
+func (q *outbound) letAllGo(b Bodies) {
+	if q == nil {
+		return
+	}
+	for i := range q.window.len {
+		q.letGo(*q.window.at(i), b)
+	}
+	for i := range q.waiting.len {
+		q.letGo(*q.waiting.at(i), b)
+	}
+}
+
+// nextExpiry is when a purge may find something.
+func (q *outbound) nextExpiry() Time {
+	if q == nil || q.waiting.len == 0 {
+		return Never
+	}
+	return q.sweep
+}
+
+// purge drops what has expired waiting.
+func (q *outbound) purge(now Time, b Bodies) (dropped int) {
+	q.sweep = Never
+	kept := uint32(0)
+	for i := range q.waiting.len {
+		e := *q.waiting.at(i)
+		t := b.Deadline(e.ref)
+		if t != Never && t <= now {
+			q.queued -= uint64(b.Size(e.ref))
+			q.letGo(e, b)
+			dropped++
+			continue
+		}
+		if t != Never {
+			q.sweep = earlier(q.sweep, t)
+		}
+		*q.waiting.at(kept) = e
+		kept++
+	}
+	q.waiting.cut(kept)
+	if q.sweep != Never {
+		q.sweep = max(q.sweep, now+purgeEvery)
+	}
+	return dropped
+}
+
+// list files the identifiers of a delivery that matched several subscriptions.
+func (q *outbound) list(ids []uint32) (key uint32) {
+	if q.lists == nil {
+		q.lists = make(map[uint32][]uint32)
+	}
+	for {
+		q.lastKey++
+		if _, taken := q.lists[q.lastKey]; !taken {
+			q.lists[q.lastKey] = append([]uint32(nil), ids...)
+			return q.lastKey
+		}
+	}
+}
+
+// outbound describes entry i of the window.
+func (q *outbound) outbound(i uint32) Outbound {
+	e := q.window.at(i)
+	o := Outbound{
+		Index: q.base + uint64(i), Ref: e.ref, QoS: 1,
+		Retain: e.flags&flagRetain != 0, Received: e.flags&flagReceived != 0,
+		IDs: q.ids(*e),
+	}
+	if e.flags&flagQoS2 != 0 {
+		o.QoS = 2
+	}
+	return o
+}
+
+func (q *outbound) ids(e entry) []uint32 {
+	switch {
+	case e.flags&flagListed != 0:
+		return q.lists[e.id]
+	case e.id != 0:
+		return []uint32{e.id}
+	}
+	return nil
+}

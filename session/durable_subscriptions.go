@@ -1,0 +1,128 @@
+package session
+
+import (
+	"encoding/binary"
+
+	"dunlin/router"
+)
+
+// A packed subscription is the filter's length, its text, a byte of options and
+// the subscription identifier. They lie one behind the other in Durable.subs.
+const (
+	optQoS       = 0x03
+	optNoLocal   = 0x04
+	optRAP       = 0x08
+	optHandling  = 0x30
+	handlingBits = 4
+)
+
+// Subscribe adds or replaces a subscription [MQTT-3.8.4-3].
+func (d *Durable) Subscribe(s Subscription) (existed bool) {
+	text := s.Filter.String()
+	if from, to := d.findFilter(text); to > 0 {
+		existed = true
+		d.subs = append(d.subs[:from], d.subs[to:]...)
+	}
+	if d.subs == nil {
+		d.subs = make([]byte, 0, len(text)+4)
+	}
+	d.subs = appendSubscription(d.subs, text, s)
+	return existed
+}
+
+// Unsubscribe removes one.
+func (d *Durable) Unsubscribe(f router.Filter) (existed bool) {
+	from, to := d.findFilter(f.String())
+	if to == 0 {
+		return false
+	}
+	d.subs = append(d.subs[:from], d.subs[to:]...)
+	if len(d.subs) == 0 {
+		d.subs = nil
+	}
+	return true
+}
+
+// Subscriptions calls yield with each, in the order in which they were made.
+func (d *Durable) Subscriptions(yield func(Subscription) bool) {
+	for b := d.subs; len(b) > 0; {
+		text, opt, id, rest := cutSubscription(b)
+		b = rest
+		f, err := router.ParseFilter(text)
+		if err != nil {
+			panic("session: stored filter: " + err.Error())
+		}
+		if !yield(Subscription{
+			Filter: f,
+			Options: router.Options{
+				QoS: opt & optQoS, NoLocal: opt&optNoLocal != 0,
+				RetainAsPublished: opt&optRAP != 0, ID: id,
+			},
+			RetainHandling: opt & optHandling >> handlingBits,
+		}) {
+			return
+		}
+	}
+}
+
+// CountSubscriptions counts them.
+func (d *Durable) CountSubscriptions() (n int) {
+	for b := d.subs; len(b) > 0; n++ {
+		_, _, _, b = cutSubscription(b)
+	}
+	return n
+}
+
+// findFilter finds the packed subscription with that text; to is 0 if there is
+// none.
+func (d *Durable) findFilter(text string) (from, to int) {
+	for b := d.subs; len(b) > 0; {
+		t, _, _, rest := cutSubscription(b)
+		if string(t) == text {
+			return len(d.subs) - len(b), len(d.subs) - len(rest)
+		}
+		b = rest
+	}
+	return 0, 0
+}
+
+func appendSubscription(b []byte, text string, s Subscription) []byte {
+	b = binary.AppendUvarint(b, uint64(len(text)))
+	b = append(b, text...)
+	opt := s.Options.QoS&optQoS | s.RetainHandling<<handlingBits&optHandling
+	if s.Options.NoLocal {
+		opt |= optNoLocal
+	}
+	if s.Options.RetainAsPublished {
+		opt |= optRAP
+	}
+	b = append(b, opt)
+	return binary.AppendUvarint(b, uint64(s.Options.ID))
+}
+
+// cutSubscription reads the first of b, which appendSubscription wrote.
+func cutSubscription(b []byte) (text []byte, opt byte, id uint32, rest []byte) {
+	n, w := binary.Uvarint(b)
+	b = b[w:]
+	text, opt, b = b[:n], b[n], b[n+1:]
+	v, w := binary.Uvarint(b)
+	return text, opt, uint32(v), b[w:]
+}
+
+// validSubscriptions says whether b is a sequence of packed subscriptions.
+func validSubscriptions(b []byte) bool {
+	r := snapReader{b: b}
+	for len(r.b) > 0 {
+		n := r.count(1)
+		if n > len(r.b) {
+			return false
+		}
+		if _, err := router.ParseFilter(r.b[:n]); err != nil {
+			return false
+		}
+		r.b = r.b[n:]
+		r.byte()
+		r.uvarint()
+	}
+	return !r.bad
+}
