@@ -1,5 +1,7 @@
 package mqtt
 
+import "strconv"
+
 // Reason is a reason code; below 0x80 it speaks of success.
 type Reason uint8
 
@@ -50,10 +52,144 @@ const (
 	WildcardsNotSupported       Reason = 0xA2
 )
 
-// Error is a decoding failure with the reason code that answers it.
-type Error struct {
-	Reason Reason
-	Text   string
+// reasonNames are the names in the standard, table 2-6.
+var reasonNames = [...]string{
+	Success:                     "success",
+	GrantedQoS1:                 "granted QoS 1",
+	GrantedQoS2:                 "granted QoS 2",
+	DisconnectWithWill:          "disconnect with will message",
+	NoMatchingSubscribers:       "no matching subscribers",
+	NoSubscriptionExisted:       "no subscription existed",
+	ContinueAuthentication:      "continue authentication",
+	ReAuthenticate:              "re-authenticate",
+	Unspecified:                 "unspecified error",
+	MalformedPacket:             "malformed packet",
+	ProtocolError:               "protocol error",
+	ImplementationSpecific:      "implementation specific error",
+	UnsupportedProtocolVersion:  "unsupported protocol version",
+	ClientIDNotValid:            "client identifier not valid",
+	BadUsernameOrPassword:       "bad user name or password",
+	NotAuthorized:               "not authorized",
+	ServerUnavailable:           "server unavailable",
+	ServerBusy:                  "server busy",
+	Banned:                      "banned",
+	ServerShuttingDown:          "server shutting down",
+	BadAuthenticationMethod:     "bad authentication method",
+	KeepAliveTimeout:            "keep alive timeout",
+	SessionTakenOver:            "session taken over",
+	TopicFilterInvalid:          "topic filter invalid",
+	TopicNameInvalid:            "topic name invalid",
+	PacketIDInUse:               "packet identifier in use",
+	PacketIDNotFound:            "packet identifier not found",
+	ReceiveMaximumExceeded:      "receive maximum exceeded",
+	TopicAliasInvalid:           "topic alias invalid",
+	PacketTooLarge:              "packet too large",
+	MessageRateTooHigh:          "message rate too high",
+	QuotaExceeded:               "quota exceeded",
+	AdministrativeAction:        "administrative action",
+	PayloadFormatInvalid:        "payload format invalid",
+	RetainNotSupported:          "retain not supported",
+	QoSNotSupported:             "QoS not supported",
+	UseAnotherServer:            "use another server",
+	ServerMoved:                 "server moved",
+	SharedNotSupported:          "shared subscriptions not supported",
+	ConnectionRateExceeded:      "connection rate exceeded",
+	MaximumConnectTime:          "maximum connect time",
+	SubscriptionIDsNotSupported: "subscription identifiers not supported",
+	WildcardsNotSupported:       "wildcard subscriptions not supported",
 }
 
-func (e *Error) Error() string { return "mqtt: " + e.Text }
+// String is the name in the standard: "quota exceeded".
+func (r Reason) String() string {
+	if int(r) < len(reasonNames) && reasonNames[r] != "" {
+		return reasonNames[r]
+	}
+	return "reason 0x" + strconv.FormatUint(uint64(r), 16)
+}
+
+// Failed says whether r is of the codes, from 0x80, that speak of failure.
+func (r Reason) Failed() bool { return r >= Unspecified }
+
+const (
+	inPuback     = 1<<PUBACK | 1<<PUBREC
+	inSuback     = 1 << SUBACK
+	inUnsuback   = 1 << UNSUBACK
+	inGoodbye    = inDisconnect | inFarewell
+	inFarewell   = 1 << kindFarewell
+	kindFarewell = 0 // DISCONNECT from a client, in the place of the packet type that does not exist
+)
+
+// reasonsIn tells which packets a reason may stand in, as bits 1<<Kind. 0x88 and
+// 0x8C in DISCONNECT are not in its table 3-10, but servers say so, and the
+// second is in table 2-6.
+var reasonsIn = [256]uint16{
+	Success:                     inConnack | inAcks | inSubacks | inGoodbye | inAuth,
+	GrantedQoS1:                 inSuback,
+	GrantedQoS2:                 inSuback,
+	DisconnectWithWill:          inGoodbye,
+	NoMatchingSubscribers:       inPuback,
+	NoSubscriptionExisted:       inUnsuback,
+	ContinueAuthentication:      inAuth,
+	ReAuthenticate:              inAuth,
+	Unspecified:                 inConnack | inPuback | inSubacks | inGoodbye,
+	MalformedPacket:             inConnack | inGoodbye,
+	ProtocolError:               inConnack | inGoodbye,
+	ImplementationSpecific:      inConnack | inPuback | inSubacks | inGoodbye,
+	UnsupportedProtocolVersion:  inConnack,
+	ClientIDNotValid:            inConnack,
+	BadUsernameOrPassword:       inConnack,
+	NotAuthorized:               inConnack | inPuback | inSubacks | inDisconnect,
+	ServerUnavailable:           inConnack | inDisconnect,
+	ServerBusy:                  inConnack | inDisconnect,
+	Banned:                      inConnack,
+	ServerShuttingDown:          inDisconnect,
+	BadAuthenticationMethod:     inConnack | inDisconnect,
+	KeepAliveTimeout:            inDisconnect,
+	SessionTakenOver:            inDisconnect,
+	TopicFilterInvalid:          inSubacks | inDisconnect,
+	TopicNameInvalid:            inConnack | inPuback | inGoodbye,
+	PacketIDInUse:               inPuback | inSubacks,
+	PacketIDNotFound:            1<<PUBREL | 1<<PUBCOMP,
+	ReceiveMaximumExceeded:      inGoodbye,
+	TopicAliasInvalid:           inGoodbye,
+	PacketTooLarge:              inConnack | inGoodbye,
+	MessageRateTooHigh:          inGoodbye,
+	QuotaExceeded:               inConnack | inPuback | inSuback | inGoodbye,
+	AdministrativeAction:        inGoodbye,
+	PayloadFormatInvalid:        inConnack | inPuback | inGoodbye,
+	RetainNotSupported:          inConnack | inDisconnect,
+	QoSNotSupported:             inConnack | inDisconnect,
+	UseAnotherServer:            inConnack | inDisconnect,
+	ServerMoved:                 inConnack | inDisconnect,
+	SharedNotSupported:          inSuback | inDisconnect,
+	ConnectionRateExceeded:      inConnack | inDisconnect,
+	MaximumConnectTime:          inDisconnect,
+	SubscriptionIDsNotSupported: inSuback | inDisconnect,
+	WildcardsNotSupported:       inSuback | inDisconnect,
+}
+
+// in says whether the standard has r in packets of kind.
+func (r Reason) in(kind Kind) bool { return reasonsIn[r]&(1<<kind) != 0 }
+
+// returnCodes are the CONNACK return codes of 3.1 and 3.1.1.
+var returnCodes = [...]Reason{Success, UnsupportedProtocolVersion, ClientIDNotValid, ServerUnavailable, BadUsernameOrPassword, NotAuthorized}
+
+// ReturnCode is the CONNACK return code of 3.1 and 3.1.1 that says r, or what
+// comes close to it. A reason that has none is not answered at all.
+func (r Reason) ReturnCode() (code byte, ok bool) {
+	switch r {
+	case Success:
+		return 0, true
+	case UnsupportedProtocolVersion:
+		return 1, true
+	case ClientIDNotValid:
+		return 2, true
+	case ServerUnavailable, ServerBusy, ServerShuttingDown, UseAnotherServer, ServerMoved, ConnectionRateExceeded, QuotaExceeded:
+		return 3, true
+	case BadUsernameOrPassword:
+		return 4, true
+	case NotAuthorized, Banned, BadAuthenticationMethod:
+		return 5, true
+	}
+	return 0, false
+}

@@ -1,0 +1,99 @@
+package mqtt
+
+// AppendPayloadFormat appends a payload format indicator: UTF-8 or bytes.
+func (ps Properties) AppendPayloadFormat(text bool) Properties {
+	return appendBool(ps, PropPayloadFormat, text)
+}
+
+// AppendContentType appends a content type.
+func (ps Properties) AppendContentType(s string) Properties {
+	return appendText(ps, PropContentType, s)
+}
+
+// AppendResponseTopic appends a response topic, which has no wildcards.
+func (ps Properties) AppendResponseTopic(topic string) Properties {
+	return appendText(ps, PropResponseTopic, topic)
+}
+
+// AppendCorrelationData appends correlation data.
+func (ps Properties) AppendCorrelationData(data []byte) Properties {
+	return appendText(ps, PropCorrelationData, data)
+}
+
+// AppendReasonString appends a reason string.
+func (ps Properties) AppendReasonString(s string) Properties {
+	return appendText(ps, PropReasonString, s)
+}
+
+// AppendUser appends a user property.
+func (ps Properties) AppendUser(name, value string) Properties {
+	return appendString(appendText(ps, PropUser, name), value)
+}
+
+// application are the properties of a message that belong to the applications
+// and that a server forwards unaltered (3.3.2.3).
+const application = 1<<PropPayloadFormat | 1<<PropContentType | 1<<PropResponseTopic | 1<<PropCorrelationData | 1<<PropUser
+
+// AppendApplication appends what of a PUBLISH's or a will's section belongs to
+// the applications; alias, expiry, delay and subscription identifiers stay out.
+func (ps Properties) AppendApplication(dst []byte) []byte { return ps.appendOnly(dst, application) }
+
+// appendUsers appends the user properties of ps, for packets whose other
+// properties are fields.
+func (ps Properties) appendUsers(dst []byte) []byte { return ps.appendOnly(dst, 1<<PropUser) }
+
+// appendOnly appends the properties whose bits 1<<PropertyID are in ids.
+func (ps Properties) appendOnly(dst []byte, ids uint64) []byte {
+	if ps.sizeOnly(ids) == len(ps) {
+		return append(dst, ps...)
+	}
+	var p Property
+	for len(ps) > 0 {
+		rest, err := p.next(ps)
+		if err != nil {
+			break
+		}
+		if ids&(1<<p.ID) != 0 {
+			dst = append(dst, ps[:len(ps)-len(rest)]...)
+		}
+		ps = rest
+	}
+	return dst
+}
+
+// sizeOnly is how many bytes appendOnly appends.
+func (ps Properties) sizeOnly(ids uint64) (size int) {
+	var p Property
+	for len(ps) > 0 {
+		rest, err := p.next(ps)
+		if err != nil {
+			break
+		}
+		if ids&(1<<p.ID) != 0 {
+			size += len(ps) - len(rest)
+		}
+		ps = rest
+	}
+	return size
+}
+
+func appendByte(dst []byte, id PropertyID, n byte) []byte { return append(dst, byte(id), n) }
+
+func appendBool(dst []byte, id PropertyID, b bool) []byte {
+	if b {
+		return append(dst, byte(id), 1)
+	}
+	return append(dst, byte(id), 0)
+}
+
+func appendUint16(dst []byte, id PropertyID, n uint16) []byte {
+	return append(dst, byte(id), byte(n>>8), byte(n))
+}
+
+func appendUint32(dst []byte, id PropertyID, n uint32) []byte {
+	return append(dst, byte(id), byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
+}
+
+func appendText[S ~string | ~[]byte](dst []byte, id PropertyID, s S) []byte {
+	return appendString(append(dst, byte(id)), s)
+}
