@@ -1,0 +1,5 @@
+//go:build !invariants
+
+package session
+
+func (l *Live) checked(out []byte) []byte { return out }

@@ -1,0 +1,163 @@
+package session
+
+import "dunlin/proto/mqtt"
+
+// publish takes a PUBLISH of the client.
+func (l *Live) publish(p *mqtt.Publish, out []byte) (Action, []byte) {
+	if reason, ok := l.resolve(p); !ok {
+		return l.fail(reason, out)
+	}
+	switch p.QoS {
+	case 0:
+		return Action{Verb: Route}, out
+	case 1:
+		t := l.busy()
+		if t.used >= l.receiveMax {
+			return l.fail(mqtt.ReceiveMaximumExceeded, out) // [MQTT-3.3.4-9]
+		}
+		t.used++
+		t.acks.push(p.PacketID, false)
+		return Action{Verb: Route}, out
+	}
+	return l.publish2(p.PacketID, out)
+}
+
+// publish2 takes a PUBLISH of QoS 2. Whether it came before is told by the
+// stored identifier, never by DUP (R3).
+func (l *Live) publish2(id uint16, out []byte) (Action, []byte) {
+	t := l.busy()
+	s := t.ids.get(id)
+	if s&counted == 0 {
+		if t.used >= l.receiveMax {
+			return l.fail(mqtt.ReceiveMaximumExceeded, out) // [MQTT-3.3.4-9]
+		}
+		t.used++
+	}
+	switch s & stageMask {
+	case unknown:
+		t.ids.set(id, routed|counted)
+		t.recs.push(id, false)
+		return Action{Verb: Route}, out
+	case received:
+		if t.recs.n == 0 {
+			t.ids.set(id, received|counted)
+			return Action{}, l.ack(mqtt.PUBREC, id, mqtt.Success, out)
+		}
+		// In its turn; once is enough however often the client asks.
+		t.ids.set(id, repeated|counted)
+		t.recs.push(id, true)
+	case releasing:
+		return l.fail(mqtt.ProtocolError, out) // [MQTT-4.3.3-6]
+	}
+	return Action{}, out
+}
+
+// Published answers a routed PUBLISH of QoS > 0: PUBACK or PUBREC with reason.
+// Answers leave in the order in which the publishes came [MQTT-4.6.0-2], so one
+// may wait for earlier ones of its QoS. A reason >= 0x80 for QoS 2 frees the
+// packet identifier: persistent sessions commit that first (R1). An id that
+// waits for no answer is ignored.
+func (l *Live) Published(id uint16, reason mqtt.Reason, now Time, out []byte) []byte {
+	t := l.traffic
+	if t == nil {
+		return out
+	}
+	l.flags |= moved
+	if t.acks.settle(id, reason) {
+		for {
+			id, reason, ok := t.acks.next()
+			if !ok {
+				return l.checked(out)
+			}
+			t.free()
+			out = l.ack(mqtt.PUBACK, id, reason, out)
+		}
+	}
+	if t.recs.settle(id, reason) {
+		for {
+			id, reason, ok := t.recs.next()
+			if !ok {
+				return l.checked(out)
+			}
+			out = l.record(id, reason, out)
+		}
+	}
+	return out
+}
+
+// record sends the PUBREC whose turn has come.
+func (l *Live) record(id uint16, reason mqtt.Reason, out []byte) []byte {
+	t := l.traffic
+	if reason >= 0x80 {
+		// [MQTT-4.3.3-9]: the next PUBLISH with this identifier is a new one.
+		t.ids.remove(id)
+		t.free()
+	} else {
+		t.ids.set(id, received|t.ids.get(id)&counted)
+	}
+	return l.ack(mqtt.PUBREC, id, reason, out)
+}
+
+// free gives a place of the Receive Maximum back. A release resumed from an
+// earlier connection took none, and yet the client counts its end [MQTT-4.9.0-2]:
+// hence the floor.
+func (t *traffic) free() {
+	if t.used > 0 {
+		t.used--
+	}
+}
+
+// release takes a PUBREL.
+func (l *Live) release(p *mqtt.Ack, out []byte) (Action, []byte) {
+	id := p.PacketID
+	s := unknown
+	if l.traffic != nil {
+		s = l.traffic.ids.get(id)
+	}
+	switch s & stageMask {
+	case received, repeated:
+		l.flags |= moved
+		if s&stageMask == repeated {
+			// It would speak for the next publish with this identifier.
+			l.traffic.recs.void(id)
+		}
+		l.traffic.ids.set(id, releasing|s&counted)
+		if !l.is(persistent) {
+			out = l.complete(id, out)
+		}
+		return Action{Verb: Released}, out
+	case routed:
+		// There was no PUBREC to answer [MQTT-4.3.3-4].
+		return l.fail(mqtt.ProtocolError, out)
+	case releasing:
+		return Action{}, out // PUBCOMP is on its way
+	}
+	return Action{}, l.ack(mqtt.PUBCOMP, id, mqtt.PacketIDNotFound, out) // R4
+}
+
+// SendComplete sends PUBCOMP for a persistent session's id once its release is
+// committed.
+func (l *Live) SendComplete(id uint16, now Time, out []byte) []byte {
+	if l.traffic == nil || l.traffic.ids.get(id)&stageMask != releasing {
+		return out
+	}
+	return l.checked(l.complete(id, out))
+}
+
+func (l *Live) complete(id uint16, out []byte) []byte {
+	l.traffic.ids.remove(id)
+	l.traffic.free()
+	return l.ack(mqtt.PUBCOMP, id, mqtt.Success, out)
+}
+
+// ResumeInbound restores the identifiers of QoS 2 publishes that a persistent
+// session has received and that await PUBREL (R5).
+func (l *Live) ResumeInbound(ids []uint16) {
+	if len(ids) == 0 {
+		return
+	}
+	t := l.busy()
+	for _, id := range ids {
+		t.ids.set(id, received)
+	}
+}
