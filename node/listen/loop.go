@@ -1,94 +1,194 @@
 package listen
 
 import (
-	"net/netip"
+	"log/slog"
+	"runtime"
 	"time"
 )
 
-// ID names a connection: loop, generation and index, never reused with the same
-// generation. Zero is none. All calls with the ID of a connection that is gone do
-// nothing.
-type ID uint64
+const (
+	tick = 250 * time.Millisecond
 
-// Loop is the loop's index.
-func (id ID) Loop() int { return int(id >> 56) }
+	// turnReads bounds what a turn reads in all, in read buffers: what is read must
+	// be written before it leaves the cache, and before it fills the memory.
+	turnReads = 4
 
-// Index is the connection's place in its loop's table: dense, reused.
-func (id ID) Index() uint32 { return uint32(id) }
+	eventsPerTurn  = 512
+	acceptsPerTurn = 64 // and listener
+)
 
-// Info is what is known of a connection when it opens.
-type Info struct {
-	Listener string // name of the listener
-	Remote   netip.AddrPort
-	Local    netip.AddrPort
-	Loopback bool // the listener is bound to a loopback address
+// loop implements Loop on a driver.
+//
+// The order within a turn matters: mail and input first, then what is due, then
+// the ends of connections (all Closed calls, so that Handler methods never nest),
+// then Turn and the flush.
+type loop struct {
+	// Constant after construction.
+	index   int
+	opts    Options
+	start   time.Time
+	driver  driver
+	handler Handler
+	log     *slog.Logger
+	done    chan struct{} // closed when run has returned
+
+	box   mailbox
+	count counters
+
+	// Owned by the loop's goroutine.
+	now       time.Duration // since start
+	tickNow   uint32        // now in ticks
+	nextTick  time.Duration
+	listeners []*listener // by index; nil: closed
+	conns     table
+	open      int // conns that are not free
+	partials  slab[partial]
+	outputs   slab[output]
+	buffers   buffers
+	readBuf   []byte // lent to Receive
+	events    []event
+	ready     []uint32 // connections to read from; those of the next turn
+	reading   []uint32 // those of this turn
+	dirty     []uint32 // connections to flush
+	closing   []uint32 // connections closed in this turn, to be hung up after the flush
+	lingering []linger // closing connections that could not be hung up at once, by deadline
+	gone      []ending // connections whose Handler.Closed is owed
+	reaping   []ending // those being told
+	swept     uint32   // where the next idle sweep begins
+	scratch   []byte   // lent by Begin for connections that are gone
+	lent      ID       // connection whose output buffer is lent
+	stopping  bool
 }
 
-// Loop is one event loop as its Handler sees it. All methods but Post are for
-// the loop's own goroutine.
-type Loop interface {
-	// Index is the loop's number, from 0.
-	Index() int
-
-	// Now is the monotonic time taken once per turn, since an arbitrary start
-	// common to all loops.
-	Now() time.Duration
-
-	// Begin lends the connection's output buffer to append to, End gives it
-	// back. Nothing is written before the end of the turn, when each connection
-	// with output is flushed once. No other call on the loop may stand between.
-	Begin(id ID) []byte
-	End(id ID, b []byte)
-
-	// Unsent is the number of output bytes the kernel has not taken yet.
-	Unsent(id ID) int
-
-	// Close closes the connection, after flushing what it can without waiting
-	// longer than a second. Handler.Closed follows, within this turn or later.
-	Close(id ID)
-
-	// SetIdle has Handler.Idle called when Receive consumed nothing for d
-	// (rounded up to a quarter of a second); 0 turns it off.
-	SetIdle(id ID, d time.Duration)
-
-	// Pause stops reading from the connection until Resume: back-pressure.
-	Pause(id ID)
-	Resume(id ID)
-
-	// Post hands m to Handler.Mail on the loop, in order per caller, from any
-	// goroutine; it wakes the loop and never blocks.
-	Post(m any)
+// ending is a connection that is gone, and why.
+type ending struct {
+	index uint32
+	err   error
 }
 
-// Handler is what a loop drives. All calls come from the loop's goroutine; it may
-// not block.
-type Handler interface {
-	// Open announces an accepted connection. False refuses it.
-	Open(id ID, info Info) bool
-	// Receive is given bytes that have come and returns how many it consumed;
-	// the rest comes again with more behind it, and at least want bytes in all
-	// (0: any). It is called again only when there is news.
-	Receive(id ID, b []byte) (n int, want int)
-	// Writable tells that output which the kernel had refused has all been taken.
-	Writable(id ID)
-	// Idle: see Loop.SetIdle.
-	Idle(id ID)
-	// Closed ends the connection; err is nil if the peer closed in order.
-	Closed(id ID, err error)
-	// Mail is a posted value.
-	Mail(m any)
-	// Turn runs once per turn, after events and mail and before the flush: the
-	// place to send what the turn has gathered.
-	Turn()
-	// Tick runs about every 250 ms.
-	Tick()
+func newLoop(index int, o Options, start time.Time, d driver) *loop {
+	l := &loop{
+		index: index, opts: o, start: start, driver: d, log: o.Logger,
+		done:    make(chan struct{}),
+		readBuf: make([]byte, o.ReadBuffer),
+		events:  make([]event, 0, eventsPerTurn),
+	}
+	l.conns.free = -1
+	return l
 }
 
-// Options are a set of loops' settings.
-type Options struct {
-	Loops       int           // 0: one per CPU
-	Portable    bool          // goroutines instead of epoll
-	ReadBuffer  int           // bytes read at a time and loop; default 128 KiB
-	SendTimeout time.Duration // a peer that takes nothing for so long is closed
-	MaxUnsent   int           // bytes of output held for one connection before it is closed
+func (l *loop) Index() int         { return l.index }
+func (l *loop) Now() time.Duration { return l.now }
+
+// run is the life of the loop.
+func (l *loop) run() {
+	// The loop sleeps in epoll_wait on a thread of its own: to wake up is then a
+	// matter between the kernel and that thread.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer close(l.done)
+	l.clock()
+	l.nextTick = l.now + tick
+	for !l.stopping || l.open > 0 {
+		l.turn()
+	}
+	l.box.close()
+	l.driver.close()
+}
+
+func (l *loop) turn() {
+	l.wait()
+	l.clock()
+	l.count.turns.Add(1)
+	l.mail()
+	for _, e := range l.events {
+		l.event(e)
+	}
+	l.readAll()
+	if l.now >= l.nextTick {
+		l.nextTick = l.now + tick
+		l.onTick()
+	}
+	l.reap()
+	l.callTurn()
+	l.flush()
+	l.hangUpClosing()
+}
+
+// wait gathers events; it sleeps only if nothing is left to do.
+func (l *loop) wait() {
+	var d time.Duration
+	if len(l.ready) == 0 && len(l.gone) == 0 {
+		d = max(l.nextTick-time.Since(l.start), 0)
+	}
+	if d > 0 && !l.box.sleep() {
+		d = 0
+	}
+	l.events = l.driver.wait(d, l.events[:0])
+	l.box.awake()
+}
+
+func (l *loop) clock() {
+	l.now = time.Since(l.start)
+	l.tickNow = uint32(l.now / tick)
+}
+
+func (l *loop) event(e event) {
+	if e.key&keyKind == keyListener {
+		l.acceptFrom(int(uint32(e.key)))
+		return
+	}
+	index := uint32(e.key)
+	c := l.conns.find(ID(e.key).generation(), index, connOpen|connClosing)
+	if c == nil {
+		return
+	}
+	if e.what&canWrite != 0 && c.is(connBlocked) {
+		if l.unblock(index, c); !c.is(connOpen | connClosing) {
+			return
+		}
+	}
+	if e.what&(canRead|peerDone) == 0 {
+		return
+	}
+	if e.what&peerDone != 0 {
+		c.flags |= connEnding
+	}
+	if c.is(connPaused) && c.is(connOpen) {
+		c.flags |= connMore
+		return
+	}
+	l.markReady(index, c)
+}
+
+func (l *loop) onTick() {
+	l.sweepIdle()
+	l.sweepOutputs()
+	l.sweepLingering()
+	l.rearmListeners()
+	l.buffers.trim()
+	l.callTick()
+}
+
+// reap reports the connections that are gone and frees their places.
+func (l *loop) reap() {
+	l.gone, l.reaping = l.reaping[:0], l.gone
+	for k, e := range l.reaping {
+		c := l.conns.at(e.index)
+		l.callClosed(l.id(e.index, c), e.err)
+		l.conns.put(e.index)
+		l.open--
+		l.count.open.Add(^uint64(0))
+		l.reaping[k] = ending{}
+	}
+}
+
+func (l *loop) id(index uint32, c *conn) ID { return makeID(l.index, c.gen, index) }
+
+// find returns the open connection of id, or nil.
+func (l *loop) find(id ID) (uint32, *conn) {
+	if id.Loop() != l.index {
+		return 0, nil
+	}
+	return id.Index(), l.conns.find(id.generation(), id.Index(), connOpen)
 }

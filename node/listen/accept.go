@@ -1,0 +1,132 @@
+package listen
+
+import "net/netip"
+
+// maxBacklog bounds the connections that wait in the kernel for one loop; the kernel
+// cuts it to net.core.somaxconn.
+const maxBacklog = 1 << 16
+
+// listener is one loop's part of a listener.
+type listener struct {
+	name     string
+	loopback bool
+	acceptor acceptor
+	resting  bool // until the next tick, after an error
+}
+
+// addListener takes over a bound acceptor.
+func (l *loop) addListener(ln *listener) error {
+	if l.stopping {
+		ln.acceptor.close()
+		return ErrShutdown
+	}
+	if err := ln.acceptor.watch(keyListener | uint64(len(l.listeners))); err != nil {
+		ln.acceptor.close()
+		return err
+	}
+	l.listeners = append(l.listeners, ln)
+	return nil
+}
+
+// acceptFrom takes waiting connections, but not so many that the others wait.
+func (l *loop) acceptFrom(k int) {
+	ln := l.listeners[k]
+	if ln == nil {
+		return
+	}
+	for range acceptsPerTurn {
+		if !l.acceptOne(ln) {
+			return
+		}
+	}
+}
+
+// acceptOne takes one waiting connection; false: there is none, or the listener
+// rests.
+func (l *loop) acceptOne(ln *listener) bool {
+	sock, remote, local, err := ln.acceptor.accept()
+	switch err {
+	case nil:
+		l.openConn(ln, sock, remote, local)
+		return true
+	case errAgain:
+		return false
+	case errShed:
+		l.count.acceptErrors.Add(1)
+		l.count.refused.Add(1)
+		return true
+	default:
+		// Most likely descriptors or memory are short: to try again at once would
+		// spin (case 56).
+		l.count.acceptErrors.Add(1)
+		ln.resting = true
+		ln.acceptor.unwatch()
+		return false
+	}
+}
+
+func (l *loop) openConn(ln *listener, sock int32, remote, local netip.AddrPort) {
+	index, c := l.conns.take()
+	c.sock, c.flags, c.heard = sock, connOpen, l.tickNow
+	l.open++
+	id := l.id(index, c)
+	accepted := l.callOpen(id, Info{Listener: ln.name, Remote: remote, Local: local, Loopback: ln.loopback})
+	if !accepted {
+		l.count.refused.Add(1)
+		if c.is(connOpen) {
+			l.refuse(index, c)
+			return
+		}
+		// Closed or failed within Open: its end is on its way.
+		l.count.open.Add(1)
+		return
+	}
+	l.count.accepted.Add(1)
+	l.count.open.Add(1)
+	if c.is(connGone) {
+		return
+	}
+	if err := l.driver.watch(c.sock, uint64(id)&^keyKind|keyConn); err != nil {
+		l.fail(index, c, err)
+	}
+}
+
+// refuse closes a connection that the Handler does not want, and of whose end it
+// hears nothing.
+func (l *loop) refuse(index uint32, c *conn) {
+	if c.in != 0 {
+		l.dropPartial(c)
+	}
+	if c.out != 0 {
+		l.dropOutput(c)
+	}
+	l.driver.hangUp(c.sock)
+	l.conns.put(index)
+	l.open--
+}
+
+// rearmListeners ends the rest of listeners that had an error.
+func (l *loop) rearmListeners() {
+	for k, ln := range l.listeners {
+		if ln != nil && ln.resting {
+			ln.resting = ln.acceptor.watch(keyListener|uint64(k)) != nil
+		}
+	}
+}
+
+// closeListeners takes the connections that the kernel has accepted already, and
+// ends the listeners: closing them at once would reset those connections.
+func (l *loop) closeListeners() {
+	for k, ln := range l.listeners {
+		if ln == nil {
+			continue
+		}
+		for range maxBacklog {
+			if !l.acceptOne(ln) {
+				break
+			}
+		}
+		ln.acceptor.close()
+		l.listeners[k] = nil
+	}
+}

@@ -1,0 +1,199 @@
+package listen
+
+// partial is what a connection has received and Receive has not consumed.
+type partial struct {
+	b    []byte
+	want int // Receive is not called with less
+}
+
+// markReady puts a connection on the list of those to read from.
+func (l *loop) markReady(index uint32, c *conn) {
+	if !c.is(connReady) {
+		c.flags |= connReady
+		l.ready = append(l.ready, index)
+	}
+}
+
+// readAll takes up each connection on the list once, within the turn's bound.
+func (l *loop) readAll() {
+	l.ready, l.reading = l.reading[:0], l.ready
+	budget := turnReads * len(l.readBuf)
+	for k, index := range l.reading {
+		if budget <= 0 {
+			// These come first in the next turn.
+			l.ready = append(l.ready, l.reading[k:]...)
+			return
+		}
+		c := l.conns.at(index)
+		if !c.is(connReady) {
+			continue
+		}
+		c.flags &^= connReady
+		switch {
+		case c.is(connClosing):
+			budget -= l.discard(index, c)
+		case !c.is(connOpen):
+		case c.is(connPaused):
+			c.flags |= connMore
+		case c.is(connAgain):
+			l.receiveAgain(index, c)
+		default:
+			budget -= l.receive(index, c)
+		}
+	}
+}
+
+// receive reads once from a connection and hands over what there is. It returns
+// the number of bytes read.
+func (l *loop) receive(index uint32, c *conn) int {
+	kept, want := 0, 0
+	if c.in != 0 {
+		p := l.partials.at(c.in)
+		if want = p.want; max(want, len(p.b)) > len(l.readBuf)/2 {
+			return l.receiveLarge(index, c)
+		}
+		kept = copy(l.readBuf, p.b)
+	}
+	room := l.readBuf[kept:]
+	n, err := l.recv(c, room)
+	if !l.received(index, c, n, len(room), err) {
+		return 0
+	}
+	if b := l.readBuf[:kept+n]; len(b) < want {
+		p := l.partials.at(c.in)
+		p.b = append(p.b, room[:n]...)
+	} else {
+		l.hand(index, c, b)
+	}
+	return n
+}
+
+// receiveLarge reads behind what is kept, where a packet grows that is too large
+// for the read buffer. Its room doubles as bytes come: what a peer announces costs
+// nothing (case 3).
+func (l *loop) receiveLarge(index uint32, c *conn) int {
+	p := l.partials.at(c.in)
+	kept := len(p.b)
+	size := min(max(kept, len(l.readBuf)/2), len(l.readBuf))
+	if rest := p.want - kept; rest > 0 {
+		size = min(size, rest)
+	}
+	if cap(p.b)-kept < size {
+		b := append(l.buffers.get(classOf(kept+size)), p.b...)
+		l.buffers.put(p.b)
+		p.b = b
+	}
+	room := p.b[kept : kept+size]
+	n, err := l.recv(c, room)
+	if !l.received(index, c, n, size, err) {
+		return 0
+	}
+	p.b = p.b[:kept+n]
+	if len(p.b) >= p.want {
+		l.hand(index, c, p.b)
+	}
+	return n
+}
+
+// received judges a read of n bytes into room; false: no bytes came.
+func (l *loop) received(index uint32, c *conn, n, room int, err error) bool {
+	switch {
+	case n > 0:
+		if n == room || c.is(connEnding) {
+			l.markReady(index, c)
+		}
+		return true
+	case err == errAgain:
+	case err != nil:
+		l.fail(index, c, err)
+	default:
+		// The peer has said all; what it is owed still goes out.
+		c.flags |= connEnded
+		l.closeOpen(index, c)
+	}
+	return false
+}
+
+// receiveAgain hands over what was kept when the connection was paused; only then
+// is it read from again, so that pausing at each call does not pile up bytes.
+func (l *loop) receiveAgain(index uint32, c *conn) {
+	c.flags &^= connAgain
+	l.markReady(index, c)
+	if c.in != 0 {
+		l.hand(index, c, l.partials.at(c.in).b)
+	}
+}
+
+// hand gives b to the Handler and keeps what it does not consume. b lies in the
+// read buffer or is the connection's partial.
+func (l *loop) hand(index uint32, c *conn, b []byte) {
+	n, want := l.callReceive(l.id(index, c), b)
+	if !c.is(connOpen) {
+		return
+	}
+	if n > 0 {
+		c.heard = l.tickNow
+	}
+	rest := b[n:]
+	if len(rest) == 0 {
+		if c.in != 0 {
+			l.dropPartial(c)
+		}
+	} else {
+		l.keep(c, rest, want)
+	}
+	if invariants && &b[0] == &l.readBuf[0] {
+		mangle(b)
+	}
+}
+
+// keep makes rest the connection's partial.
+func (l *loop) keep(c *conn, rest []byte, want int) {
+	if want <= len(rest) {
+		want = 0
+	}
+	var p *partial
+	if c.in == 0 {
+		c.in, p = l.partials.take()
+	} else {
+		p = l.partials.at(c.in)
+	}
+	p.want = want
+	if k := classOf(len(rest)); cap(p.b) < len(rest) || cap(p.b) > minBuffer<<(k+3) {
+		b := append(l.buffers.get(k), rest...)
+		if p.b != nil {
+			l.buffers.put(p.b)
+		}
+		p.b = b
+		return
+	}
+	p.b = p.b[:copy(p.b[:len(rest)], rest)]
+}
+
+func (l *loop) dropPartial(c *conn) {
+	l.buffers.put(l.partials.at(c.in).b)
+	l.partials.put(c.in)
+	c.in = 0
+}
+
+func (l *loop) Pause(id ID) {
+	if _, c := l.find(id); c != nil {
+		c.flags |= connPaused
+	}
+}
+
+func (l *loop) Resume(id ID) {
+	index, c := l.find(id)
+	if c == nil || !c.is(connPaused) {
+		return
+	}
+	c.flags &^= connPaused
+	c.heard = l.tickNow
+	if c.in != 0 {
+		c.flags |= connAgain
+	}
+	if c.in != 0 || c.is(connMore) {
+		c.flags &^= connMore
+		l.markReady(index, c)
+	}
+}

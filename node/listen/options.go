@@ -1,0 +1,58 @@
+package listen
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime"
+	"time"
+)
+
+// Options are a set of loops' settings.
+type Options struct {
+	Loops       int           // 0: one per CPU; at most 256
+	Portable    bool          // goroutines instead of epoll
+	ReadBuffer  int           // bytes read at a time and loop; default 128 KiB
+	SendTimeout time.Duration // a peer that takes nothing for so long is closed; default 30 s
+	MaxUnsent   int           // bytes of output held for one connection before it is closed; default 16 MiB
+	Logger      *slog.Logger  // default slog.Default()
+}
+
+const (
+	maxLoops      = 256 // an ID has eight bits for the loop
+	minReadBuffer = 1 << 10
+)
+
+// TCP keepalive finds the dead peers of clients without an MQTT keep alive; the
+// others have something better. With a million connections probes must be rare.
+const (
+	keepAliveIdle     = 300 // seconds of silence before the first probe
+	keepAliveInterval = 30  // seconds
+	keepAliveCount    = 5   // probes
+)
+
+func (o Options) withDefaults() (Options, error) {
+	if o.Loops == 0 {
+		o.Loops = min(runtime.GOMAXPROCS(0), maxLoops)
+	}
+	if o.ReadBuffer == 0 {
+		o.ReadBuffer = 128 << 10
+	}
+	if o.SendTimeout == 0 {
+		o.SendTimeout = 30 * time.Second
+	}
+	if o.MaxUnsent == 0 {
+		o.MaxUnsent = 16 << 20
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	switch {
+	case o.Loops < 0 || o.Loops > maxLoops:
+		return o, fmt.Errorf("listen: %d loops, allowed are 1 to %d", o.Loops, maxLoops)
+	case o.ReadBuffer < minReadBuffer:
+		return o, fmt.Errorf("listen: read buffer of %d bytes, allowed are %d and more", o.ReadBuffer, minReadBuffer)
+	case o.SendTimeout < 0 || o.MaxUnsent < 0:
+		return o, fmt.Errorf("listen: negative limit of output")
+	}
+	return o, nil
+}
