@@ -1,0 +1,97 @@
+package admin
+
+import (
+	"embed"
+	"net/http"
+	"net/http/pprof"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+//go:embed page openapi.json
+var files embed.FS
+
+// access is what a listener's users may do.
+type access int
+
+const (
+	everything access = iota // the unix socket: the file system has checked them
+	guarded                  // loopback: everything, but not for web pages of others
+	healthOnly               // beyond loopback: health and metrics
+)
+
+// route is one line of the HTTP interface. Open ones are served everywhere, the
+// others are subject to access.
+type route struct {
+	method, path string
+	open         bool
+	handle       http.HandlerFunc
+}
+
+func (s *Server) routes() []route {
+	metrics := promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
+	return []route{
+		{"GET", "/health/live", true, s.live},
+		{"GET", "/health/ready", true, s.ready},
+		{"GET", "/healthz", true, s.live},
+		{"GET", "/status", true, s.ready},
+		{"GET", "/metrics", true, metrics.ServeHTTP},
+
+		{"GET", "/api/v1/openapi.json", false, file("openapi.json", "application/json")},
+		{"GET", "/api/v1/nodes", false, s.nodes},
+		{"GET", "/api/v1/clients", false, s.clients},
+		{"GET", "/api/v1/clients/{id}", false, s.client},
+		{"DELETE", "/api/v1/clients/{id}", false, s.kick},
+
+		{"GET", "/{$}", false, file("page/index.html", "text/html; charset=utf-8")},
+		{"GET", "/page.css", false, file("page/page.css", "text/css; charset=utf-8")},
+		{"GET", "/page.js", false, file("page/page.js", "text/javascript; charset=utf-8")},
+
+		{"GET", "/debug/pprof/", false, pprof.Index},
+		{"GET", "/debug/pprof/profile", false, pprof.Profile},
+		{"GET", "/debug/pprof/symbol", false, pprof.Symbol},
+		{"GET", "/debug/pprof/trace", false, pprof.Trace},
+	}
+}
+
+func (s *Server) handler(may access) http.Handler {
+	mux := http.NewServeMux()
+	for _, r := range s.routes() {
+		h := http.Handler(r.handle)
+		if !r.open {
+			h = restrict(may, h)
+		}
+		mux.Handle(r.method+" "+r.path, h)
+	}
+	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
+		fail(w, http.StatusNotFound, "no such resource, or not this method; see /api/v1/openapi.json")
+	})
+	return headers(mux)
+}
+
+// headers are what every answer carries: nothing is cached, framed, sniffed or
+// fetched from elsewhere.
+func headers(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Cache-Control", "no-store")
+		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "+
+			"img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		next.ServeHTTP(w, r)
+	})
+}
+
+func file(name, kind string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		b, err := files.ReadFile(name)
+		if err != nil {
+			fail(w, http.StatusInternalServerError, err.Error())
+			return
+		}
+		w.Header().Set("Content-Type", kind)
+		w.Write(b)
+	}
+}

@@ -1,0 +1,124 @@
+package metrics
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metric is one line of the table.
+type Metric struct {
+	Name   string
+	Type   prometheus.ValueType
+	Labels []string
+	Help   string
+}
+
+// table holds the metrics in the order in which they are declared below.
+var table []*Metric
+
+func counter(name, help string, labels ...string) *Metric {
+	return declare(&Metric{"dunlin_" + name, prometheus.CounterValue, labels, help})
+}
+
+func gauge(name, help string, labels ...string) *Metric {
+	return declare(&Metric{"dunlin_" + name, prometheus.GaugeValue, labels, help})
+}
+
+func declare(m *Metric) *Metric {
+	table = append(table, m)
+	return m
+}
+
+// The node.
+var (
+	Build  = gauge("build_info", "Always 1; the version that runs", "version", "go_version")
+	Ready  = gauge("ready", "1 if the node has joined, holds all routes and takes clients, else 0")
+	Panics = counter("panics_total", "Panics while serving a connection, which closed it; each is a bug")
+)
+
+// Connections.
+var (
+	Connections         = gauge("connections", "Client connections that are open")
+	ConnectionsAccepted = counter("connections_accepted_total", "Client connections taken in")
+	ConnectionsRefused  = counter("connections_refused_total", "Client connections closed at once: no room, no descriptor, not ready")
+	AcceptErrors        = counter("accept_errors_total", "Errors of accept")
+	ConnectsRefused     = counter("connects_refused_total", "CONNECT packets answered with a refusal")
+	IdleTimeouts        = counter("idle_timeouts_total", "Connections closed for silence: no CONNECT in time, or one and a half keep-alives")
+	SlowConsumers       = counter("slow_consumers_total", "Connections closed because the client did not take what was sent")
+	ProtocolErrors      = counter("protocol_errors_total", "Connections closed for a malformed packet or a breach of the protocol")
+	Takeovers           = counter("takeovers_total", "Connections closed because their client identifier connected anew")
+	ReceivedBytes       = counter("received_bytes_total", "Bytes read from clients")
+	SentBytes           = counter("sent_bytes_total", "Bytes written to clients")
+)
+
+// Packets and messages.
+var (
+	PacketsReceived    = counter("packets_received_total", "Packets from clients", "type")
+	MessagesReceived   = counter("messages_received_total", "PUBLISH packets from clients", "qos")
+	MessagesSent       = counter("messages_sent_total", "PUBLISH packets to clients, resends included", "qos")
+	PublishesDenied    = counter("publishes_denied_total", "PUBLISH packets that access control refused")
+	SubscriptionDenied = counter("subscriptions_denied_total", "Filters in SUBSCRIBE that access control or a limit refused")
+	DeliveriesQueued   = counter("deliveries_queued_total", "Messages that had to wait for a client's window or socket")
+	DeliveriesDropped  = counter("deliveries_dropped_total", "Messages not delivered to a subscriber, by reason", "reason")
+)
+
+// Routes and stored state.
+var (
+	Subscriptions    = gauge("subscriptions", "Subscriptions of clients that are connected to this node")
+	Routes           = gauge("routes", "Filters in the route table: this node's own or those of peers", "of")
+	Sessions         = gauge("sessions", "Persistent sessions that this node holds, connected or not")
+	QueuedMessages   = gauge("queued_messages", "Messages in the queues of persistent sessions")
+	QueuedBytes      = gauge("queued_bytes", "Bytes in the queues of persistent sessions")
+	RetainedMessages = gauge("retained_messages", "Retained messages that this node holds")
+	RetainedBytes    = gauge("retained_bytes", "Bytes of the retained messages")
+)
+
+// The cluster.
+var (
+	Nodes             = gauge("nodes", "Members of the cluster as this node sees them", "state")
+	ForwardedMessages = counter("forwarded_messages_total", "Messages sent to other nodes")
+	ForwardDropped    = counter("forward_dropped_total", "QoS 0 messages for other nodes dropped because the stream was down or behind")
+	SharedHandedOn    = counter("shared_handed_on_total", "Messages of share groups given to another member because the first departed")
+	SharedDropped     = counter("shared_dropped_total", "Messages of share groups for which no member was left")
+)
+
+// Event loops.
+var (
+	LoopTurns   = counter("loop_turns_total", "Turns of the event loops")
+	LoopReads   = counter("loop_reads_total", "Reads from connections")
+	LoopFlushes = counter("loop_flushes_total", "Writes to connections; messages per write tell how well output is gathered")
+	LoopMail    = counter("loop_mail_total", "Values handed from one event loop or goroutine to another loop")
+)
+
+// Table is a copy of the table, in the order of the documentation.
+func Table() []Metric {
+	ms := make([]Metric, len(table))
+	for i, m := range table {
+		ms[i] = *m
+	}
+	return ms
+}
+
+// Markdown is the table as docs/metrics.md shows it.
+func Markdown() string {
+	var b strings.Builder
+	b.WriteString("# Metrics\n\n" +
+		"What `/metrics` exports beside the usual `go_` and `process_` metrics. Names are in base units\n" +
+		"(seconds, bytes); no label holds a client identifier, a user or a topic. `make gen` writes this\n" +
+		"page from `node/metrics/table.go`.\n\n" +
+		"| metric | type | labels | meaning |\n|---|---|---|---|\n")
+	for _, m := range table {
+		kind := "gauge"
+		if m.Type == prometheus.CounterValue {
+			kind = "counter"
+		}
+		labels := "-"
+		if len(m.Labels) > 0 {
+			labels = "`" + strings.Join(m.Labels, "`, `") + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", m.Name, kind, labels, m.Help)
+	}
+	return b.String()
+}
