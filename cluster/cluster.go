@@ -2,6 +2,18 @@ package cluster
 
 import (
 	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+	"google.golang.org/grpc"
 
 	"dunlin/router"
 )
@@ -9,8 +21,8 @@ import (
 // Token is the caller's name for a forwarded frame.
 type Token uint64
 
-// Receiver is the broker as the cluster calls it. The calls come from stream
-// goroutines, those about one peer in order, and may not block for long.
+// Receiver is the broker as the cluster calls it. The calls come from goroutines
+// of the cluster, those about one peer in order, and may not block for long.
 type Receiver interface {
 	// Forwarded takes a frame of messages from a peer, in the order it was sent
 	// by each of the peer's loops. body is borrowed until return. done is called once, from
@@ -18,11 +30,36 @@ type Receiver interface {
 	// that wants no confirmation.
 	Forwarded(from router.NodeID, body []byte, done func())
 	// Confirmed tells that the peer has accepted the frame of that token, or is
-	// declared dead (lost true): what was there is gone with it.
+	// declared dead (lost true): what was there is gone with it. Lost is also what
+	// a peer may or may not have accepted before it declared this node dead.
 	Confirmed(to router.NodeID, token Token, lost bool)
-	// Joined and Left tell of members; Left comes after the last Confirmed.
+	// Joined and Left tell of members, this node excepted; Left comes after the
+	// last Confirmed. No call about a peer comes before Joined or after Left.
 	Joined(n Node)
 	Left(n Node)
+}
+
+// Routes is this node's route table, a *router.Table.
+type Routes interface {
+	OwnRoutes
+	RemoteRoutes
+}
+
+// OwnRoutes are this node's own, which it feeds to its peers.
+type OwnRoutes interface {
+	Version() uint64
+	Changes(since uint64, max int, dst []router.Change) (out []router.Change, version uint64, ok bool)
+	Snapshot(yield func([]router.Change) bool) (version uint64)
+	Notify(f func())
+}
+
+// RemoteRoutes are those that the peers feed. For one peer the calls come one
+// after the other.
+type RemoteRoutes interface {
+	ApplyRemote(n router.NodeID, cs []router.Change)
+	BeginRemote(n router.NodeID)
+	EndRemote(n router.NodeID)
+	RemoveRemote(n router.NodeID)
 }
 
 // Node is a member of the cluster.
@@ -31,13 +68,12 @@ type Node struct {
 	Name        string        // node name, for people
 	Identity    string        // stable identity
 	ClusterAddr string
-	State       string            // "alive", "suspect", "joining"
+	State       string            // "alive", "suspect" (its streams are down), "joining"
 	Meta        map[string]string // addresses for people: mqtt, http
 }
 
-// Frame is what one loop has gathered for one peer in a turn. Body is the
-// broker's (see frame.go for its messages); the cluster takes ownership and
-// gives it back through Recycle.
+// Frame is what one loop has gathered for one peer in a turn. Body is a row of
+// records, see batch.go, best built upon Buffer; the cluster takes ownership.
 type Frame struct {
 	Body     []byte
 	Reliable bool // resent until confirmed; otherwise dropped when the stream is down or behind
@@ -45,26 +81,275 @@ type Frame struct {
 }
 
 // Cluster is this node's membership and its peers.
-type Cluster struct{}
+type Cluster struct {
+	opts                 Options
+	routes               Routes
+	recv                 Receiver
+	log                  *slog.Logger
+	metrics              *metrics
+	serverTLS, clientTLS *tls.Config
 
-// Start, Shutdown, Forward, Routed and Nodes are the whole of what callers need.
-func (c *Cluster) Start(ctx context.Context) error    { panic("seam") }
-func (c *Cluster) Shutdown(ctx context.Context) error { panic("seam") }
+	pool    buffers
+	barrier barrier
+	numbers atomic.Uint64 // of conversations
+
+	// Set by Start.
+	clusterAddr string
+	gossip      *memberlist.Memberlist
+	server      *grpc.Server
+	stop        context.CancelFunc
+	wg          sync.WaitGroup // all goroutines but those of peers
+
+	events eventQueue // what the roster has to work through
+
+	// byID is the peers by NodeID, nil where there is none: for readers without a
+	// lock. The roster alone replaces it, holding mu.
+	byID atomic.Pointer[[]*peer]
+
+	// Lock order: inbox.deliver, Cluster.mu, then any one of the others. The
+	// Receiver is called with at most inbox.deliver held.
+	mu struct {
+		sync.Mutex
+		peers    map[string]*peer // by identity
+		changed  chan struct{}    // closed and replaced when peers changes
+		ready    bool
+		tellings uint64 // versions of what frameMembers says
+		usurper  uint64 // start of a newer process with this identity, 0 for none
+		shutdown bool
+	}
+}
+
+// New makes the cluster's end on this node; Start starts it.
+func New(o Options, routes Routes, recv Receiver) (*Cluster, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	server, client, err := o.TLS.load()
+	if err != nil {
+		return nil, err
+	}
+	c := &Cluster{
+		opts:      o,
+		routes:    routes,
+		recv:      recv,
+		log:       o.Logger,
+		metrics:   newMetrics(),
+		serverTLS: server,
+		clientTLS: client,
+	}
+	c.events.wake = make(chan struct{}, 1)
+	c.mu.peers = make(map[string]*peer)
+	c.mu.changed = make(chan struct{})
+	c.byID.Store(new([]*peer))
+	c.barrier.init()
+	if _, err := c.encodeMeta(); err != nil {
+		return nil, err
+	}
+	if o.Registerer != nil {
+		if err := o.Registerer.Register(c); err != nil {
+			return nil, fmt.Errorf("cluster: metrics: %w", err)
+		}
+	}
+	return c, nil
+}
+
+// Start listens, and looks for the others from then on. It waits for none of
+// them: see Ready.
+func (c *Cluster) Start(ctx context.Context) error {
+	l, err := c.opts.Listen(c.opts.ClusterAddr)
+	if err != nil {
+		return fmt.Errorf("cluster: cluster-addr: %w", err)
+	}
+	c.clusterAddr = advertised(c.opts.ClusterAdvertise, l.Addr().String())
+	life, stop := context.WithCancel(context.WithoutCancel(ctx))
+	c.stop = stop
+	c.server = c.newServer()
+	if err := c.startGossip(ctx); err != nil {
+		stop()
+		_ = l.Close()
+		return err
+	}
+	c.routes.Notify(c.routesChanged)
+	c.reckon()
+	c.wg.Go(func() { c.roster(life) })
+	c.wg.Go(func() { c.rejoin(life) })
+	c.wg.Go(func() {
+		if err := c.server.Serve(l); err != nil {
+			c.log.Error("cluster port", "err", err)
+		}
+	})
+	return nil
+}
+
+// advertised is what others are told for an address that is listened on: addr if
+// it is given, and no host where that stands for all interfaces.
+func advertised(addr, bound string) string {
+	if addr != "" {
+		bound = addr
+	}
+	host, port, err := net.SplitHostPort(bound)
+	if ip := net.ParseIP(host); err == nil && ip != nil && ip.IsUnspecified() {
+		return ":" + port
+	}
+	return bound
+}
+
+const (
+	flushTimeout = time.Second // for what is on its way at Shutdown
+	leaveTimeout = time.Second // for the word of it to go out
+)
+
+// Shutdown sends what is queued, says farewell and stops. It calls the Receiver
+// for nothing that it abandons: that is unknown, not lost. It returns when
+// everything has stopped; ctx bounds the politeness before.
+func (c *Cluster) Shutdown(ctx context.Context) error {
+	if c.gossip == nil {
+		return nil
+	}
+	c.mu.Lock()
+	again := c.mu.shutdown
+	c.mu.shutdown = true
+	c.mu.Unlock()
+	if again {
+		c.wg.Wait()
+		return nil
+	}
+	c.flush(ctx)
+	wait := leaveTimeout
+	if at, ok := ctx.Deadline(); ok {
+		wait = max(min(wait, time.Until(at)), time.Millisecond)
+	}
+	if err := c.gossip.Leave(wait); err != nil {
+		c.log.Warn("leave", "err", err)
+	}
+	c.stop()
+	c.server.Stop()
+	err := c.gossip.Shutdown()
+	c.wg.Wait()
+	if c.opts.Registerer != nil {
+		c.opts.Registerer.Unregister(c)
+	}
+	return err
+}
+
+// flush waits until the peers that can be reached have confirmed everything.
+func (c *Cluster) flush(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		busy := false
+		for _, p := range c.peerList() {
+			busy = busy || p.out.busy()
+		}
+		if !busy {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Buffer returns an empty slice to build a frame's body upon. It need not come
+// back.
+func (c *Cluster) Buffer() []byte { return c.pool.get() }
 
 // Forward queues f for a peer, behind what was queued before. It reports false,
-// having taken nothing, for a frame that is not reliable while the peer's queue is full or its
-// stream down. The queue of reliable frames has a byte bound too: Full tells
-// that the peer is behind, so that callers stop reading from publishers.
-func (c *Cluster) Forward(to router.NodeID, f Frame) bool { panic("seam") }
-func (c *Cluster) Full(to router.NodeID) bool             { panic("seam") }
+// having taken nothing, for any frame while that node is no member, for one
+// above MaxFrameBytes, and for one that is not reliable while the peer's queue
+// is full or its stream down. The queue of reliable frames has a byte bound too:
+// Full tells that the peer is behind, so that callers stop reading from
+// publishers.
+func (c *Cluster) Forward(to router.NodeID, f Frame) bool {
+	p := c.peer(to)
+	switch {
+	case len(f.Body) > c.opts.MaxFrameBytes:
+		c.metrics.dropped.WithLabelValues("too_large").Inc()
+	case p == nil:
+		c.metrics.dropped.WithLabelValues("no_member").Inc()
+	case p.out.put(f):
+		return true
+	case !f.Reliable:
+		c.metrics.dropped.WithLabelValues("stream").Inc()
+	}
+	return false
+}
+
+// Full says that so much is unconfirmed by a peer that no more should be added.
+func (c *Cluster) Full(to router.NodeID) bool {
+	p := c.peer(to)
+	return p != nil && p.out.full()
+}
 
 // Routed calls done, from any goroutine and at once if it can, when every live
 // member has confirmed this node's routes up to version (E4; P4).
-func (c *Cluster) Routed(version uint64, done func()) { panic("seam") }
+func (c *Cluster) Routed(version uint64, done func()) { c.barrier.wait(version, done) }
 
 // Nodes lists the members, this node first.
-func (c *Cluster) Nodes() []Node { panic("seam") }
+func (c *Cluster) Nodes() []Node {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	self := Node{
+		Name:        c.opts.Name,
+		Identity:    c.opts.Identity,
+		ClusterAddr: c.clusterAddr,
+		State:       "joining",
+		Meta:        maps.Clone(c.opts.Meta),
+	}
+	if c.mu.ready {
+		self.State = "alive"
+	}
+	nodes := []Node{self}
+	for _, p := range *c.byID.Load() {
+		if p != nil {
+			nodes = append(nodes, p.nodeLocked())
+		}
+	}
+	return nodes
+}
 
-// Ready says whether this node has joined and holds the routes of all members;
-// the error names what is missing.
-func (c *Cluster) Ready() error { panic("seam") }
+// peer is the member of that number, nil if there is none.
+func (c *Cluster) peer(id router.NodeID) *peer {
+	if all := *c.byID.Load(); int(id) < len(all) {
+		return all[id]
+	}
+	return nil
+}
+
+// peerList is all members but this.
+func (c *Cluster) peerList() []*peer {
+	var ps []*peer
+	for _, p := range *c.byID.Load() {
+		if p != nil {
+			ps = append(ps, p)
+		}
+	}
+	return ps
+}
+
+// routesChanged wakes the feeds. The route table calls it after own changes.
+func (c *Cluster) routesChanged() {
+	for _, p := range *c.byID.Load() {
+		if p != nil {
+			signal(p.feedWake)
+		}
+	}
+}
+
+// settle works out anew what all peers hold of this node's routes. It is called
+// whenever one holds more or less, comes or goes.
+func (c *Cluster) settle() {
+	c.barrier.set(func() uint64 {
+		reached := uint64(math.MaxUint64)
+		for _, p := range *c.byID.Load() {
+			if p != nil {
+				reached = min(reached, p.holds.Load())
+			}
+		}
+		return reached
+	})
+}

@@ -1,3 +1,33 @@
 // Package cluster connects the nodes: who is a member, what each routes, and
 // the streams that carry publishes between them.
+//
+// Gossip (memberlist) tells of members; the roster decides from it, and from
+// sharper evidence, who is one. To each member a node opens one gRPC connection
+// with two streams of hand-made frames: Forward carries records for the other
+// broker up and confirmations down, Feed carries this node's routes up and the
+// version held down. Where to look:
+//
+//	who is a member      gossip.go, roster.go, watch.go, join.go
+//	when a node is ready ready.go (with the argument for P4), barrier.go
+//	a member             peer.go; the handshake is in hello.go, server.go
+//	frames               frame.go; the records in them batch.go; codec.go, buffer.go
+//	forwarding           forward.go over outbox.go and inbox.go
+//	routes               feed.go, routes.go
+//
+// # Forwarding
+//
+// The outbox of one node and the inbox of another hold a conversation, which
+// outlives the streams that carry it. Both number it; a Hello names both numbers,
+// so that each side notices when the other has forgotten it: because it is a new
+// process, or because it declared this node dead meanwhile. Within a
+// conversation reliable frames are numbered from 1, kept by the outbox until
+// confirmed, resent in order after a broken stream, and taken once each by the
+// inbox. When a conversation ends before a frame is confirmed, the broker hears
+// that the frame is lost: whether it was accepted, nobody knows.
+//
+// # Trust
+//
+// A member is trusted; a stranger is not heard. Gossip is marked with the
+// cluster's id and encrypted, the cluster port wants a certificate of the
+// cluster's CA, and a Hello is judged before anything else of a stream is read.
 package cluster

@@ -1,0 +1,215 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+	"google.golang.org/protobuf/proto"
+
+	"dunlin/proto/clusterpb"
+)
+
+// metaVersion is of clusterpb.Meta.
+const metaVersion = 1
+
+// member is what gossip tells of a node.
+type member struct {
+	key         string // memberlist's name: identity and start
+	name        string
+	identity    string
+	start       uint64
+	gossipAddr  string
+	clusterAddr string
+	addrs       map[string]string
+}
+
+// gossipKey is a start's name in memberlist. Each start has its own, since
+// memberlist refuses a known name at a new address, as every restarted pod has.
+func gossipKey(identity string, start uint64) string {
+	return identity + "#" + strconv.FormatUint(start, 16)
+}
+
+// startGossip joins memberlist, which knows only this node for now.
+func (c *Cluster) startGossip(ctx context.Context) error {
+	conf := memberlist.DefaultLANConfig()
+	conf.Name = gossipKey(c.opts.Identity, c.opts.Start)
+	conf.Label = gossipLabel(c.opts.ClusterID)
+	conf.SecretKey = c.opts.GossipKey
+	conf.LogOutput = gossipLog{c.log}
+	conf.Delegate = gossipDelegate{c}
+	conf.Events = gossipDelegate{c}
+	conf.Alive = gossipDelegate{c}
+	conf.EnableCompression = false
+
+	// A silent node: suspected after one failed probe, declared dead after three
+	// intervals if another node confirms the suspicion and six if none does.
+	conf.ProbeInterval = c.opts.ProbeInterval
+	conf.ProbeTimeout = c.opts.ProbeInterval / 2
+	conf.SuspicionMult = 3
+	conf.SuspicionMaxTimeoutMult = 2
+	conf.AwarenessMaxMultiplier = 3
+	conf.GossipInterval = 100 * time.Millisecond
+	conf.PushPullInterval = 10 * time.Second
+	conf.TCPTimeout = 2 * time.Second
+
+	if c.opts.Transport != nil {
+		t, err := c.opts.Transport(c.opts.GossipAddr)
+		if err != nil {
+			return fmt.Errorf("cluster: gossip-addr: %w", err)
+		}
+		conf.Transport = t
+	}
+	var err error
+	if conf.BindAddr, conf.BindPort, err = c.ipPort(ctx, c.opts.GossipAddr); err != nil {
+		return fmt.Errorf("cluster: gossip-addr: %w", err)
+	}
+	conf.AdvertisePort = conf.BindPort
+	if c.opts.GossipAdvertise != "" {
+		if conf.AdvertiseAddr, conf.AdvertisePort, err = c.ipPort(ctx, c.opts.GossipAdvertise); err != nil {
+			return fmt.Errorf("cluster: gossip-advertise: %w", err)
+		}
+	}
+	ml, err := memberlist.Create(conf)
+	if err != nil {
+		if conf.Transport != nil {
+			_ = conf.Transport.Shutdown()
+		}
+		return fmt.Errorf("cluster: gossip: %w", err)
+	}
+	c.gossip = ml
+	return nil
+}
+
+// gossipLabel marks every packet of gossip: one of another cluster is dropped
+// before it is read.
+func gossipLabel(clusterID string) string {
+	label := "dunlin/" + clusterID
+	return label[:min(len(label), memberlist.LabelMaxSize)]
+}
+
+// ipPort resolves an address as memberlist wants it. No host means all
+// interfaces.
+func (c *Cluster) ipPort(ctx context.Context, addr string) (ip string, port int, err error) {
+	host, p, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", 0, err
+	}
+	if port, err = strconv.Atoi(p); err != nil {
+		return "", 0, fmt.Errorf("%q: port must be a number", addr)
+	}
+	if host == "" {
+		return "0.0.0.0", port, nil
+	}
+	if net.ParseIP(host) != nil {
+		return host, port, nil
+	}
+	ips, err := c.opts.Resolve(ctx, host)
+	if err != nil {
+		return "", 0, err
+	}
+	if len(ips) == 0 {
+		return "", 0, fmt.Errorf("%q has no address", host)
+	}
+	return ips[0].Unmap().String(), port, nil
+}
+
+// GossipAddr is the address that the others know, once started.
+func (c *Cluster) GossipAddr() string { return c.gossip.LocalNode().Address() }
+
+func (c *Cluster) encodeMeta() ([]byte, error) {
+	b, err := proto.Marshal(&clusterpb.Meta{
+		Version:     metaVersion,
+		ClusterId:   c.opts.ClusterID,
+		Identity:    c.opts.Identity,
+		Start:       c.opts.Start,
+		Name:        c.opts.Name,
+		ClusterAddr: c.clusterAddr,
+		Addrs:       c.opts.Meta,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cluster: metadata: %w", err)
+	}
+	if len(b) > memberlist.MetaMaxSize {
+		return nil, fmt.Errorf("cluster: name, identity and addresses take %d bytes: gossip carries %d", len(b), memberlist.MetaMaxSize)
+	}
+	return b, nil
+}
+
+// readMember reads what gossip tells; what is not a member of this cluster is an
+// error.
+func (c *Cluster) readMember(n *memberlist.Node) (member, error) {
+	var meta clusterpb.Meta
+	if err := proto.Unmarshal(n.Meta, &meta); err != nil {
+		return member{}, err
+	}
+	switch {
+	case meta.Version < metaVersion:
+		return member{}, fmt.Errorf("metadata of version %d", meta.Version)
+	case meta.ClusterId != c.opts.ClusterID:
+		return member{}, fmt.Errorf("cluster id %q is not ours", meta.ClusterId)
+	case meta.Identity == "" || gossipKey(meta.Identity, meta.Start) != n.Name:
+		return member{}, errors.New("name and identity differ")
+	}
+	host, port, err := net.SplitHostPort(meta.ClusterAddr)
+	if err != nil {
+		return member{}, fmt.Errorf("cluster address: %w", err)
+	}
+	if host == "" {
+		host = n.Addr.String()
+	}
+	return member{
+		key:         n.Name,
+		name:        meta.Name,
+		identity:    meta.Identity,
+		start:       meta.Start,
+		gossipAddr:  n.Address(),
+		clusterAddr: net.JoinHostPort(host, port),
+		addrs:       meta.Addrs,
+	}, nil
+}
+
+// gossipDelegate is what memberlist calls. It holds a lock meanwhile, so that
+// everything goes to the roster.
+type gossipDelegate struct{ c *Cluster }
+
+// NodeMeta implements memberlist.Delegate.
+func (d gossipDelegate) NodeMeta(int) []byte {
+	b, err := d.c.encodeMeta()
+	if err != nil {
+		d.c.log.Error("gossip metadata", "err", err) // New has checked it but for the port
+		return nil
+	}
+	return b
+}
+
+func (gossipDelegate) NotifyMsg([]byte)                {}
+func (gossipDelegate) GetBroadcasts(int, int) [][]byte { return nil }
+func (gossipDelegate) LocalState(bool) []byte          { return nil }
+func (gossipDelegate) MergeRemoteState([]byte, bool)   {}
+
+// NotifyAlive implements memberlist.AliveDelegate: an error keeps a stranger out.
+func (d gossipDelegate) NotifyAlive(n *memberlist.Node) error {
+	_, err := d.c.readMember(n)
+	if err != nil {
+		d.c.metrics.strangers.WithLabelValues("gossip").Inc()
+	}
+	return err
+}
+
+// NotifyJoin, NotifyUpdate and NotifyLeave implement memberlist.EventDelegate.
+func (d gossipDelegate) NotifyJoin(n *memberlist.Node) {
+	if m, err := d.c.readMember(n); err == nil {
+		d.c.post(event{kind: eventUp, member: m})
+	}
+}
+
+func (d gossipDelegate) NotifyUpdate(n *memberlist.Node) { d.NotifyJoin(n) }
+
+func (d gossipDelegate) NotifyLeave(n *memberlist.Node) {
+	d.c.post(event{kind: eventDown, member: member{key: n.Name}})
+}

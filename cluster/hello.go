@@ -1,0 +1,115 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"dunlin/proto/clusterpb"
+)
+
+const (
+	helloKey   = "dunlin-hello-bin"
+	welcomeKey = "dunlin-welcome-bin"
+)
+
+// errWrongStart means that the process called is another start of the identity
+// meant: that one is gone.
+var errWrongStart = errors.New("another start of the node answers")
+
+// hello is the Hello to p, but for what a Forward stream adds.
+func (c *Cluster) hello(p *peer) *clusterpb.Hello {
+	return &clusterpb.Hello{
+		VersionMin: versionMin,
+		VersionMax: versionMax,
+		ClusterId:  c.opts.ClusterID,
+		Identity:   c.opts.Identity,
+		Start:      c.opts.Start,
+		ToIdentity: p.identity,
+		ToStart:    p.start,
+	}
+}
+
+// withHello puts h into the metadata that a stream is opened with.
+func withHello(ctx context.Context, h *clusterpb.Hello) (context.Context, error) {
+	b, err := proto.Marshal(h)
+	if err != nil {
+		return nil, err
+	}
+	return metadata.AppendToOutgoingContext(ctx, helloKey, string(b)), nil
+}
+
+// welcome waits for the answer to a Hello sent to p.
+func (p *peer) welcome(st grpc.ClientStream) (*clusterpb.Welcome, error) {
+	md, err := st.Header()
+	if err != nil {
+		return nil, err
+	}
+	var w clusterpb.Welcome
+	if v := md.Get(welcomeKey); len(v) == 1 {
+		if err := proto.Unmarshal([]byte(v[0]), &w); err != nil {
+			return nil, err
+		}
+	}
+	if w.Identity == p.identity && w.Start != p.start {
+		return nil, errWrongStart
+	}
+	if w.Identity != p.identity || w.Version < versionMin || w.Version > versionMax {
+		// A refusal comes without a Welcome and with a status.
+		if err := st.RecvMsg(new(batch)); err != nil {
+			return nil, err
+		}
+		return nil, errors.New("stranger answers")
+	}
+	return &w, nil
+}
+
+// greet reads the Hello of a stream from its metadata, before anything else of
+// it, and decides whether to talk (case 52). The answer is complete but for what
+// the stream adds.
+func (c *Cluster) greet(ctx context.Context) (*clusterpb.Hello, *clusterpb.Welcome, error) {
+	md, _ := metadata.FromIncomingContext(ctx)
+	v := md.Get(helloKey)
+	if len(v) != 1 {
+		return nil, nil, c.refuse("no hello")
+	}
+	var h clusterpb.Hello
+	if err := proto.Unmarshal([]byte(v[0]), &h); err != nil {
+		return nil, nil, c.refuse("malformed hello")
+	}
+	if h.ClusterId != c.opts.ClusterID {
+		return nil, nil, c.refuse("wrong cluster id")
+	}
+	if h.Identity == "" || h.Start == 0 || h.Identity == c.opts.Identity {
+		return nil, nil, c.refuse("bad identity")
+	}
+	if h.VersionMin > versionMax || h.VersionMax < versionMin || h.VersionMin > h.VersionMax {
+		return nil, nil, c.refuse("no common version")
+	}
+	w := &clusterpb.Welcome{
+		Version:  min(h.VersionMax, versionMax),
+		Identity: c.opts.Identity,
+		Start:    c.opts.Start,
+	}
+	return &h, w, nil
+}
+
+// refuse counts a stranger and returns what it is told.
+func (c *Cluster) refuse(why string) error {
+	c.metrics.strangers.WithLabelValues(why).Inc()
+	return status.Error(codes.PermissionDenied, "refused: "+why)
+}
+
+// answer sends w.
+func answer(st grpc.ServerStream, w *clusterpb.Welcome) error {
+	b, err := proto.Marshal(w)
+	if err != nil {
+		return err
+	}
+	return st.SendHeader(metadata.Pairs(welcomeKey, string(b)))
+}

@@ -1,0 +1,214 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"dunlin/proto/clusterpb"
+	"dunlin/router"
+)
+
+// peer is one start of another node, from the moment it is a member until it is
+// declared gone. A later start of that node is another peer.
+//
+// This node calls it and keeps two streams open, Forward and Feed; it answers the
+// same two streams of the peer (server.go). When a stream breaks it is opened
+// again, for ever: only the roster says that a peer is gone.
+type peer struct {
+	c        *Cluster
+	id       router.NodeID
+	identity string
+	start    uint64
+	member   member
+	label    string // of metrics
+
+	out *outbox
+	in  inbox
+
+	feedIn   feedIn
+	feedWake chan struct{} // own routes or members have changed
+	// holds is the number of versions, from 0 on, of this node's routes that the
+	// peer has confirmed: 0 is nothing at all.
+	holds atomic.Uint64
+
+	conn    *grpc.ClientConn
+	client  clusterpb.PeerClient
+	refused chan struct{} // a dial was refused: see watch
+
+	stop context.CancelFunc
+	gone <-chan struct{} // closed by stop
+	wg   sync.WaitGroup  // all goroutines that may touch the peer
+
+	// Guarded by Cluster.mu.
+	forwardUp, feedUp bool
+	copied            bool               // it has given a full copy of its routes
+	told              *clusterpb.Members // whom it holds for members, nil if it has not said
+}
+
+// newPeer connects to a member. Nothing runs before run.
+func (c *Cluster) newPeer(id router.NodeID, m member) (*peer, error) {
+	p := &peer{
+		c:        c,
+		id:       id,
+		identity: m.identity,
+		start:    m.start,
+		member:   m,
+		out:      newOutbox(c.numbers.Add(1), c.opts, &c.pool),
+		feedWake: make(chan struct{}, 1),
+		refused:  make(chan struct{}, 1),
+	}
+	p.in.numbers = func() uint64 { return c.numbers.Add(1) }
+	creds := insecure.NewCredentials()
+	if c.clientTLS != nil {
+		creds = credentials.NewTLS(c.clientTLS)
+	}
+	var err error
+	p.conn, err = grpc.NewClient("passthrough:///"+m.clusterAddr,
+		grpc.WithTransportCredentials(creds),
+		grpc.WithContextDialer(p.dial),
+		grpc.WithNoProxy(),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithIdleTimeout(0),
+		grpc.WithInitialWindowSize(streamWindow),
+		grpc.WithInitialConnWindowSize(connWindow),
+		grpc.WithMaxHeaderListSize(maxHello),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: retryMin, Multiplier: 1.6, Jitter: 0.2, MaxDelay: retryMax},
+			MinConnectTimeout: c.opts.HandshakeTimeout,
+		}),
+		grpc.WithDefaultCallOptions(
+			grpc.ForceCodecV2(codec{}),
+			grpc.MaxCallRecvMsgSize(maxBatch+maxFeedFrame),
+			grpc.WaitForReady(true),
+		),
+	)
+	if err != nil {
+		return nil, err
+	}
+	p.client = clusterpb.NewPeerClient(p.conn)
+	return p, nil
+}
+
+// run starts the peer's goroutines.
+func (p *peer) run(ctx context.Context) {
+	ctx, p.stop = context.WithCancel(ctx)
+	p.gone = ctx.Done()
+	p.wg.Go(func() { p.keep(ctx, p.forward) })
+	p.wg.Go(func() { p.keep(ctx, p.feed) })
+	p.wg.Go(func() { p.watch(ctx) })
+}
+
+// end stops them and waits. The peer must be out of Cluster.mu.peers, so that no
+// stream of it is admitted any more.
+func (p *peer) end() {
+	p.stop()
+	_ = p.conn.Close()
+	p.wg.Wait()
+}
+
+const (
+	retryMin = 10 * time.Millisecond
+	retryMax = 500 * time.Millisecond
+)
+
+// keep runs a stream again and again.
+func (p *peer) keep(ctx context.Context, run func(context.Context) error) {
+	pause := time.Duration(0)
+	for {
+		began := time.Now()
+		err := run(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if errors.Is(err, errWrongStart) {
+			p.c.post(event{kind: eventGone, peer: p, reason: goneReplaced})
+			<-ctx.Done()
+			return
+		}
+		p.c.metrics.reconnects.Inc()
+		p.c.log.Debug("stream broke", "peer", p.member.name, "err", err)
+		if time.Since(began) > retryMax {
+			pause = 0
+		}
+		select {
+		case <-time.After(pause/2 + rand.N(pause/2+1)):
+		case <-ctx.Done():
+			return
+		}
+		pause = min(max(2*pause, retryMin), retryMax)
+	}
+}
+
+// dial is how gRPC connects to the peer.
+func (p *peer) dial(ctx context.Context, addr string) (net.Conn, error) {
+	conn, err := p.c.opts.Dial(ctx, addr)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		signal(p.refused)
+	}
+	return conn, err
+}
+
+// open opens a stream with a Hello and waits for the Welcome, both within the
+// handshake's time. cancel ends the stream.
+func (p *peer) open(ctx context.Context, h *clusterpb.Hello,
+	call func(context.Context) (grpc.ClientStream, error),
+) (st grpc.ClientStream, w *clusterpb.Welcome, streamCtx context.Context, cancel context.CancelFunc, err error) {
+	ctx, cancel = context.WithCancel(ctx)
+	late := time.AfterFunc(p.c.opts.HandshakeTimeout, cancel)
+	defer late.Stop()
+	hctx, err := withHello(ctx, h)
+	if err == nil {
+		st, err = call(hctx)
+	}
+	if err == nil {
+		w, err = p.welcome(st)
+	}
+	if err != nil {
+		cancel()
+		return nil, nil, nil, nil, err
+	}
+	return st, w, ctx, cancel, nil
+}
+
+// node is the peer for the Receiver.
+func (p *peer) node() Node {
+	p.c.mu.Lock()
+	defer p.c.mu.Unlock()
+	return p.nodeLocked()
+}
+
+func (p *peer) nodeLocked() Node {
+	n := Node{
+		ID:          p.id,
+		Name:        p.member.name,
+		Identity:    p.identity,
+		ClusterAddr: p.member.clusterAddr,
+		State:       "alive",
+		Meta:        maps.Clone(p.member.addrs),
+	}
+	switch {
+	case p.told == nil || !p.told.Ready:
+		n.State = "joining"
+	case !p.forwardUp || !p.feedUp:
+		n.State = "suspect"
+	}
+	return n
+}
+
+// routed is the version of this node's routes that the peer holds, if any.
+func (p *peer) routed() (version uint64, ok bool) {
+	n := p.holds.Load()
+	return n - 1, n > 0
+}

@@ -1,0 +1,315 @@
+package cluster
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"dunlin/router"
+)
+
+// The roster is one goroutine that decides who is a member. It alone makes and
+// ends peers and calls Joined and Left, so that for every identity these
+// alternate.
+//
+// It believes gossip, with two exceptions. A start of a node makes an end of every
+// earlier start of that node, without waiting for gossip to miss it. And a
+// process whose ports refuse connections is gone at once (watch.go).
+
+type eventKind uint8
+
+const (
+	eventUp   eventKind = iota // gossip has a member, or more about it
+	eventDown                  // gossip has it no more: dead, or left
+	eventGone                  // evidence against a peer
+	eventSeen                  // a member that was declared gone has called, or can be called
+)
+
+type event struct {
+	kind   eventKind
+	member member
+	peer   *peer
+	reason goneReason
+}
+
+// goneReason is how it was found out; it labels a metric.
+type goneReason string
+
+const (
+	goneGossip   goneReason = "gossip"   // it left, or gossip declared it dead
+	goneRefused  goneReason = "refused"  // its ports are closed
+	goneReplaced goneReason = "replaced" // a later start of it lives
+)
+
+// eventQueue takes events without blocking; there are few.
+type eventQueue struct {
+	wake chan struct{}
+	mu   struct {
+		sync.Mutex
+		events []event
+	}
+}
+
+func (c *Cluster) post(e event) {
+	c.events.mu.Lock()
+	c.events.mu.events = append(c.events.mu.events, e)
+	c.events.mu.Unlock()
+	signal(c.events.wake)
+}
+
+func (q *eventQueue) take() []event {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	es := q.mu.events
+	q.mu.events = nil
+	return es
+}
+
+// known is a start of a node that gossip holds for a member.
+type known struct {
+	member
+	refused  bool // it was declared gone because its ports were closed
+	replaced bool // it was declared gone for good
+}
+
+// roll is the roster's own state.
+type roll struct {
+	c     *Cluster
+	ctx   context.Context // of the peers: the roster's
+	known map[string]*known
+	ids   numbering
+}
+
+// recallInterval is how often a node is called that gossip holds alive and that
+// was declared gone because its ports were closed.
+const recallInterval = time.Second
+
+func (c *Cluster) roster(ctx context.Context) {
+	r := &roll{c: c, ctx: ctx, known: make(map[string]*known)}
+	tick := time.NewTicker(recallInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-c.events.wake:
+		case <-tick.C:
+			r.recall()
+		case <-ctx.Done():
+			for _, p := range c.peerList() {
+				c.take(p)
+				p.end()
+			}
+			return
+		}
+		for _, e := range c.events.take() {
+			r.handle(e)
+		}
+	}
+}
+
+func (r *roll) handle(e event) {
+	switch e.kind {
+	case eventUp:
+		k := r.known[e.member.key]
+		if k == nil {
+			k = &known{}
+			r.known[e.member.key] = k
+		}
+		k.member = e.member
+		r.up(k)
+	case eventDown:
+		k := r.known[e.member.key]
+		if k == nil {
+			return
+		}
+		delete(r.known, e.member.key)
+		r.gone(r.c.peerOf(k.identity, k.start), goneGossip)
+		// A process that was passed over for one with a higher start number may be
+		// alive after all: its clock was set back.
+		for _, other := range r.known {
+			if other.identity == k.identity && !other.replaced {
+				r.up(other)
+			}
+		}
+	case eventGone:
+		if k := r.known[e.peer.member.key]; k != nil {
+			k.refused = e.reason == goneRefused
+			k.replaced = e.reason == goneReplaced
+		}
+		if r.c.peerOf(e.peer.identity, e.peer.start) == e.peer {
+			r.gone(e.peer, e.reason)
+		}
+	case eventSeen:
+		if k := r.known[gossipKey(e.member.identity, e.member.start)]; k != nil && k.refused {
+			k.refused = false
+			r.up(k)
+		}
+	}
+}
+
+// up makes a member of k unless it must not be one.
+func (r *roll) up(k *known) {
+	c := r.c
+	if k.identity == c.opts.Identity {
+		if k.start > c.opts.Start {
+			c.log.Error("another process runs under this node's identity: stop one of them",
+				"identity", k.identity, "at", k.gossipAddr)
+			c.mu.Lock()
+			c.mu.usurper = k.start
+			c.mu.Unlock()
+		}
+		return
+	}
+	if k.refused || k.replaced {
+		return
+	}
+	if p := c.peerWith(k.identity); p != nil {
+		switch {
+		case p.start > k.start:
+			return
+		case p.start == k.start:
+			c.mu.Lock()
+			p.member.name, p.member.addrs = k.name, k.addrs
+			c.mu.Unlock()
+			return
+		}
+		r.gone(p, goneReplaced)
+	}
+	p, err := c.newPeer(r.ids.take(time.Now()), k.member)
+	if err != nil {
+		c.log.Error("member cannot be called", "peer", k.name, "addr", k.clusterAddr, "err", err)
+		r.ids.give(p.id, time.Now())
+		return
+	}
+	c.log.Info("member joined", "peer", k.name, "identity", k.identity, "addr", k.clusterAddr)
+	// The Receiver hears of it first; then it counts, for the routes too; then its
+	// streams may bring something.
+	c.recv.Joined(Node{
+		ID: p.id, Name: k.name, Identity: k.identity, ClusterAddr: k.clusterAddr,
+		State: "joining", Meta: k.addrs,
+	})
+	p.run(r.ctx)
+	c.add(p)
+}
+
+// gone ends p, if it is not nil: the last confirmations, its routes, Left.
+func (r *roll) gone(p *peer, reason goneReason) {
+	if p == nil {
+		return
+	}
+	c := r.c
+	c.log.Info("member gone", "peer", p.member.name, "identity", p.identity, "reason", string(reason))
+	c.metrics.deaths.WithLabelValues(string(reason)).Inc()
+	n := p.node()
+	c.take(p)
+	p.end()
+	p.lost(p.out.close(), "member_gone")
+	c.routes.RemoveRemote(p.id)
+	r.ids.give(p.id, time.Now())
+	c.recv.Left(n)
+	c.settle()
+}
+
+// recall tries nodes that were declared gone and that gossip still reaches.
+func (r *roll) recall() {
+	for _, k := range r.known {
+		if !k.refused {
+			continue
+		}
+		m := k.member
+		r.c.wg.Go(func() {
+			ctx, cancel := context.WithTimeout(r.ctx, recallInterval)
+			defer cancel()
+			if conn, err := r.c.opts.Dial(ctx, m.clusterAddr); err == nil {
+				_ = conn.Close()
+				r.c.post(event{kind: eventSeen, member: m})
+			}
+		})
+	}
+}
+
+// add makes p one of the peers.
+func (c *Cluster) add(p *peer) {
+	c.mu.Lock()
+	p.label = p.member.name
+	all := append([]*peer(nil), *c.byID.Load()...)
+	for _, other := range all {
+		if other != nil && other.label == p.label {
+			p.label += "#" + p.identity
+			break
+		}
+	}
+	for int(p.id) >= len(all) {
+		all = append(all, nil)
+	}
+	all[p.id] = p
+	c.mu.peers[p.identity] = p
+	c.changedLocked(all)
+	c.mu.Unlock()
+	c.settle()
+	c.reckon()
+}
+
+// take removes p from the peers: it is sent nothing more and no stream of it is
+// admitted.
+func (c *Cluster) take(p *peer) {
+	c.mu.Lock()
+	all := append([]*peer(nil), *c.byID.Load()...)
+	all[p.id] = nil
+	delete(c.mu.peers, p.identity)
+	c.changedLocked(all)
+	c.mu.Unlock()
+	c.reckon()
+}
+
+func (c *Cluster) changedLocked(all []*peer) {
+	c.byID.Store(&all)
+	c.mu.tellings++
+	close(c.mu.changed)
+	c.mu.changed = make(chan struct{})
+	for _, p := range all {
+		if p != nil {
+			signal(p.feedWake)
+		}
+	}
+}
+
+func (c *Cluster) peerWith(identity string) *peer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.peers[identity]
+}
+
+func (c *Cluster) peerOf(identity string, start uint64) *peer {
+	if p := c.peerWith(identity); p != nil && p.start == start {
+		return p
+	}
+	return nil
+}
+
+// numbering gives out NodeIDs: small, and none again before every reader of the
+// route table that may have seen it has long finished.
+type numbering struct {
+	last router.NodeID
+	rest []restingID // oldest first
+}
+
+type restingID struct {
+	id    router.NodeID
+	since time.Time
+}
+
+const idRest = 30 * time.Second
+
+func (n *numbering) take(now time.Time) router.NodeID {
+	if len(n.rest) > 0 && now.Sub(n.rest[0].since) >= idRest {
+		id := n.rest[0].id
+		n.rest = n.rest[1:]
+		return id
+	}
+	n.last++
+	return n.last
+}
+
+func (n *numbering) give(id router.NodeID, now time.Time) {
+	n.rest = append(n.rest, restingID{id, now})
+}

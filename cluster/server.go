@@ -1,0 +1,90 @@
+package cluster
+
+import (
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+
+	"dunlin/proto/clusterpb"
+)
+
+// Bounds of a connection between nodes.
+const (
+	streamWindow = 1 << 20  // bytes on their way of one stream
+	connWindow   = 4 << 20  // and of all streams of a connection
+	maxHello     = 16 << 10 // bytes of metadata
+	maxStreams   = 16       // of one connection
+)
+
+// server answers the streams that peers open.
+type server struct {
+	clusterpb.UnimplementedPeerServer
+	c *Cluster
+}
+
+func (c *Cluster) newServer() *grpc.Server {
+	creds := insecure.NewCredentials()
+	if c.serverTLS != nil {
+		creds = credentials.NewTLS(c.serverTLS)
+	}
+	s := grpc.NewServer(
+		grpc.Creds(creds),
+		grpc.ForceServerCodecV2(codec{}),
+		grpc.MaxRecvMsgSize(c.opts.MaxFrameBytes+frameHeaderSize+maxBatch),
+		grpc.MaxHeaderListSize(maxHello),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.InitialWindowSize(streamWindow),
+		grpc.InitialConnWindowSize(connWindow),
+		grpc.ConnectionTimeout(c.opts.HandshakeTimeout),
+	)
+	clusterpb.RegisterPeerServer(s, server{c: c})
+	return s
+}
+
+// admit reads the Hello of a stream and finds the peer that it comes from. It
+// waits a little for gossip, which may be slower than the stream. The caller
+// must call p.wg.Done when the stream has ended.
+func (c *Cluster) admit(st grpc.ServerStream) (*peer, *clusterpb.Hello, *clusterpb.Welcome, error) {
+	ctx := st.Context()
+	h, w, err := c.greet(ctx)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if h.ToIdentity != c.opts.Identity || h.ToStart != c.opts.Start {
+		if err := answer(st, w); err != nil {
+			return nil, nil, nil, err
+		}
+		return nil, nil, nil, status.Error(codes.FailedPrecondition, "another start was meant")
+	}
+	late := time.NewTimer(c.opts.HandshakeTimeout / 2)
+	defer late.Stop()
+	for {
+		c.mu.Lock()
+		p, changed := c.mu.peers[h.Identity], c.mu.changed
+		if p != nil && p.start == h.Start {
+			p.wg.Add(1)
+			c.mu.Unlock()
+			return p, h, w, nil
+		}
+		c.mu.Unlock()
+		switch {
+		case p == nil:
+			c.post(event{kind: eventSeen, member: member{identity: h.Identity, start: h.Start}})
+		case p.start < h.Start:
+			c.post(event{kind: eventGone, peer: p, reason: goneReplaced})
+		default:
+			return nil, nil, nil, c.refuse("outdated start")
+		}
+		select {
+		case <-changed:
+		case <-late.C:
+			return nil, nil, nil, status.Error(codes.Unavailable, "not a member yet")
+		case <-ctx.Done():
+			return nil, nil, nil, ctx.Err()
+		}
+	}
+}
