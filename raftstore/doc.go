@@ -1,4 +1,10 @@
 // Package raftstore holds the state that outlives connections: sessions, their
 // queues, retained messages and wills, in shards whose state machines apply
 // commands from a log.
+//
+// A command is encoded when it is submitted. The shard's goroutine gathers what
+// came meanwhile into one log entry, which every replica applies; what Apply
+// tells the leader (deliveries, wills, routes) goes to the Owner and the route
+// table, and the result to the submitter. DESIGN.md beside this file has the
+// whole path.
 package raftstore

@@ -1,9 +1,18 @@
 package raftstore
 
 import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
 	"dunlin/proto/mqtt"
 	"dunlin/router"
 	"dunlin/session"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // Owner is the broker as the store calls it, for sessions claimed by this node.
@@ -14,192 +23,120 @@ type Owner interface {
 	// without it after 50 ms (E2).
 	Evict(conn router.Subscriber, clientID string, epoch session.Epoch, done func())
 	// Push brings deliveries that entered the committed window, in queue order,
-	// and QoS 0 ones. They are borrowed until return.
+	// and QoS 0 ones. They are borrowed until return. Those of a new claim come
+	// after its Result.
 	Push(conn router.Subscriber, epoch session.Epoch, ds []Delivery)
 	// Publish sends a will (or another message of the store's own) on its way,
-	// as a publish of this node.
+	// as a publish of this node. m is borrowed until return.
 	Publish(m *session.Message, clientID, user string)
 	// Ended tells that a connected session was ended by the store (overtaken
 	// fence, administrative delete): the connection is to be closed.
 	Ended(conn router.Subscriber, epoch session.Epoch, reason mqtt.Reason)
 }
 
-// Delivery is one message for one session as the shard pushes it.
-type Delivery struct {
-	Index   uint64 // queue index (S1); 0 for QoS 0
-	Message session.Message
-	QoS     mqtt.QoS
-	Retain  bool
-	IDs     []uint32
+// Options are what a Store is made with.
+type Options struct {
+	Shards     int           // 1 to 64, fixed for the life of the data
+	Routes     *router.Table // the node's route table; nil for none
+	Limits     Limits        // of each shard
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer // nil: metrics are kept, not exported
+	Clock      func() session.Time   // the node's monotonic clock
 }
 
-// Command is one of Claim, Detach, Subscribe, Unsubscribe, Enqueue, Transient,
-// Acks, Receive, Release, Retain, Delete.
-type Command interface{ command() }
-
-// Claim makes a connection the owner of a client identifier (E1 to E3, E6).
-type Claim struct {
-	ClientID         string
-	User             string
-	Conn             router.Subscriber
-	CleanStart       bool
-	Expiry           uint32 // seconds; 0: ends with the connection
-	Inflight         uint16 // committed window: Receive Maximum and slack
-	Will             *Will
-	MaxQueueMessages int
-	MaxQueueBytes    int
-	DropOldest       bool
+// DefaultOptions are for 16 shards of an ordinary node.
+func DefaultOptions() Options {
+	start := time.Now()
+	return Options{
+		Shards: 16,
+		Limits: DefaultLimits(),
+		Logger: slog.Default(),
+		Clock:  func() session.Time { return session.Time(time.Since(start)) },
+	}
 }
 
-// Will is the will that goes with a claim.
-type Will struct {
-	Message session.Message
-	Delay   uint32 // seconds
+// DefaultLimits are those of DefaultOptions.
+func DefaultLimits() Limits {
+	return Limits{
+		Sessions:      1 << 20,
+		QueuedBytes:   256 << 20,
+		Retained:      1 << 20,
+		RetainedBytes: 256 << 20,
+		QueueMessages: 1000,
+		QueueBytes:    4 << 20,
+	}
 }
 
-// Detach ends a connection's ownership. Fire publishes the will (after its
-// delay); Expiry replaces the claim's if HasExpiry.
-type Detach struct {
-	ClientID  string
-	Epoch     session.Epoch
-	Fire      bool
-	HasExpiry bool
-	Expiry    uint32
+func (o *Options) validate() error {
+	l := o.Limits
+	switch {
+	case o.Shards < 1 || o.Shards > 64:
+		return fmt.Errorf("raftstore: %d shards, allowed are 1 to 64", o.Shards)
+	case l.Sessions < 0 || l.QueuedBytes < 0 || l.Retained < 0 || l.RetainedBytes < 0 || l.QueueMessages < 0 || l.QueueBytes < 0:
+		return errors.New("raftstore: a limit is negative")
+	case o.Clock == nil || o.Logger == nil:
+		return errors.New("raftstore: no clock or no logger")
+	}
+	return nil
 }
-
-// Subscribe and Unsubscribe change a persistent session's subscriptions.
-type Subscribe struct {
-	ClientID string
-	Epoch    session.Epoch
-	Filters  []Subscription
-}
-
-// Subscription is a filter with its options.
-type Subscription struct {
-	Filter         router.Filter
-	Options        router.Options
-	RetainHandling uint8
-}
-
-// Unsubscribe: Result.Existed has an entry per filter.
-type Unsubscribe struct {
-	ClientID string
-	Epoch    session.Epoch
-	Filters  []router.Filter
-}
-
-// Enqueue commits a message of QoS >= 1 to every session of the shard that wants
-// it; From is the publisher's client identifier, for no-local.
-type Enqueue struct {
-	From    string
-	Message session.Message
-}
-
-// Transient brings a QoS 0 message to the connected sessions that want it. It
-// is not committed.
-type Transient struct {
-	From    string
-	Message session.Message
-}
-
-// EnqueueFor commits a message to one session alone: retained messages replayed
-// to it.
-type EnqueueFor struct {
-	ClientID string
-	Epoch    session.Epoch
-	Delivery Delivery
-}
-
-// Acks is an owner's batch of acknowledgements.
-type Acks struct{ Items []Ack }
-
-// Ack is one: Received for a PUBREC (S2), else the delivery is done.
-type Ack struct {
-	ClientID string
-	Epoch    session.Epoch
-	Index    uint64
-	Received bool
-}
-
-// Receive commits packet id -> seq of a QoS 2 publish (R1). Result.Seq,
-// Result.Known. Release frees it.
-type Receive struct {
-	ClientID string
-	Epoch    session.Epoch
-	PacketID uint16
-}
-
-// Release frees an inbound QoS 2 packet identifier.
-type Release struct {
-	ClientID string
-	Epoch    session.Epoch
-	PacketID uint16
-}
-
-// Retain stores the topic's retained message; an empty payload deletes it. It
-// goes to TopicShard.
-type Retain struct{ Message session.Message }
-
-// Result is what a command came to. Err is ErrFenced for a stale epoch,
-// ErrNotYours for another user's session, ErrQuota for a limit, ErrUnknown
-// when the outcome cannot be known (R6).
-type Result struct {
-	Err     error
-	Claim   Claimed
-	Existed []bool
-	Seq     uint64
-	Known   bool
-	Index   uint64 // the log index
-	Dropped int    // queues that were full
-}
-
-// Claimed answers Claim.
-type Claimed struct {
-	Epoch         session.Epoch
-	Present       bool
-	Origin        uint64   // the incarnation's publisher identity (Message.Origin)
-	Inbound       []uint16 // QoS 2 identifiers that await PUBREL
-	Window        []Resumed
-	Subscriptions []Subscription
-}
-
-// Resumed is a delivery of the committed window that the new owner resends, in
-// order (S3): PUBREL only if Received.
-type Resumed struct {
-	Delivery
-	Received bool
-}
-
-func (Claim) command()       {}
-func (Detach) command()      {}
-func (Subscribe) command()   {}
-func (Unsubscribe) command() {}
-func (Enqueue) command()     {}
-func (EnqueueFor) command()  {}
-func (Transient) command()   {}
-func (Acks) command()        {}
-func (Receive) command()     {}
-func (Release) command()     {}
-func (Retain) command()      {}
 
 // Store is this node's shards.
-type Store struct{}
+type Store struct {
+	shards  []*shard
+	running sync.WaitGroup
+}
 
-// Shards is their number; SessionShard and TopicShard choose one.
-func (s *Store) Shards() int                                 { panic("seam") }
-func (s *Store) SessionShard(clientID string) router.ShardID { panic("seam") }
-func (s *Store) TopicShard(t router.Topic) router.ShardID    { panic("seam") }
+// Open starts the shards, empty. Close ends them.
+func Open(o Options, owner Owner) (*Store, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	s := &Store{shards: make([]*shard, o.Shards)}
+	m := newMetrics(o.Registerer, s)
+	for i := range s.shards {
+		s.shards[i] = newShard(router.ShardID(i), &o, owner, s, m)
+	}
+	for _, sh := range s.shards {
+		s.running.Go(sh.run)
+	}
+	return s, nil
+}
+
+// Close waits until what was submitted is done. Later commands come to ErrClosed.
+func (s *Store) Close() {
+	for _, sh := range s.shards {
+		sh.close()
+	}
+	s.running.Wait()
+}
+
+// Shards is the number of shards.
+func (s *Store) Shards() int { return len(s.shards) }
+
+// SessionShard is the shard of a client identifier.
+func (s *Store) SessionShard(clientID string) router.ShardID {
+	return router.ShardID(xxhash.Sum64String(clientID) % uint64(len(s.shards)))
+}
+
+// TopicShard is the shard of a topic's retained message.
+func (s *Store) TopicShard(t router.Topic) router.ShardID {
+	return router.ShardID(t.Hash() % uint64(len(s.shards)))
+}
 
 // Submit proposes cmd to shard sh. done is called exactly once, on a goroutine
-// of the store, results in submit order per caller and shard; it may not block.
-// What cmd borrows is borrowed until Submit returns.
-func (s *Store) Submit(sh router.ShardID, cmd Command, done func(Result)) { panic("seam") }
+// of the store, results in submit order per caller and shard (a Claim's may come
+// later, while a former owner is evicted); it may not block, and what the Result
+// borrows it borrows until done returns. What cmd borrows is borrowed until
+// Submit returns. done may be nil.
+func (s *Store) Submit(sh router.ShardID, cmd Command, done func(Result)) {
+	s.shards[sh].submit(cmd, done)
+}
 
 // Retained calls yield with retained messages of shard sh that match f, in topic
-// order, beginning after topic cursor, until yield says no. It reads a
-// consistent view and takes no lock that Apply waits for. Index is the log
-// index at which the message was retained (P8).
+// order (by levels), beginning after topic cursor, until yield says no. It reads
+// a consistent view and takes no lock that Apply waits for. Index is that of the
+// command that retained the message (P8). m is borrowed until yield returns.
 func (s *Store) Retained(sh router.ShardID, f router.Filter, cursor string, now session.Time,
 	yield func(m *session.Message, index uint64) bool) {
-	panic("seam")
+	s.shards[sh].retained(f, cursor, now, yield)
 }

@@ -72,3 +72,17 @@ func (q *outbound) check(b Bodies) error {
 	}
 	return nil
 }
+
+// References calls yield with the message of each queue entry that holds one.
+func (d *Durable) References(yield func(ref uint32) bool) {
+	if d.out == nil {
+		return
+	}
+	for _, r := range [...]*ring{&d.out.window, &d.out.waiting} {
+		for i := range r.len {
+			if ref := r.at(i).ref; ref != none && !yield(ref) {
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,150 @@
+package raftstore
+
+import (
+	"dunlin/proto/mqtt"
+	"dunlin/session"
+)
+
+// applyClaim gives a client identifier to a new connection, under an epoch above
+// all that the shard gave before (E1).
+func (st *state) applyClaim(body *reader, res *Result) {
+	c := body.claim()
+	if body.err != nil {
+		return
+	}
+	slot, rec := st.sessions.find(c.clientID)
+	if rec != nil && rec.user != string(c.user) {
+		res.Err = ErrNotYours // E6, case 38: it is not touched
+		return
+	}
+	if rec != nil && rec.Attached() {
+		st.fx.end(rec, mqtt.SessionTakenOver)
+	}
+	if rec != nil && (c.clean || !rec.stored) {
+		st.end(slot, rec) // E3 [MQTT-3.1.2-4]
+		rec = nil
+	}
+	if rec == nil {
+		if len(st.sessions.ids) >= st.limits.Sessions {
+			res.Err = ErrQuota // case 34
+			return
+		}
+		st.births++
+		slot, rec = st.sessions.add(string(c.clientID), string(c.user), uint64(st.shard+1)<<40|st.births)
+		rec.stored = c.terms.Expiry > 0
+	} else {
+		res.Claim.Present = true
+	}
+	if c.terms.MaxQueueMessages == 0 {
+		c.terms.MaxQueueMessages = clamp32(uint64(st.limits.QueueMessages))
+	}
+	if c.terms.MaxQueueBytes == 0 {
+		c.terms.MaxQueueBytes = clamp32(uint64(st.limits.QueueBytes))
+	}
+	st.epochs++
+	rec.conn = c.conn
+	if will := rec.Attach(session.Epoch(st.epochs), c.terms); will != nil {
+		st.fire(rec, will)
+	}
+	res.Claim.Epoch = rec.Epoch()
+	res.Claim.Origin = rec.Origin()
+	if res.Claim.Present && st.fx.leads {
+		st.resume(rec, &res.Claim)
+	}
+	st.advance(slot, rec)
+}
+
+// resume tells the new owner what the session holds (S3).
+func (st *state) resume(rec *record, c *Claimed) {
+	c.Inbound = rec.Inbound(nil)
+	for s := range rec.Subscriptions {
+		c.Subscriptions = append(c.Subscriptions, s)
+	}
+	for o := range rec.Window {
+		r := Resumed{Received: o.Received, Delivery: Delivery{Index: o.Index, QoS: o.QoS, Retain: o.Retain, IDs: o.IDs}}
+		if !o.Received {
+			m := &st.messages.slots[o.Ref]
+			parseStored(m.packed, m.deadline, st.now, st.fx.clock, &r.Message)
+		}
+		c.Window = append(c.Window, r)
+	}
+}
+
+// owned finds the session that a write under epoch e is for, or refuses it: the
+// fence of E1.
+func (st *state) owned(body *reader, res *Result) (slot uint32, rec *record) {
+	clientID, e := body.owner()
+	slot, rec = st.sessions.find(clientID)
+	if rec == nil || !rec.Owns(e) && !st.fx.plantNoFence {
+		res.Err = ErrFenced
+		return 0, nil
+	}
+	return slot, rec
+}
+
+// applyDetach ends a connection's ownership; with expiry 0 the session with it.
+func (st *state) applyDetach(body *reader, res *Result) {
+	slot, rec := st.owned(body, res)
+	fire, hasExpiry, expiry := body.detach()
+	if rec == nil {
+		return
+	}
+	if !hasExpiry {
+		expiry = rec.Expiry()
+	}
+	if !rec.stored {
+		expiry = 0
+	}
+	will, ended := rec.Detach(fire, expiry, st.now)
+	if ended {
+		st.end(slot, rec)
+		return
+	}
+	if will != nil {
+		st.fire(rec, will)
+	}
+	st.deadlines.set(slot, rec.Due())
+}
+
+// applyDelete ends a session whoever owns it.
+func (st *state) applyDelete(body *reader, res *Result) {
+	slot, rec := st.sessions.find(body.bytes())
+	if rec == nil {
+		return
+	}
+	res.Known = true
+	if rec.Attached() {
+		st.fx.end(rec, mqtt.AdministrativeAction)
+	}
+	st.end(slot, rec)
+}
+
+// end removes a session with all that it holds; a will that it still had fires.
+func (st *state) end(slot uint32, rec *record) {
+	for s := range rec.Subscriptions {
+		if indexed(s.Filter) {
+			st.subscriptions.remove(s.Filter, slot)
+			st.fx.route(s.Filter, false)
+		}
+	}
+	if will := rec.End(&st.messages); will != nil {
+		st.fire(rec, will)
+	}
+	if rec.HasPublished() {
+		st.publishers.depart(rec.Origin(), st.now)
+	}
+	st.deadlines.set(slot, session.Never)
+	st.sessions.remove(slot)
+}
+
+// fire publishes a will. The session that had it holds it no more, and the
+// message is numbered like the session's own, so that a repeat is recognised
+// (E5).
+func (st *state) fire(rec *record, w *session.Will) {
+	seq := rec.NextSeq()
+	if st.fx.leads {
+		st.fx.wills = append(st.fx.wills, firedWill{
+			packed: w.Packed, origin: rec.Origin(), seq: seq, clientID: rec.clientID, user: rec.user,
+		})
+	}
+}

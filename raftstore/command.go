@@ -1,0 +1,170 @@
+package raftstore
+
+import (
+	"dunlin/proto/mqtt"
+	"dunlin/router"
+	"dunlin/session"
+)
+
+// Command is one of Claim, Detach, Subscribe, Unsubscribe, Enqueue, EnqueueFor,
+// Transient, Acks, Receive, Release, Retain, Delete.
+type Command interface {
+	// encode appends the command's body. now lowers message expiry (T3).
+	encode(b []byte, now func() session.Time) (kind, []byte)
+}
+
+// Claim makes a connection the owner of a client identifier (E1 to E3, E6). A
+// session that was there is resumed with all it holds, whatever Expiry says, and
+// lives in the store as before; a new one does so if Expiry is above 0. A new
+// one with Expiry 0 holds the identifier and the will, nothing else.
+type Claim struct {
+	ClientID         string
+	User             string
+	Conn             router.Subscriber
+	CleanStart       bool
+	Expiry           uint32 // seconds; 0: ends with the connection
+	Inflight         uint16 // committed window: Receive Maximum and slack
+	Will             *Will
+	MaxQueueMessages int // 0: Limits.QueueMessages
+	MaxQueueBytes    int // 0: Limits.QueueBytes
+	DropOldest       bool
+}
+
+// Will is the will that goes with a claim. Its message's expiry interval begins
+// when it fires.
+type Will struct {
+	Message session.Message
+	Delay   uint32 // seconds
+}
+
+// Detach ends a connection's ownership. Fire publishes the will (after its
+// delay); Expiry replaces the claim's if HasExpiry.
+type Detach struct {
+	ClientID  string
+	Epoch     session.Epoch
+	Fire      bool
+	HasExpiry bool
+	Expiry    uint32
+}
+
+// Subscribe changes a persistent session's subscriptions: Result.Existed has an
+// entry per filter, Result.Routes the version of the route table that has them.
+type Subscribe struct {
+	ClientID string
+	Epoch    session.Epoch
+	Filters  []Subscription
+}
+
+// Subscription is a filter with its options.
+type Subscription = session.Subscription
+
+// Unsubscribe: Result.Existed has an entry per filter.
+type Unsubscribe struct {
+	ClientID string
+	Epoch    session.Epoch
+	Filters  []router.Filter
+}
+
+// Enqueue commits a message of QoS >= 1 to every session of the shard that wants
+// it; From is the publisher's client identifier, for no-local. Low is the
+// publisher's low-water mark, from the Result of its Receive: none of its
+// messages below it comes again (R2). Result.Known says that the message had
+// come before.
+type Enqueue struct {
+	From    string
+	Message session.Message
+	Low     uint64
+}
+
+// Transient brings a QoS 0 message to the connected sessions that want it. It
+// is not committed.
+type Transient struct {
+	From    string
+	Message session.Message
+}
+
+// EnqueueFor commits a message to one session alone: retained messages replayed
+// to it. With QoS 0 it is pushed if the session is connected.
+type EnqueueFor struct {
+	ClientID string
+	Epoch    session.Epoch
+	Delivery Delivery
+}
+
+// Acks is an owner's batch of acknowledgements. Those under a stale epoch are
+// left out, and Result.Err is ErrFenced if any was.
+type Acks struct{ Items []Ack }
+
+// Ack is one: Received for a PUBREC (S2), else the delivery is done.
+type Ack struct {
+	ClientID string
+	Epoch    session.Epoch
+	Index    uint64
+	Received bool
+}
+
+// Receive commits packet id -> seq of a QoS 2 publish (R1): Result.Seq,
+// Result.Low, and Result.Known for a resend. ErrQuota refuses a client whose
+// unreleased publishes lie too far apart. Release frees the identifier;
+// Result.Known says that it was there.
+type Receive struct {
+	ClientID string
+	Epoch    session.Epoch
+	PacketID uint16
+}
+
+// Release frees an inbound QoS 2 packet identifier.
+type Release struct {
+	ClientID string
+	Epoch    session.Epoch
+	PacketID uint16
+}
+
+// Retain stores the topic's retained message; an empty payload deletes it. It
+// goes to TopicShard.
+type Retain struct{ Message session.Message }
+
+// Delete ends a session by order of an administrator, whoever owns it; its will
+// fires. Result.Known says that it was there.
+type Delete struct{ ClientID string }
+
+// Delivery is one message for one session as the shard pushes it.
+type Delivery struct {
+	Index   uint64 // queue index (S1); 0 for QoS 0
+	Message session.Message
+	QoS     mqtt.QoS
+	Retain  bool
+	IDs     []uint32
+}
+
+// Result is what a command came to. Err is ErrFenced for a stale epoch,
+// ErrNotYours for another user's session, ErrQuota for a limit, ErrUnknown
+// when the outcome cannot be known (R6).
+type Result struct {
+	Err     error
+	Claim   Claimed
+	Existed []bool
+	Seq     uint64
+	Low     uint64
+	Known   bool
+	Index   uint64 // rises with every command of the shard (P8)
+	Routes  uint64 // version of the node's route table that has the change
+	Dropped int    // queues that were full
+}
+
+// Claimed answers Claim. Its messages are never written again.
+type Claimed struct {
+	Epoch         session.Epoch
+	Present       bool
+	Origin        uint64   // the incarnation's publisher identity (Message.Origin)
+	Inbound       []uint16 // QoS 2 identifiers that await PUBREL
+	Window        []Resumed
+	Subscriptions []Subscription
+}
+
+// Resumed is a delivery of the committed window that the new owner resends, in
+// order (S3): PUBREL only if Received, when Message is empty.
+type Resumed struct {
+	Delivery
+	Received bool
+}

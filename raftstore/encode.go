@@ -1,0 +1,305 @@
+package raftstore
+
+import (
+	"encoding/binary"
+
+	"dunlin/proto/mqtt"
+	"dunlin/router"
+	"dunlin/session"
+)
+
+// This file has the body of each command, writer and reader side by side. What a
+// reader returns borrows the entry, strings and filters excepted.
+
+// appendMessage writes m's packed form, to the body's end.
+func appendMessage(b []byte, m *session.Message, now func() session.Time) []byte {
+	at := m.Received
+	if m.HasExpiry {
+		at = now()
+	}
+	return m.Append(b, at)
+}
+
+// message reads a packed message that fills the rest of the body; it counts as
+// received at now. packed is the form itself.
+func (r *reader) message(m *session.Message, now session.Time) (packed []byte) {
+	packed = r.b
+	if r.err != nil {
+		return nil
+	}
+	rest, err := m.Parse(packed, now)
+	if err != nil || len(rest) > 0 {
+		r.fail()
+		return nil
+	}
+	r.b = nil
+	return packed
+}
+
+const (
+	claimClean = 1 << iota
+	claimDropOldest
+	claimWill
+)
+
+func (c Claim) encode(b []byte, _ func() session.Time) (kind, []byte) {
+	flags := byte(0)
+	if c.CleanStart {
+		flags |= claimClean
+	}
+	if c.DropOldest {
+		flags |= claimDropOldest
+	}
+	if c.Will != nil {
+		flags |= claimWill
+	}
+	b = appendBytes(b, c.ClientID)
+	b = appendBytes(b, c.User)
+	b = binary.AppendUvarint(b, uint64(c.Conn))
+	b = append(b, flags)
+	b = binary.AppendUvarint(b, uint64(c.Expiry))
+	b = binary.AppendUvarint(b, uint64(c.Inflight))
+	b = binary.AppendUvarint(b, uint64(max(c.MaxQueueMessages, 0)))
+	b = binary.AppendUvarint(b, uint64(max(c.MaxQueueBytes, 0)))
+	if c.Will != nil {
+		b = binary.AppendUvarint(b, uint64(c.Will.Delay))
+		m := &c.Will.Message
+		b = m.Append(b, m.Received) // its expiry begins when it fires
+	}
+	return kindClaim, b
+}
+
+// claim is a Claim as Apply sees it.
+type claim struct {
+	clientID, user []byte
+	conn           router.Subscriber
+	clean          bool
+	terms          session.Terms
+}
+
+func (r *reader) claim() (c claim) {
+	c.clientID, c.user = r.bytes(), r.bytes()
+	c.conn = router.Subscriber(r.uvarint())
+	flags := r.byte()
+	c.clean = flags&claimClean != 0
+	c.terms = session.Terms{
+		DropOldest:       flags&claimDropOldest != 0,
+		Expiry:           uint32(r.uvarint()),
+		Inflight:         uint16(r.uvarint()),
+		MaxQueueMessages: clamp32(r.uvarint()),
+		MaxQueueBytes:    clamp32(r.uvarint()),
+	}
+	if flags&claimWill != 0 {
+		w := &session.Will{Delay: uint32(r.uvarint())}
+		var m session.Message
+		w.Packed = append([]byte(nil), r.message(&m, 0)...)
+		c.terms.Will = w
+	}
+	return c
+}
+
+func clamp32(v uint64) uint32 { return uint32(min(v, 1<<32-1)) }
+
+const (
+	detachFire = 1 << iota
+	detachExpiry
+)
+
+func (c Detach) encode(b []byte, _ func() session.Time) (kind, []byte) {
+	flags := byte(0)
+	if c.Fire {
+		flags |= detachFire
+	}
+	if c.HasExpiry {
+		flags |= detachExpiry
+	}
+	b = appendOwner(b, c.ClientID, c.Epoch)
+	b = append(b, flags)
+	return kindDetach, binary.AppendUvarint(b, uint64(c.Expiry))
+}
+
+func (r *reader) detach() (fire, hasExpiry bool, expiry uint32) {
+	flags := r.byte()
+	return flags&detachFire != 0, flags&detachExpiry != 0, uint32(r.uvarint())
+}
+
+// appendOwner begins the body of every command that writes to a session.
+func appendOwner(b []byte, clientID string, e session.Epoch) []byte {
+	return binary.AppendUvarint(appendBytes(b, clientID), uint64(e))
+}
+
+func (r *reader) owner() (clientID []byte, e session.Epoch) {
+	return r.bytes(), session.Epoch(r.uvarint())
+}
+
+const (
+	subNoLocal = 1 << (2 + iota) // above the QoS
+	subRAP
+	subHandling // two bits
+)
+
+func (c Subscribe) encode(b []byte, _ func() session.Time) (kind, []byte) {
+	b = appendOwner(b, c.ClientID, c.Epoch)
+	b = binary.AppendUvarint(b, uint64(len(c.Filters)))
+	for i := range c.Filters {
+		s := &c.Filters[i]
+		opt := s.Options.QoS&3 | s.RetainHandling&3*subHandling
+		if s.Options.NoLocal {
+			opt |= subNoLocal
+		}
+		if s.Options.RetainAsPublished {
+			opt |= subRAP
+		}
+		b = append(appendBytes(b, s.Filter.String()), opt)
+		b = binary.AppendUvarint(b, uint64(s.Options.ID))
+	}
+	return kindSubscribe, b
+}
+
+func (r *reader) subscription() (s Subscription) {
+	s.Filter = r.filter()
+	opt := r.byte()
+	s.Options = router.Options{
+		QoS: opt & 3, NoLocal: opt&subNoLocal != 0, RetainAsPublished: opt&subRAP != 0,
+		ID: uint32(r.uvarint()),
+	}
+	s.RetainHandling = opt / subHandling & 3
+	if s.Options.QoS > 2 {
+		r.fail()
+	}
+	return s
+}
+
+func (r *reader) filter() router.Filter {
+	f, err := router.ParseFilter(r.bytes())
+	if err != nil {
+		r.fail()
+	}
+	return f
+}
+
+func (c Unsubscribe) encode(b []byte, _ func() session.Time) (kind, []byte) {
+	b = appendOwner(b, c.ClientID, c.Epoch)
+	b = binary.AppendUvarint(b, uint64(len(c.Filters)))
+	for _, f := range c.Filters {
+		b = appendBytes(b, f.String())
+	}
+	return kindUnsubscribe, b
+}
+
+func (c Enqueue) encode(b []byte, now func() session.Time) (kind, []byte) {
+	b = appendBytes(b, c.From)
+	b = binary.AppendUvarint(b, c.Low)
+	return kindEnqueue, appendMessage(b, &c.Message, now)
+}
+
+func (c Transient) encode(b []byte, now func() session.Time) (kind, []byte) {
+	return kindTransient, appendMessage(appendBytes(b, c.From), &c.Message, now)
+}
+
+func (c EnqueueFor) encode(b []byte, now func() session.Time) (kind, []byte) {
+	d := &c.Delivery
+	b = appendOwner(b, c.ClientID, c.Epoch)
+	b = appendBool(append(b, byte(d.QoS)), d.Retain)
+	b = binary.AppendUvarint(b, uint64(len(d.IDs)))
+	for _, id := range d.IDs {
+		b = binary.AppendUvarint(b, uint64(id))
+	}
+	return kindEnqueueFor, appendMessage(b, &d.Message, now)
+}
+
+// delivery reads the head of an EnqueueFor, up to its message.
+func (r *reader) delivery() (qos mqtt.QoS, retain bool, ids []uint32) {
+	qos, retain = mqtt.QoS(r.byte()), r.bool()
+	if qos > 2 {
+		r.fail()
+	}
+	if n := r.count(1); n > 0 {
+		ids = make([]uint32, n)
+		for i := range ids {
+			ids[i] = uint32(r.uvarint())
+		}
+	}
+	return qos, retain, ids
+}
+
+func (c Acks) encode(b []byte, _ func() session.Time) (kind, []byte) {
+	for i := range c.Items {
+		a := &c.Items[i]
+		if i > 0 && a.ClientID == c.Items[i-1].ClientID && a.Epoch == c.Items[i-1].Epoch {
+			b = append(b, ackSame)
+		} else {
+			b = appendOwner(append(b, ackOther), a.ClientID, a.Epoch)
+		}
+		v := a.Index << 1
+		if a.Received {
+			v |= 1
+		}
+		b = binary.AppendUvarint(b, v)
+	}
+	return kindAcks, b
+}
+
+const (
+	ackOther = iota // names its session
+	ackSame         // of the same session as the one before
+)
+
+func (c Receive) encode(b []byte, _ func() session.Time) (kind, []byte) {
+	return kindReceive, appendPacketID(appendOwner(b, c.ClientID, c.Epoch), c.PacketID)
+}
+
+func (c Release) encode(b []byte, _ func() session.Time) (kind, []byte) {
+	return kindRelease, appendPacketID(appendOwner(b, c.ClientID, c.Epoch), c.PacketID)
+}
+
+func appendPacketID(b []byte, id uint16) []byte { return binary.AppendUvarint(b, uint64(id)) }
+
+func (r *reader) packetID() uint16 {
+	id := r.uvarint()
+	if id == 0 || id > 0xFFFF {
+		r.fail()
+	}
+	return uint16(id)
+}
+
+func (c Retain) encode(b []byte, now func() session.Time) (kind, []byte) {
+	return kindRetain, appendMessage(b, &c.Message, now)
+}
+
+func (c Delete) encode(b []byte, _ func() session.Time) (kind, []byte) {
+	return kindDelete, appendBytes(b, c.ClientID)
+}
+
+// forget has a shard drop what it remembers of a publisher whose session ended.
+type forget struct{ origin uint64 }
+
+func (c forget) encode(b []byte, _ func() session.Time) (kind, []byte) {
+	return kindForget, binary.AppendUvarint(b, c.origin)
+}
+
+// Limits bound one shard. They are part of the replicated state, because Apply
+// may not depend on a node's configuration (D6): a leader whose own differ says
+// so in the log.
+type Limits struct {
+	Sessions      int // sessions and claims
+	QueuedBytes   int // messages queued, each counted once; beyond it the newest is dropped, whatever a queue's policy
+	Retained      int // topics with a retained message
+	RetainedBytes int
+	QueueMessages int // of one session, where its Claim does not say
+	QueueBytes    int
+}
+
+func (c Limits) encode(b []byte, _ func() session.Time) (kind, []byte) {
+	for _, v := range [...]int{c.Sessions, c.QueuedBytes, c.Retained, c.RetainedBytes, c.QueueMessages, c.QueueBytes} {
+		b = binary.AppendUvarint(b, uint64(max(v, 0)))
+	}
+	return kindLimits, b
+}
+
+func (r *reader) limits() (c Limits) {
+	for _, v := range [...]*int{&c.Sessions, &c.QueuedBytes, &c.Retained, &c.RetainedBytes, &c.QueueMessages, &c.QueueBytes} {
+		*v = int(min(r.uvarint(), 1<<62))
+	}
+	return c
+}

@@ -1,0 +1,12 @@
+package raftstore
+
+import "errors"
+
+// What Result.Err may be.
+var (
+	ErrFenced   = errors.New("raftstore: another connection owns the session")
+	ErrNotYours = errors.New("raftstore: the session belongs to another user")
+	ErrQuota    = errors.New("raftstore: limit reached")
+	ErrUnknown  = errors.New("raftstore: outcome unknown")
+	ErrClosed   = errors.New("raftstore: closed")
+)

@@ -1,0 +1,95 @@
+package raftstore
+
+import (
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are what a Store counts over all its shards.
+type metrics struct {
+	applies  prometheus.Counter
+	commands prometheus.Counter
+	batch    prometheus.Histogram
+	wills    prometheus.Counter
+	pushes   prometheus.Counter
+	drops    [dropReasons]prometheus.Counter
+
+	gauges []*gauges // by shard
+}
+
+// gauges is what a shard last said of its size.
+type gauges struct {
+	sessions, messages, messageBytes, retained, retainedBytes atomic.Int64
+}
+
+func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "dunlin_store_" + name, Help: help})
+	}
+	m := &metrics{
+		applies:  counter("entries_applied_total", "Log entries applied, all shards."),
+		commands: counter("commands_applied_total", "Commands applied, all shards."),
+		wills:    counter("wills_fired_total", "Wills published."),
+		pushes:   counter("deliveries_pushed_total", "Deliveries handed to the owners of sessions."),
+		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "dunlin_store_entry_commands", Help: "Commands in a log entry.",
+			Buckets: prometheus.ExponentialBuckets(1, 4, 6),
+		}),
+	}
+	dropped := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "dunlin_store_dropped_total", Help: "Queued messages dropped, by reason.",
+	}, []string{"reason"})
+	for i, name := range dropNames {
+		m.drops[i] = dropped.WithLabelValues(name)
+	}
+	for range s.shards {
+		m.gauges = append(m.gauges, &gauges{})
+	}
+	if reg == nil {
+		return m
+	}
+	reg.MustRegister(m.applies, m.commands, m.wills, m.pushes, m.batch, dropped)
+	for _, g := range []struct {
+		name, help string
+		of         func(*gauges) *atomic.Int64
+	}{
+		{"sessions", "Sessions and claims held.", func(g *gauges) *atomic.Int64 { return &g.sessions }},
+		{"queued_messages", "Messages queued, each counted once per shard.", func(g *gauges) *atomic.Int64 { return &g.messages }},
+		{"queued_bytes", "Bytes of the messages queued.", func(g *gauges) *atomic.Int64 { return &g.messageBytes }},
+		{"retained_messages", "Topics with a retained message.", func(g *gauges) *atomic.Int64 { return &g.retained }},
+		{"retained_bytes", "Bytes of the retained messages.", func(g *gauges) *atomic.Int64 { return &g.retainedBytes }},
+	} {
+		reg.MustRegister(prometheus.NewGaugeFunc(
+			prometheus.GaugeOpts{Name: "dunlin_store_" + g.name, Help: g.help},
+			func() float64 {
+				sum := int64(0)
+				for _, shard := range m.gauges {
+					sum += g.of(shard).Load()
+				}
+				return float64(sum)
+			}))
+	}
+	return m
+}
+
+// observe counts what an entry did.
+func (m *metrics) observe(sh *shard, commands int) {
+	st := sh.st
+	m.applies.Inc()
+	m.commands.Add(float64(commands))
+	m.batch.Observe(float64(commands))
+	m.wills.Add(float64(len(st.fx.wills)))
+	m.pushes.Add(float64(len(st.fx.pushes)))
+	for i, n := range st.fx.dropped {
+		if n > 0 {
+			m.drops[i].Add(float64(n))
+		}
+	}
+	g := m.gauges[sh.id]
+	g.sessions.Store(int64(len(st.sessions.ids)))
+	g.messages.Store(int64(st.messages.stored()))
+	g.messageBytes.Store(int64(st.messages.bytes))
+	g.retained.Store(int64(st.retained.tree.Len()))
+	g.retainedBytes.Store(int64(st.retained.bytes))
+}

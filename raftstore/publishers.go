@@ -1,0 +1,71 @@
+package raftstore
+
+import (
+	"slices"
+
+	"dunlin/session"
+)
+
+// publishers remembers which QoS 2 messages the shard has taken of each
+// publisher, so that no second copy is (R2): a low-water mark, which the
+// publisher's later messages carry, and the numbers taken above it. What it
+// remembers of a publisher goes only after the publisher's session ended.
+type publishers struct {
+	seen     map[uint64]*publisher
+	departed []departure // sessions of this shard that ended, by time
+}
+
+type publisher struct {
+	low   uint64   // every number below was taken, or never will be sent
+	above []uint64 // numbers taken from low on, rising
+}
+
+// departure is a publisher whose session ended; its memory is kept for the
+// copies that may still be under way, its will among them.
+type departure struct {
+	at     session.Time // when all shards may forget it
+	origin uint64
+}
+
+// lingering is how long after its session's end a publisher is remembered:
+// longer than any message is retried within the cluster.
+var lingering = session.Seconds(600)
+
+func newPublishers() publishers { return publishers{seen: make(map[uint64]*publisher)} }
+
+// accept says whether the message is new, and remembers it.
+func (t *publishers) accept(origin, seq, low uint64) bool {
+	p := t.seen[origin]
+	if p == nil {
+		p = &publisher{}
+		t.seen[origin] = p
+	}
+	if low > p.low {
+		p.low = low
+		n, _ := slices.BinarySearch(p.above, low)
+		p.above = slices.Delete(p.above, 0, n)
+	}
+	if seq < p.low {
+		return false
+	}
+	i, taken := slices.BinarySearch(p.above, seq)
+	if !taken {
+		p.above = slices.Insert(p.above, i, seq)
+	}
+	return !taken
+}
+
+// depart schedules what ended sessions have published to be forgotten.
+func (t *publishers) depart(origin uint64, now session.Time) {
+	t.departed = append(t.departed, departure{at: now + lingering, origin: origin})
+}
+
+// next is when the first departed publisher may be forgotten.
+func (t *publishers) next() session.Time {
+	if len(t.departed) == 0 {
+		return session.Never
+	}
+	return t.departed[0].at
+}
+
+func (t *publishers) forget(origin uint64) { delete(t.seen, origin) }

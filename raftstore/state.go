@@ -1,0 +1,143 @@
+package raftstore
+
+import (
+	"fmt"
+
+	"dunlin/router"
+	"dunlin/session"
+)
+
+// state is a shard's state machine: a handful of tables that change only by
+// apply, which is a function of the entries alone (D6). What a leader has to do
+// besides goes into effects.
+type state struct {
+	shard  router.ShardID
+	now    session.Time // shard time: only moves forward, through the log (T2)
+	index  uint64       // commands applied
+	epochs uint64       // the latest given; no two claims of a shard share one
+	births uint64       // session incarnations
+	limits Limits
+
+	sessions   sessions
+	messages   messages
+	retained   *retained
+	publishers publishers
+
+	subscriptions subscriptions // follows from sessions
+	deadlines     deadlines     // follows from sessions
+
+	fx effects
+}
+
+// firstTime is shard time at the beginning: 0 means never.
+const firstTime session.Time = 1
+
+func newState(sh router.ShardID) *state {
+	return &state{
+		shard: sh, now: firstTime,
+		sessions: newSessions(), retained: newRetained(), publishers: newPublishers(),
+		subscriptions: newSubscriptions(),
+	}
+}
+
+// applies has the function of each command. What a function does may depend on
+// the state and the body, on nothing else.
+var applies [kindForget + 1]func(st *state, body *reader, res *Result)
+
+func init() {
+	applies = [...]func(st *state, body *reader, res *Result){
+		kindLimits:      (*state).applyLimits,
+		kindClaim:       (*state).applyClaim,
+		kindDetach:      (*state).applyDetach,
+		kindSubscribe:   (*state).applySubscribe,
+		kindUnsubscribe: (*state).applyUnsubscribe,
+		kindEnqueue:     (*state).applyEnqueue,
+		kindEnqueueFor:  (*state).applyEnqueueFor,
+		kindAcks:        (*state).applyAcks,
+		kindReceive:     (*state).applyReceive,
+		kindRelease:     (*state).applyRelease,
+		kindRetain:      (*state).applyRetain,
+		kindDelete:      (*state).applyDelete,
+		kindForget:      (*state).applyForget,
+	}
+}
+
+// apply applies one log entry: first time moves and what is due by then is done,
+// then the commands in order, whose results are appended to res. An entry that
+// cannot be read, or names an unknown command, panics: a replica that went on
+// would part from the others.
+func (st *state) apply(entry []byte, res []Result) []Result {
+	now, r := openEntry(entry)
+	if r.err != nil {
+		panic(fmt.Sprintf("raftstore: shard %d: entry after command %d: %v", st.shard, st.index, r.err))
+	}
+	st.now = max(st.now, now)
+	st.expire()
+	for len(r.b) > 0 {
+		k, body := r.command()
+		if int(k) >= len(applies) || applies[k] == nil {
+			panic(fmt.Sprintf("raftstore: shard %d: unknown command %d after command %d", st.shard, k, st.index))
+		}
+		st.index++
+		res = append(res, Result{Index: st.index})
+		applies[k](st, &body, &res[len(res)-1])
+		if r.err != nil || body.err != nil {
+			panic(fmt.Sprintf("raftstore: shard %d: command %d of kind %d: %v", st.shard, st.index, k, errMalformed))
+		}
+	}
+	if st.retained.changed {
+		st.retained.publish()
+	}
+	return res
+}
+
+// maxExpirePerEntry bounds the deadlines that one entry deals with; a leader
+// sends the next at once while any is left.
+const maxExpirePerEntry = 1024
+
+// expire does what is due.
+func (st *state) expire() {
+	for range maxExpirePerEntry {
+		slot, at := st.deadlines.next()
+		if at == session.Never || at > st.now {
+			break
+		}
+		rec := st.sessions.at(slot)
+		will, ended, dropped := rec.Expire(st.now, &st.messages)
+		st.fx.drop(dropExpired, dropped)
+		if will != nil {
+			st.fire(rec, will)
+		}
+		if ended {
+			st.end(slot, rec)
+			continue
+		}
+		st.deadlines.set(slot, rec.Due())
+	}
+	for range maxExpirePerEntry {
+		if at := st.retained.next(); at == session.Never || at > st.now {
+			break
+		}
+		st.retained.expire()
+	}
+	for range maxExpirePerEntry {
+		if at := st.publishers.next(); at == session.Never || at > st.now {
+			break
+		}
+		st.fx.forget(st.publishers.departed[0].origin)
+		st.publishers.departed = st.publishers.departed[1:]
+	}
+}
+
+// nextDue is when expire has something to do next, or session.Never.
+func (st *state) nextDue() session.Time {
+	_, due := st.deadlines.next()
+	for _, t := range [...]session.Time{st.retained.next(), st.publishers.next()} {
+		if due == session.Never || t != session.Never && t < due {
+			due = t
+		}
+	}
+	return due
+}
+
+func (st *state) applyLimits(body *reader, _ *Result) { st.limits = body.limits() }

@@ -1,0 +1,244 @@
+package raftstore
+
+import (
+	"dunlin/proto/mqtt"
+	"dunlin/router"
+	"dunlin/session"
+)
+
+// applySubscribe adds or replaces subscriptions of a session.
+func (st *state) applySubscribe(body *reader, res *Result) {
+	slot, rec := st.owned(body, res)
+	n := body.count(3)
+	for range n {
+		s := body.subscription()
+		if body.err != nil || rec == nil {
+			continue
+		}
+		existed := rec.Subscribe(s)
+		res.Existed = append(res.Existed, existed)
+		if !indexed(s.Filter) {
+			continue
+		}
+		st.subscriptions.add(s.Filter, slot, s.Options)
+		if !existed {
+			st.fx.route(s.Filter, true)
+		}
+	}
+}
+
+// applyUnsubscribe removes some.
+func (st *state) applyUnsubscribe(body *reader, res *Result) {
+	slot, rec := st.owned(body, res)
+	n := body.count(2)
+	for range n {
+		f := body.filter()
+		if body.err != nil || rec == nil {
+			continue
+		}
+		existed := rec.Unsubscribe(f)
+		res.Existed = append(res.Existed, existed)
+		if existed && indexed(f) {
+			st.subscriptions.remove(f, slot)
+			st.fx.route(f, false)
+		}
+	}
+}
+
+// applyEnqueue appends a message to the queue of every stored session that wants
+// it.
+func (st *state) applyEnqueue(body *reader, res *Result) {
+	from, low := body.bytes(), body.uvarint()
+	var m session.Message
+	packed := body.message(&m, st.now)
+	if body.err != nil {
+		return
+	}
+	if m.Origin != 0 && !st.publishers.accept(m.Origin, m.Seq, low) {
+		res.Known = true // R2
+		return
+	}
+	e := enqueuing{m: &m, packed: packed, deadline: session.Never}
+	if m.HasExpiry {
+		if m.Expiry == 0 {
+			st.fx.drop(dropExpired, 1)
+			return
+		}
+		e.deadline = st.now + session.Seconds(m.Expiry)
+	}
+	for _, w := range st.subscriptions.match(m.Topic, st.publisher(from)) {
+		qos := min(m.QoS, mqtt.QoS(w.qos))
+		st.enqueue(w.slot, &e, qos, m.Retain && w.retain, w.ids, res)
+	}
+	st.stored(&e)
+}
+
+// publisher is the handle of the publishing session, for no-local
+// [MQTT-3.8.3-3]; 0 if it does not live in this shard.
+func (st *state) publisher(clientID []byte) router.Subscriber {
+	if slot, rec := st.sessions.find(clientID); rec != nil {
+		return subscriber(slot)
+	}
+	return 0
+}
+
+// enqueuing is a message on its way into queues: stored with the first that
+// takes it.
+type enqueuing struct {
+	m        *session.Message
+	packed   []byte
+	deadline session.Time
+	ref      uint32
+	held     bool // ref is valid, and holds one reference of its own
+}
+
+// enqueue gives a message to one session: with QoS 0 to its connection, if it
+// has one, else into its queue.
+func (st *state) enqueue(slot uint32, e *enqueuing, qos mqtt.QoS, retain bool, ids []uint32, res *Result) {
+	rec := st.sessions.at(slot)
+	if qos == 0 {
+		if rec.Attached() && st.fx.leads {
+			st.fx.push(slot, rec, push{retain: retain, ids: ids, packed: e.packed, deadline: e.deadline, borrowed: true})
+		}
+		return
+	}
+	if !e.held {
+		if st.messages.bytes+messageSize(e.packed) > st.limits.QueuedBytes {
+			res.Dropped++
+			st.fx.drop(dropShardFull, 1)
+			return
+		}
+		e.ref, e.held = st.messages.put(e.packed, e.deadline), true
+	}
+	switch outcome, dropped := rec.Enqueue(e.ref, qos, retain, ids, st.now, &st.messages); outcome {
+	case session.QueueFull:
+		res.Dropped++
+		st.fx.drop(dropQueueFull, 1+dropped)
+	case session.Evicted:
+		res.Dropped++
+		st.fx.drop(dropQueueOldest, dropped)
+	}
+	st.advance(slot, rec)
+}
+
+// stored ends an enqueuing.
+func (st *state) stored(e *enqueuing) {
+	if e.held {
+		st.messages.Release(e.ref)
+	}
+}
+
+// advance moves what may be sent into the session's committed window and hands
+// it to the owner (S1).
+func (st *state) advance(slot uint32, rec *record) {
+	for {
+		o, expired, ok := rec.Next(st.now, &st.messages)
+		st.fx.drop(dropExpired, expired)
+		if !ok {
+			break
+		}
+		if st.fx.leads {
+			m := &st.messages.slots[o.Ref]
+			st.fx.push(slot, rec, push{
+				index: o.Index, qos: o.QoS, retain: o.Retain, ids: o.IDs, packed: m.packed, deadline: m.deadline,
+			})
+		}
+	}
+	st.deadlines.set(slot, rec.Due())
+}
+
+// applyEnqueueFor gives a message to one session alone.
+func (st *state) applyEnqueueFor(body *reader, res *Result) {
+	slot, rec := st.owned(body, res)
+	qos, retain, ids := body.delivery()
+	var m session.Message
+	packed := body.message(&m, st.now)
+	if body.err != nil || rec == nil {
+		return
+	}
+	e := enqueuing{m: &m, packed: packed, deadline: session.Never}
+	if m.HasExpiry {
+		e.deadline = st.now + session.Seconds(m.Expiry)
+	}
+	st.enqueue(slot, &e, qos, retain, ids, res)
+	st.stored(&e)
+}
+
+// applyAcks takes an owner's acknowledgements, and fills the windows again.
+func (st *state) applyAcks(body *reader, res *Result) {
+	var (
+		slot uint32
+		rec  *record
+	)
+	for len(body.b) > 0 {
+		switch body.byte() {
+		case ackOther:
+			if rec != nil {
+				st.advance(slot, rec)
+			}
+			slot, rec = st.owned(body, res)
+		case ackSame:
+		default:
+			body.fail()
+		}
+		v := body.uvarint()
+		if rec != nil && body.err == nil {
+			rec.Ack(v>>1, v&1 != 0, &st.messages)
+		}
+	}
+	if rec != nil {
+		st.advance(slot, rec)
+	}
+}
+
+// applyReceive commits the identifier of a QoS 2 publish (R1).
+func (st *state) applyReceive(body *reader, res *Result) {
+	_, rec := st.owned(body, res)
+	id := body.packetID()
+	if rec == nil || body.err != nil {
+		return
+	}
+	ok := false
+	if res.Seq, res.Known, ok = rec.Receive(id); !ok {
+		res.Err = ErrQuota
+	}
+	res.Low = rec.Low()
+}
+
+// applyRelease frees it.
+func (st *state) applyRelease(body *reader, res *Result) {
+	_, rec := st.owned(body, res)
+	id := body.packetID()
+	if rec == nil || body.err != nil {
+		return
+	}
+	res.Known = rec.Release(id)
+	res.Low = rec.Low()
+}
+
+// applyForget drops what is remembered of a departed publisher.
+func (st *state) applyForget(body *reader, _ *Result) {
+	st.publishers.forget(body.uvarint())
+}
+
+// applyRetain stores or deletes a topic's retained message.
+func (st *state) applyRetain(body *reader, res *Result) {
+	var m session.Message
+	packed := body.message(&m, st.now)
+	if body.err != nil {
+		return
+	}
+	if len(m.Payload) == 0 { // [MQTT-3.3.1-6]
+		st.retained.remove(m.Topic.String())
+		return
+	}
+	deadline := session.Never
+	if m.HasExpiry {
+		if m.Expiry == 0 {
+			st.retained.remove(m.Topic.String())
+			return
+		}
+		deadline = st.now + session.Seconds(m.Expiry)
+	}
+	res.Err = st.retained.put(m.Topic, packed, st.index, deadline, &st.limits)
+}
