@@ -66,14 +66,11 @@ type Unsubscribe struct {
 }
 
 // Enqueue commits a message of QoS >= 1 to every session of the shard that wants
-// it; From is the publisher's client identifier, for no-local. Low is the
-// publisher's low-water mark, from the Result of its Receive: none of its
-// messages below it comes again (R2). Result.Known says that the message had
-// come before.
+// it; From is the publisher's client identifier, for no-local. Result.Known says
+// that the message, by its Origin and Seq, had come before (R2).
 type Enqueue struct {
 	From    string
 	Message session.Message
-	Low     uint64
 }
 
 // Transient brings a QoS 0 message to the connected sessions that want it. It
@@ -104,7 +101,7 @@ type Ack struct {
 }
 
 // Receive commits packet id -> seq of a QoS 2 publish (R1): Result.Seq,
-// Result.Low, and Result.Known for a resend. ErrQuota refuses a client whose
+// Result.Low (see session.Message), and Result.Known for a resend. ErrQuota refuses a client whose
 // unreleased publishes lie too far apart. Release frees the identifier;
 // Result.Known says that it was there.
 type Receive struct {

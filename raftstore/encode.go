@@ -188,9 +188,7 @@ func (c Unsubscribe) encode(b []byte, _ func() session.Time) (kind, []byte) {
 }
 
 func (c Enqueue) encode(b []byte, now func() session.Time) (kind, []byte) {
-	b = appendBytes(b, c.From)
-	b = binary.AppendUvarint(b, c.Low)
-	return kindEnqueue, appendMessage(b, &c.Message, now)
+	return kindEnqueue, appendMessage(appendBytes(b, c.From), &c.Message, now)
 }
 
 func (c Transient) encode(b []byte, now func() session.Time) (kind, []byte) {

@@ -277,9 +277,9 @@ func TestInboundQoS2(t *testing.T) {
 		s := b.ok(Claim{ClientID: "s", Conn: 5, Expiry: 60}).Claim
 		b.ok(Subscribe{ClientID: "s", Epoch: s.Epoch, Filters: []Subscription{subscription("a", 2)}})
 		m := publish("a", "once", 2)
-		m.Origin, m.Seq = e.Origin, first.Seq
-		expect(t, "first copy", b.ok(Enqueue{Message: m, Low: first.Low}).Known, false)
-		expect(t, "second copy", b.ok(Enqueue{Message: m, Low: first.Low}).Known, true)
+		m.Origin, m.Seq, m.Low = e.Origin, first.Seq, first.Low
+		expect(t, "first copy", b.ok(Enqueue{Message: m}).Known, false)
+		expect(t, "second copy", b.ok(Enqueue{Message: m}).Known, true)
 
 		b.ok(Detach{ClientID: "p", Epoch: e.Epoch})
 		resumed := b.ok(c).Claim

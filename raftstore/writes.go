@@ -48,13 +48,13 @@ func (st *state) applyUnsubscribe(body *reader, res *Result) {
 // applyEnqueue appends a message to the queue of every stored session that wants
 // it.
 func (st *state) applyEnqueue(body *reader, res *Result) {
-	from, low := body.bytes(), body.uvarint()
+	from := body.bytes()
 	var m session.Message
 	packed := body.message(&m, st.now)
 	if body.err != nil {
 		return
 	}
-	if m.Origin != 0 && !st.publishers.accept(m.Origin, m.Seq, low) {
+	if m.Origin != 0 && !st.publishers.accept(m.Origin, m.Seq, m.Low) {
 		res.Known = true // R2
 		return
 	}

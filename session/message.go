@@ -28,9 +28,11 @@ type Message struct {
 	Expiry     uint32 // seconds left at Received [T3]
 	Received   Time
 	// Origin and Seq name a QoS 2 message of a persistent publisher for
-	// duplicate detection (R1, R2); Origin is 0 where there is none.
+	// duplicate detection (R1, R2); Origin is 0 where there is none. Low is the
+	// publisher's low-water mark, at most Seq: no number below it comes again.
 	Origin uint64
 	Seq    uint64
+	Low    uint64
 
 	forms *Forms // encodings that the subscribers of one fan-out share; see Share
 	fan   uint32 // the fan-out of forms that is m's
@@ -43,6 +45,7 @@ type Message struct {
 //	expiry   4 bytes, big endian, seconds left          if packedExpiry
 //	origin   uvarint, not 0                             if packedOrigin
 //	seq      uvarint                                    if packedOrigin
+//	low      uvarint, how far it lies below seq         if packedOrigin
 //	topic, properties, payload: each a uvarint length and the bytes
 //
 // A form has one encoding only: uvarints are minimal, unknown flags are errors.
@@ -92,6 +95,7 @@ func (m *Message) Append(dst []byte, now Time) []byte {
 	if m.Origin != 0 {
 		dst = binary.AppendUvarint(dst, m.Origin)
 		dst = binary.AppendUvarint(dst, m.Seq)
+		dst = binary.AppendUvarint(dst, m.Seq-m.Low)
 	}
 	topic := m.Topic.String()
 	dst = binary.AppendUvarint(dst, uint64(len(topic)))
@@ -138,6 +142,14 @@ func (m *Message) Parse(b []byte, now Time) (rest []byte, err error) {
 		if m.Seq, rest, ok = cutUvarint(rest); !ok {
 			return b, ErrMessageCut
 		}
+		var below uint64
+		if below, rest, ok = cutUvarint(rest); !ok {
+			return b, ErrMessageCut
+		}
+		if below > m.Seq {
+			return b, ErrMessageFlags
+		}
+		m.Low = m.Seq - below
 	}
 	var topic, properties []byte
 	if topic, rest, ok = cutField(rest); !ok {
