@@ -7,7 +7,7 @@ import (
 )
 
 // aliases are a connection's topic aliases, which mean something else in each
-// direction [MQTT-3.3.2-7...11].
+// direction and end with it [MQTT-3.3.2-7].
 type aliases struct {
 	in  [][]byte          // topic by alias-1, set by the client; nil: not set
 	out map[string]uint16 // alias by topic, set by us

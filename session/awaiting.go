@@ -13,15 +13,11 @@ type stage uint8
 
 const (
 	unknown   stage = iota
+	resumed         // came on an earlier connection, which may have sent PUBREC or not
 	routed          // handed to the broker, PUBREC not yet due
 	received        // PUBREC sent
 	repeated        // PUBREC sent, and once more among the answers that wait
 	releasing       // PUBREL came; waits for SendComplete
-
-	stageMask stage = 0x07
-	// counted marks an identifier whose PUBLISH came on this connection and so
-	// takes a place of the Receive Maximum; one resumed does not.
-	counted stage = 0x08
 )
 
 // slot finds id's slot, or the empty one where it would go.
@@ -35,7 +31,7 @@ func (a *awaiting) slot(id uint16) int {
 	return i
 }
 
-// get returns id's stage and counted bit, unknown if it is not in the set.
+// get returns id's stage, unknown if it is not in the set.
 func (a *awaiting) get(id uint16) stage {
 	if a.n == 0 {
 		return unknown

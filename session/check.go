@@ -47,7 +47,7 @@ func (l *Live) check() {
 	for i := range t.recs.n {
 		if e := *t.recs.at(t.recs.head + i); e&answerReady == 0 {
 			open++
-			must(t.ids.get(uint16(e))&stageMask == routed, 2, "waits but is not routed")
+			must(t.ids.get(uint16(e)) == routed, 2, "waits but is not routed")
 		}
 	}
 	n := 0
@@ -57,14 +57,14 @@ func (l *Live) check() {
 		}
 		n++
 		must(t.ids.slot(uint16(e)) == i, 3, "identifier not found")
-		if stage(e>>16)&stageMask == routed {
+		if stage(e>>16) == routed {
 			open--
 		}
 	}
 	must(n == t.ids.n, 3, "count")
 	// Answers given to a publish that still waits for its turn leave it routed.
 	for i := range t.recs.n {
-		if e := *t.recs.at(t.recs.head + i); e&answerReady != 0 && t.ids.get(uint16(e))&stageMask == routed {
+		if e := *t.recs.at(t.recs.head + i); e&(answerReady|answerVoid) == answerReady && t.ids.get(uint16(e)) == routed {
 			open++
 		}
 	}

@@ -13,7 +13,7 @@ func (l *Live) publish(p *mqtt.Publish, out []byte) (Action, []byte) {
 	case 1:
 		t := l.busy()
 		if t.used >= l.receiveMax {
-			return l.fail(mqtt.ReceiveMaximumExceeded, out) // [MQTT-3.3.4-9]
+			return l.fail(mqtt.ReceiveMaximumExceeded, out) // case 25
 		}
 		t.used++
 		t.acks.push(p.PacketID, false)
@@ -23,28 +23,27 @@ func (l *Live) publish(p *mqtt.Publish, out []byte) (Action, []byte) {
 }
 
 // publish2 takes a PUBLISH of QoS 2. Whether it came before is told by the
-// stored identifier, never by DUP (R3).
+// stored identifier, never by DUP (R3). One that came on an earlier connection
+// is routed again, under the number that the store has for it: nobody knows how
+// far it got then, and who has it refuses a second copy (R1, R2).
 func (l *Live) publish2(id uint16, out []byte) (Action, []byte) {
 	t := l.busy()
-	s := t.ids.get(id)
-	if s&counted == 0 {
+	switch t.ids.get(id) {
+	case unknown, resumed:
 		if t.used >= l.receiveMax {
-			return l.fail(mqtt.ReceiveMaximumExceeded, out) // [MQTT-3.3.4-9]
+			return l.fail(mqtt.ReceiveMaximumExceeded, out) // case 25
 		}
 		t.used++
-	}
-	switch s & stageMask {
-	case unknown:
-		t.ids.set(id, routed|counted)
+		t.ids.set(id, routed)
 		t.recs.push(id, false)
 		return Action{Verb: Route}, out
 	case received:
+		// [MQTT-4.3.3-10], case 26.
 		if t.recs.n == 0 {
-			t.ids.set(id, received|counted)
 			return Action{}, l.ack(mqtt.PUBREC, id, mqtt.Success, out)
 		}
 		// In its turn; once is enough however often the client asks.
-		t.ids.set(id, repeated|counted)
+		t.ids.set(id, repeated)
 		t.recs.push(id, true)
 	case releasing:
 		return l.fail(mqtt.ProtocolError, out) // [MQTT-4.3.3-6]
@@ -93,7 +92,7 @@ func (l *Live) record(id uint16, reason mqtt.Reason, out []byte) []byte {
 		t.ids.remove(id)
 		t.free()
 	} else {
-		t.ids.set(id, received|t.ids.get(id)&counted)
+		t.ids.set(id, received)
 	}
 	return l.ack(mqtt.PUBREC, id, reason, out)
 }
@@ -114,14 +113,14 @@ func (l *Live) release(p *mqtt.Ack, out []byte) (Action, []byte) {
 	if l.traffic != nil {
 		s = l.traffic.ids.get(id)
 	}
-	switch s & stageMask {
-	case received, repeated:
+	switch s {
+	case resumed, received, repeated:
 		l.flags |= moved
-		if s&stageMask == repeated {
+		if s == repeated {
 			// It would speak for the next publish with this identifier.
 			l.traffic.recs.void(id)
 		}
-		l.traffic.ids.set(id, releasing|s&counted)
+		l.traffic.ids.set(id, releasing)
 		if !l.is(persistent) {
 			out = l.complete(id, out)
 		}
@@ -138,7 +137,7 @@ func (l *Live) release(p *mqtt.Ack, out []byte) (Action, []byte) {
 // SendComplete sends PUBCOMP for a persistent session's id once its release is
 // committed.
 func (l *Live) SendComplete(id uint16, now Time, out []byte) []byte {
-	if l.traffic == nil || l.traffic.ids.get(id)&stageMask != releasing {
+	if l.traffic == nil || l.traffic.ids.get(id) != releasing {
 		return out
 	}
 	return l.checked(l.complete(id, out))
@@ -151,13 +150,14 @@ func (l *Live) complete(id uint16, out []byte) []byte {
 }
 
 // ResumeInbound restores the identifiers of QoS 2 publishes that a persistent
-// session has received and that await PUBREL (R5).
+// session has received and that await PUBREL (R5). If the client sends such a
+// PUBLISH again, the answer is Route: the store knows its number.
 func (l *Live) ResumeInbound(ids []uint16) {
 	if len(ids) == 0 {
 		return
 	}
 	t := l.busy()
 	for _, id := range ids {
-		t.ids.set(id, received)
+		t.ids.set(id, resumed)
 	}
 }

@@ -116,7 +116,7 @@ func (l *Live) busy() *traffic {
 // Disconnect appends a DISCONNECT (5.0 only) with reason.
 func (l *Live) Disconnect(reason mqtt.Reason, out []byte) []byte {
 	if l.version != mqtt.V5 {
-		return out // [MQTT-3.14.0-1] has only clients send it before 5.0
+		return out // only clients send one before 5.0
 	}
 	d := mqtt.Disconnect{Reason: reason}
 	return d.Append(out, l.version)

@@ -205,7 +205,7 @@ func (m *Message) Clone() Message {
 	return c
 }
 
-// Left is what is left of m's expiry interval at now, in whole seconds; a begun
+// Left is what is left of m's expiry interval at now [MQTT-3.3.2-6], in whole seconds; a begun
 // second is not counted as passed. It means nothing without HasExpiry.
 func (m *Message) Left(now Time) uint32 {
 	passed := int64(now-m.Received) / int64(time.Second)

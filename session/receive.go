@@ -39,7 +39,7 @@ func (l *Live) Receive(p *mqtt.Packet, now Time, out []byte) (Action, []byte) {
 		a = Action{Verb: Bye, Reason: p.Disconnect.Reason}
 	case mqtt.AUTH:
 		if !l.is(authenticated) {
-			return l.fail(mqtt.ProtocolError, out) // [MQTT-4.12.0-1]
+			return l.fail(mqtt.ProtocolError, out) // [MQTT-4.12.0-7]
 		}
 		a.Verb = Authenticate
 	default:
@@ -76,7 +76,7 @@ func (l *Live) received(p *mqtt.Ack, now Time, out []byte) (Action, []byte) {
 			switch s := t.inflight.at(index); *s {
 			case sent2:
 				if p.Reason >= 0x80 {
-					return l.land(index, p.Reason, now, out) // [MQTT-4.3.3-3], case 28
+					return l.land(index, p.Reason, now, out) // case 28
 				}
 				*s = recorded
 				handle := t.handle(index)

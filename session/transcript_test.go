@@ -224,6 +224,10 @@ func (p *player) run(line string) {
 			Dup: p.has("dup"), Retain: p.has("retain"), QoS: mqtt.QoS(p.num("qos", 0)), PacketID: id, Topic: p.bytes("topic"), Payload: p.bytes("payload"),
 			TopicAlias: uint16(p.num("alias", 0)), SubscriptionIDs: p.nums("ids"),
 		}})
+	case "connect-packet":
+		p.receive(&mqtt.Packet{Kind: mqtt.CONNECT})
+	case "ping":
+		p.receive(&mqtt.Packet{Kind: mqtt.PINGREQ})
 	case "disconnect":
 		p.receive(&mqtt.Packet{Kind: mqtt.DISCONNECT, Disconnect: mqtt.Disconnect{
 			Reason: reason, HasSessionExpiry: p.has("expiry"), SessionExpiry: uint32(p.num("expiry", 0)),
@@ -231,13 +235,13 @@ func (p *player) run(line string) {
 	case "auth":
 		p.receive(&mqtt.Packet{Kind: mqtt.AUTH, Auth: mqtt.Auth{Reason: mqtt.Reason(p.num("reason", 0x19)), Method: []byte("m")}})
 	default: // any other packet, by its name
-		for k := mqtt.CONNECT; k <= mqtt.AUTH; k++ {
-			if strings.EqualFold(k.String(), name) {
-				p.receive(&mqtt.Packet{Kind: k, Ack: mqtt.Ack{Kind: k, PacketID: id, Reason: reason}})
-				return
+		k := mqtt.CONNECT
+		for !strings.EqualFold(k.String(), name) {
+			if k++; k > mqtt.AUTH {
+				p.t.Fatalf("unknown command %q", line)
 			}
 		}
-		p.t.Fatalf("unknown command %q", line)
+		p.receive(&mqtt.Packet{Kind: k, Ack: mqtt.Ack{Kind: k, PacketID: id, Reason: reason}})
 	}
 	for _, d := range p.l.Drops() {
 		fmt.Fprintf(&p.out, "! dropped: %v index=%d handle=%d\n", d.Outcome, d.Index, d.Handle)
