@@ -42,15 +42,15 @@ func (p *buffers) get(k int) []byte {
 
 // put takes a buffer that nobody uses any more.
 func (p *buffers) put(b []byte) {
-	if invariants {
-		mangle(b[:cap(b)])
-	}
 	if cap(b) < minBuffer || p.bytes+cap(b) > maxStock {
 		return
 	}
 	k := bits.Len(uint(cap(b)/minBuffer)) - 1
 	if k >= bufferClasses {
 		return
+	}
+	if invariants {
+		mangle(b[:cap(b)])
 	}
 	p.class[k] = append(p.class[k], b[:0])
 	p.bytes += cap(b)
@@ -70,10 +70,11 @@ func (p *buffers) trim() {
 	}
 }
 
-// mangle overwrites bytes that nobody may read any more.
+// mangle overwrites bytes, one at least, that nobody may read any more.
 func mangle(b []byte) {
-	for i := range b {
-		b[i] = 0xA5
+	b[0] = 0xA5
+	for n := 1; n < len(b); n *= 2 {
+		copy(b[n:], b[:n])
 	}
 }
 

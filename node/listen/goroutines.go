@@ -65,7 +65,7 @@ func (d *goDriver) at(sock int32) *goSocket { return *d.sockets.at(uint32(sock))
 
 func (d *goDriver) watch(sock int32, key uint64) error {
 	s := d.at(sock)
-	s.key = key
+	s.key, s.mu.reading = key, true
 	d.running.Go(s.readAll)
 	return nil
 }
@@ -97,9 +97,10 @@ type goSocket struct {
 		sync.Mutex
 		in       []byte // read, and not yet taken by the loop
 		err      error  // of the reader or the writer; io.EOF: end of stream
+		reading  bool   // the reader is there
 		writing  bool   // a writer is under way
 		refused  bool   // the loop could not write all
-		finished bool   // closeWrite was called
+		finished bool   // nothing will be written after what is under way
 		closed   bool   // hangUp was called
 	}
 	taken sync.Cond // in is empty, or closed
@@ -117,33 +118,36 @@ func (s *goSocket) readAll() {
 	buf := make([]byte, goReadBuffer)
 	for {
 		n, err := s.conn.Read(buf)
-		s.mu.Lock()
-		s.mu.in = buf[:n]
-		what := canRead
-		if err != nil {
-			s.fail(err)
-			what |= peerDone
-		}
-		closed := s.mu.closed
-		s.mu.Unlock()
-		if closed {
-			return
-		}
-		s.d.report(s.key, what)
-		s.mu.Lock()
-		for len(s.mu.in) > 0 && !s.mu.closed {
-			s.taken.Wait()
-		}
-		closed = s.mu.closed
-		s.mu.Unlock()
-		if closed || err != nil {
+		if s.tookIn(buf[:n], err); err != nil {
 			return
 		}
 	}
 }
 
-// fail keeps the first error. The caller holds mu.
-func (s *goSocket) fail(err error) {
+// tookIn reports what the reader has read, and waits until it is taken. After
+// hangUp it is dropped.
+func (s *goSocket) tookIn(b []byte, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	what := canRead
+	if err != nil {
+		s.failLocked(err)
+		what |= peerDone
+		s.mu.reading = false
+		defer s.closeLocked()
+	}
+	if s.mu.closed {
+		return
+	}
+	s.mu.in = b
+	s.d.report(s.key, what)
+	for len(s.mu.in) > 0 && !s.mu.closed {
+		s.taken.Wait()
+	}
+}
+
+// failLocked keeps the first error.
+func (s *goSocket) failLocked(err error) {
 	if s.mu.err == nil || s.mu.err == io.EOF {
 		s.mu.err = err
 	}
@@ -154,8 +158,7 @@ func (s *goSocket) read(b []byte) (int, error) {
 	defer s.mu.Unlock()
 	if len(s.mu.in) > 0 {
 		n := copy(b, s.mu.in)
-		s.mu.in = s.mu.in[n:]
-		if len(s.mu.in) == 0 {
+		if s.mu.in = s.mu.in[n:]; len(s.mu.in) == 0 {
 			s.taken.Signal()
 		}
 		return n, nil
@@ -191,24 +194,21 @@ func (s *goSocket) write(b []byte) (int, error) {
 func (s *goSocket) writeOut(out []byte) {
 	_, err := s.conn.Write(out)
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.mu.writing = false
 	what := uint8(0)
 	if s.mu.refused {
 		what = canWrite
 	}
 	if err != nil {
-		s.fail(err)
+		s.failLocked(err)
 		what |= canRead | peerDone
 	}
-	finished, closed := s.mu.finished, s.mu.closed
-	s.mu.Unlock()
-	switch {
-	case closed:
-		s.conn.Close()
-	case finished:
+	if s.mu.finished {
 		_ = s.conn.CloseWrite()
 	}
-	if what != 0 && !closed {
+	s.closeLocked()
+	if what != 0 && !s.mu.closed {
 		s.d.report(s.key, what)
 	}
 }
@@ -216,6 +216,10 @@ func (s *goSocket) writeOut(out []byte) {
 func (s *goSocket) closeWrite() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.finishLocked()
+}
+
+func (s *goSocket) finishLocked() {
 	s.mu.finished = true
 	if !s.mu.writing {
 		_ = s.conn.CloseWrite()
@@ -223,17 +227,23 @@ func (s *goSocket) closeWrite() {
 }
 
 // hangUp gives a writer that is under way a second to finish, as the kernel would
-// give it more.
+// give it more, and the peer the same to end its stream: what the reader has not
+// read from the kernel yet would make it a reset.
 func (s *goSocket) hangUp() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.mu.closed = true
 	s.taken.Signal()
-	if !s.mu.writing {
-		s.conn.Close()
-		return
+	if s.mu.reading || s.mu.writing {
+		_ = s.conn.SetDeadline(time.Now().Add(time.Second))
+		s.finishLocked()
 	}
-	now := time.Now()
-	_ = s.conn.SetReadDeadline(now)
-	_ = s.conn.SetWriteDeadline(now.Add(time.Second))
+	s.closeLocked()
+}
+
+// closeLocked closes the connection after hangUp, when reader and writer have ended.
+func (s *goSocket) closeLocked() {
+	if s.mu.closed && !s.mu.reading && !s.mu.writing {
+		s.conn.Close()
+	}
 }
