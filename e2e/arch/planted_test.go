@@ -20,6 +20,8 @@ func TestPlanted(t *testing.T) {
 		{"rule inside", "node/listen", `import "dunlin/proto/mqtt"`, "its handler's to know"},
 		{"rule outside", "node/broker", `import "google.golang.org/grpc/codes"`, "only cluster"},
 		{"exception", "cluster", `import "google.golang.org/grpc"`, ""},
+		{"package alone", "cluster", `import "log"`, "log/slog"},
+		{"package below", "cluster", `import "log/slog"`, ""},
 		{"own subtree", "node", `import "dunlin/node/broker"`, ""},
 		{"file", "session", `import "os"`, "no I/O"},
 		{"socket", "router", `import "net/netip"`, "no I/O"},
