@@ -1,0 +1,276 @@
+package harness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// deadline is how long anything may take that must happen. It is generous: a
+// test that meets it has failed, on however slow a machine.
+const deadline = 30 * time.Second
+
+// Node is one dunlin serve.
+type Node struct {
+	Name string
+	MQTT string // host:port of each listener
+	HTTP string
+	Dir  string // data directory
+
+	// Link carries what peers send to this node's cluster port, if
+	// Options.Links asked for one.
+	Link *Link
+
+	t    testing.TB
+	bin  string
+	args []string
+	log  *log
+	proc *process // nil before the first Start
+}
+
+// process is one run of a node.
+type process struct {
+	cmd    *exec.Cmd
+	exited chan struct{} // closed when it has been waited for
+	err    error         // how it ended; read after exited
+	wanted bool          // a test ended it
+}
+
+// Start starts the node's process and does not wait for anything.
+func (n *Node) Start() {
+	n.t.Helper()
+	if n.Running() {
+		n.t.Fatalf("harness: %s is running", n.Name)
+	}
+	cmd := exec.Command(n.bin, n.args...)
+	cmd.Stdout, cmd.Stderr = n.log, n.log
+	cmd.Env = environment()
+	if err := spawn(cmd); err != nil {
+		n.t.Fatalf("harness: start %s: %v", n.Name, err)
+	}
+	p := &process{cmd: cmd, exited: make(chan struct{})}
+	go func() {
+		p.err = cmd.Wait()
+		close(p.exited)
+	}()
+	n.proc = p
+}
+
+// environment is that of the tests without settings for a node.
+func environment() []string {
+	var env []string
+	for _, e := range os.Environ() {
+		if !strings.HasPrefix(e, "DUNLIN_") {
+			env = append(env, e)
+		}
+	}
+	return append(env, "GOTRACEBACK=all")
+}
+
+// Running says whether the process is there.
+func (n *Node) Running() bool {
+	if n.proc == nil {
+		return false
+	}
+	select {
+	case <-n.proc.exited:
+		return false
+	default:
+		return true
+	}
+}
+
+// Pid is the process's.
+func (n *Node) Pid() int { return n.proc.cmd.Process.Pid }
+
+// Ready says whether the node calls itself ready, and what it says if not.
+func (n *Node) Ready() error {
+	body, err := n.get("/health/ready")
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, strings.TrimSpace(body))
+	}
+	return nil
+}
+
+// WaitReady waits until the node is ready.
+func (n *Node) WaitReady() {
+	n.t.Helper()
+	Eventually(n.t, n.Name+" is ready", func() error {
+		if !n.Running() {
+			n.t.Fatalf("harness: %s ended before it was ready: %v", n.Name, n.proc.err)
+		}
+		return n.Ready()
+	})
+}
+
+// get fetches a page of the node's HTTP interface.
+func (n *Node) get(path string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.HTTP+path, nil)
+	if err != nil {
+		return "", err
+	}
+	return do(req)
+}
+
+func do(req *http.Request) (string, error) {
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode/100 != 2 {
+		err = errors.New(resp.Status)
+	}
+	return string(body), err
+}
+
+// API calls the node's HTTP interface and returns the body of a 2xx answer.
+func (n *Node) API(method, path string) string {
+	n.t.Helper()
+	ctx, cancel := context.WithTimeout(n.t.Context(), deadline)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+n.HTTP+path, nil)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	body, err := do(req)
+	if err != nil {
+		n.t.Fatalf("%s: %s %s: %v: %s", n.Name, method, path, err, body)
+	}
+	return body
+}
+
+// Kill ends the process with SIGKILL and waits until it is gone.
+func (n *Node) Kill() {
+	n.t.Helper()
+	n.signal(syscall.SIGKILL)
+	n.wait()
+}
+
+// Stop ends it with SIGTERM and waits; the node has to exit with 0.
+func (n *Node) Stop() {
+	n.t.Helper()
+	n.signal(syscall.SIGTERM)
+	n.wait()
+	if n.proc.err != nil {
+		n.t.Errorf("harness: %s: after SIGTERM: %v", n.Name, n.proc.err)
+	}
+}
+
+// Restart starts it again after Kill or Stop, with its data, and waits until it
+// is ready.
+func (n *Node) Restart() {
+	n.t.Helper()
+	n.Start()
+	n.WaitReady()
+}
+
+// Pause freezes the process; Resume lets it go on.
+func (n *Node) Pause()  { n.t.Helper(); n.signal(syscall.SIGSTOP) }
+func (n *Node) Resume() { n.t.Helper(); n.signal(syscall.SIGCONT) }
+
+func (n *Node) signal(s syscall.Signal) {
+	n.t.Helper()
+	if s == syscall.SIGKILL || s == syscall.SIGTERM {
+		n.proc.wanted = true
+	}
+	if err := n.proc.cmd.Process.Signal(s); err != nil {
+		n.t.Fatalf("harness: %s: %v: %v", n.Name, s, err)
+	}
+}
+
+func (n *Node) wait() {
+	n.t.Helper()
+	select {
+	case <-n.proc.exited:
+	case <-time.After(deadline):
+		n.t.Errorf("harness: %s has not ended", n.Name)
+		n.proc.cmd.Process.Signal(syscall.SIGQUIT) // its goroutines go to the log
+		select {
+		case <-n.proc.exited:
+		case <-time.After(time.Second):
+			n.proc.cmd.Process.Kill()
+			<-n.proc.exited
+		}
+	}
+}
+
+// finish ends the node at the end of its test and looks for what must not be.
+func (n *Node) finish() {
+	if n.Running() {
+		n.proc.cmd.Process.Signal(syscall.SIGCONT)
+		if n.Ready() == nil {
+			for name, v := range n.Metrics() {
+				if strings.Contains(name, "panic") && v > 0 {
+					n.t.Errorf("%s: %s is %v", n.Name, name, v)
+				}
+			}
+		}
+		n.Stop()
+	} else if n.proc != nil && !n.proc.wanted {
+		n.t.Errorf("%s ended by itself: %v", n.Name, n.proc.err)
+	}
+	if line := n.log.trouble(); line != "" {
+		n.t.Errorf("%s: its log has: %s", n.Name, line)
+	}
+	if n.t.Failed() {
+		n.t.Logf("log of %s:\n%s", n.Name, n.log.tail(200))
+	}
+}
+
+// newNode lays a node out without starting it.
+func newNode(t testing.TB, name string, o Options) *Node {
+	t.Helper()
+	h := host(t)
+	n := &Node{
+		Name: name,
+		MQTT: net.JoinHostPort(h, mqttPort),
+		HTTP: net.JoinHostPort(h, httpPort),
+		Dir:  filepath.Join(t.TempDir(), name),
+		t:    t,
+		bin:  Binary(t),
+		log:  new(log),
+	}
+	n.args = []string{
+		"serve",
+		"--node-name", name,
+		"--data-dir", n.Dir,
+		"--mqtt-addr", n.MQTT,
+		"--http-addr", n.HTTP,
+		"--gossip-addr", n.gossip(),
+		"--cluster-addr", net.JoinHostPort(h, clusterPort),
+	}
+	if o.Links {
+		n.Link = newLink(t, net.JoinHostPort(h, linkPort), net.JoinHostPort(h, clusterPort))
+		n.args = append(n.args, "--cluster-advertise-addr", n.Link.Addr())
+	}
+	if o.Config != "" {
+		path := filepath.Join(t.TempDir(), name+".yaml")
+		if err := os.WriteFile(path, []byte(o.Config), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		n.args = append(n.args, "--config", path)
+	}
+	n.args = append(n.args, o.Args...)
+	t.Cleanup(n.finish)
+	return n
+}
+
+// gossip is the node's gossip address.
+func (n *Node) gossip() string {
+	h, _, _ := net.SplitHostPort(n.MQTT)
+	return net.JoinHostPort(h, gossipPort)
+}
