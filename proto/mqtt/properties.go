@@ -253,13 +253,7 @@ func (s *scanner) judge(size int) error {
 		}
 	case typeString:
 		if s.ID == PropResponseTopic {
-			// [MQTT-3.3.2-14]; in a will as in PUBLISH.
-			switch err := checkTopic(s.Value); {
-			case err == errTopic || len(s.Value) == 0:
-				return errPropertyResponse
-			default:
-				return err
-			}
+			return checkResponseTopic(s.Value)
 		}
 		if !validText(s.Value) {
 			return errText

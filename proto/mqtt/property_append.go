@@ -25,8 +25,8 @@ func (ps Properties) AppendReasonString(s string) Properties {
 	return appendText(ps, PropReasonString, s)
 }
 
-// AppendUser appends a user property.
-func (ps Properties) AppendUser(name, value string) Properties {
+// AppendUserProperty appends a user property.
+func (ps Properties) AppendUserProperty(name, value string) Properties {
 	return appendString(appendText(ps, PropUser, name), value)
 }
 

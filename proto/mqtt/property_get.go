@@ -16,9 +16,9 @@ func (ps Properties) All() iter.Seq[Property] {
 	}
 }
 
-// Users yields name and value of the user properties in the order in which they
+// UserProperties yields name and value of the user properties in the order in which they
 // were sent, which is part of their meaning [MQTT-3.3.2-18].
-func (ps Properties) Users() iter.Seq2[[]byte, []byte] {
+func (ps Properties) UserProperties() iter.Seq2[[]byte, []byte] {
 	return func(yield func(name, value []byte) bool) {
 		for p := range ps.All() {
 			if p.ID == PropUser && !yield(p.Name, p.Value) {
@@ -43,10 +43,10 @@ func (ps Properties) find(id PropertyID) (p Property, ok bool) {
 	return Property{}, false
 }
 
-// PayloadIsText says whether the payload format indicator promises UTF-8.
-func (ps Properties) PayloadIsText() bool {
-	p, _ := ps.find(PropPayloadFormat)
-	return p.Number == 1
+// PayloadFormat says what the payload is promised to be: UTF-8, or any bytes.
+func (ps Properties) PayloadFormat() (text, ok bool) {
+	p, ok := ps.find(PropPayloadFormat)
+	return p.Number == 1, ok
 }
 
 // ContentType is a MIME type, or whatever the applications agreed upon.

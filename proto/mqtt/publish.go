@@ -172,7 +172,7 @@ func (p *Publish) sizes(v Version) (remaining, properties int) {
 // indicator promises [MQTT-3.3.2-4]. Decode does not ask: it costs a pass over
 // the payload, and a server may do without.
 func (p *Publish) CheckPayload() error {
-	if p.Properties.PayloadIsText() && !utf8.Valid(p.Payload) {
+	if text, _ := p.Properties.PayloadFormat(); text && !utf8.Valid(p.Payload) {
 		return errPayload
 	}
 	return nil

@@ -46,11 +46,23 @@ func checkTopic(s []byte) error {
 }
 
 func checkTopicSlow(s []byte) error {
-	if !utf8.Valid(s) || bytes.IndexByte(s, 0) >= 0 {
+	switch {
+	case !validText(s):
 		return errText
-	}
-	if bytes.ContainsAny(s, "+#") {
+	case bytes.ContainsAny(s, "+#"):
 		return errTopic
+	}
+	return nil
+}
+
+// checkResponseTopic judges a response topic [MQTT-3.3.2-14], of which the
+// standard thinks as of any bad value.
+func checkResponseTopic(s []byte) error {
+	switch {
+	case !validText(s):
+		return errText
+	case len(s) == 0 || bytes.ContainsAny(s, "+#"):
+		return errPropertyResponse
 	}
 	return nil
 }
