@@ -59,6 +59,6 @@ func (a *Auth) Append(dst []byte, v Version) []byte {
 	if len(a.ReasonString) > 0 {
 		dst = appendText(dst, PropReasonString, a.ReasonString)
 	}
-	dst = a.Properties.appendUsers(dst)
+	dst = a.Properties.appendOnly(dst, users)
 	return appendClose(appendClose(dst, section), packet)
 }

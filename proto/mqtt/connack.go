@@ -177,5 +177,5 @@ func (c *Connack) appendProperties(dst []byte) []byte {
 			dst = appendText(dst, PropAuthData, c.AuthData)
 		}
 	}
-	return c.Properties.appendUsers(dst)
+	return c.Properties.appendOnly(dst, users)
 }

@@ -225,5 +225,5 @@ func (c *Connect) appendProperties(dst []byte) []byte {
 			dst = appendText(dst, PropAuthData, c.AuthData)
 		}
 	}
-	return c.Properties.appendUsers(dst)
+	return c.Properties.appendOnly(dst, users)
 }

@@ -97,18 +97,18 @@ func meaning(p *Packet) string {
 	q := *p
 	switch q.Kind {
 	case CONNECT:
-		q.Connect.Properties = q.Connect.Properties.appendUsers(nil)
+		q.Connect.Properties = q.Connect.Properties.appendOnly(nil, users)
 		q.Connect.Will.Properties = q.Connect.Will.Properties.AppendApplication(nil)
 	case CONNACK:
-		q.Connack.Properties = q.Connack.Properties.appendUsers(nil)
+		q.Connack.Properties = q.Connack.Properties.appendOnly(nil, users)
 	case PUBLISH:
 		q.Publish.Properties = q.Publish.Properties.AppendApplication(nil)
 	case SUBSCRIBE:
-		q.Subscribe.Properties = q.Subscribe.Properties.appendUsers(nil)
+		q.Subscribe.Properties = q.Subscribe.Properties.appendOnly(nil, users)
 	case DISCONNECT:
-		q.Disconnect.Properties = q.Disconnect.Properties.appendUsers(nil)
+		q.Disconnect.Properties = q.Disconnect.Properties.appendOnly(nil, users)
 	case AUTH:
-		q.Auth.Properties = q.Auth.Properties.appendUsers(nil)
+		q.Auth.Properties = q.Auth.Properties.appendOnly(nil, users)
 	}
 	return describe(&q)
 }

@@ -48,10 +48,13 @@ func (d *Disconnect) decode(b []byte, v Version) error {
 // Append appends d as version v.
 func (d *Disconnect) Append(dst []byte, v Version) []byte {
 	const first = byte(DISCONNECT) << 4
-	if v != V5 {
+	properties := d.HasSessionExpiry || len(d.ReasonString) > 0 || len(d.ServerReference) > 0 || d.Properties.sizeOnly(users) > 0
+	switch {
+	case v != V5 || d.Reason == Success && !properties:
 		return append(dst, first, 0)
+	case !properties:
+		return append(dst, first, 1, byte(d.Reason))
 	}
-	start := len(dst)
 	dst, packet := appendOpen(append(dst, first))
 	dst, section := appendOpen(append(dst, byte(d.Reason)))
 	if d.HasSessionExpiry {
@@ -63,12 +66,6 @@ func (d *Disconnect) Append(dst []byte, v Version) []byte {
 	if len(d.ServerReference) > 0 {
 		dst = appendText(dst, PropServerReference, d.ServerReference)
 	}
-	dst = d.Properties.appendUsers(dst)
-	switch {
-	case len(dst) > section+1:
-		return appendClose(appendClose(dst, section), packet)
-	case d.Reason != Success:
-		return appendClose(dst[:section], packet)
-	}
-	return append(dst[:start], first, 0)
+	dst = d.Properties.appendOnly(dst, users)
+	return appendClose(appendClose(dst, section), packet)
 }

@@ -43,7 +43,7 @@ func TestOtherCodecsAgree(t *testing.T) {
 func withoutLosses(p *Packet, v Version) {
 	w := &p.Connect.Will
 	w.HasExpiry, w.MessageExpiry = false, 0
-	w.Properties = w.Properties.appendUsers(nil)
+	w.Properties = w.Properties.appendOnly(nil, users)
 	if v == V5 {
 		if v == V5 {
 			p.Disconnect.Reason = max(p.Disconnect.Reason, DisconnectWithWill)

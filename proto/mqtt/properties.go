@@ -142,66 +142,76 @@ var propertyRules = [...]propertyRule{
 	PropSharedAvailable:       {"shared subscription available", typeByte, inConnack, 0},
 }
 
-// next reads the property at the head of ps and returns the bytes after it. It
-// judges the form alone: identifier known, lengths within ps.
-func (p *Property) next(ps Properties) (rest Properties, err error) {
+// head is the length in bytes of the property at the head of ps, which is not
+// empty. It judges the form alone: identifier known, lengths within ps.
+func (ps Properties) head() (size int, err error) {
 	id := ps[0] // a variable byte integer, of which no identifier needs two bytes
 	if int(id) >= len(propertyRules) {
-		return nil, errProperty
+		return 0, errProperty
 	}
-	b := ps[1:]
-	*p = Property{ID: PropertyID(id)}
 	switch propertyRules[id].typ {
 	case typeByte:
-		if len(b) < 1 {
-			return nil, errShort
-		}
-		p.Number = uint32(b[0])
-		return b[1:], nil
+		size = 1 + 1
 	case typeUint16:
-		if len(b) < 2 {
-			return nil, errShort
-		}
-		p.Number = uint32(binary.BigEndian.Uint16(b))
-		return b[2:], nil
+		size = 1 + 2
 	case typeUint32:
-		if len(b) < 4 {
-			return nil, errShort
-		}
-		p.Number = binary.BigEndian.Uint32(b)
-		return b[4:], nil
+		size = 1 + 4
 	case typeVariable:
-		n, width, err := variable(b)
-		if err != nil {
-			return nil, err
+		_, width, err := variable(ps[1:])
+		switch {
+		case err != nil:
+			return 0, err
+		case width == 0:
+			return 0, errShort
 		}
-		if width == 0 {
-			return nil, errShort
-		}
-		p.Number = n
-		return b[width:], nil
+		size = 1 + width
 	case typeString, typeBinary:
-		p.Value, rest, err = takeString(b)
-		return rest, err
+		size = stringEnd(ps, 1)
 	case typePair:
-		if p.Name, b, err = takeString(b); err == nil {
-			p.Value, b, err = takeString(b)
-		}
-		return b, err
+		size = stringEnd(ps, stringEnd(ps, 1))
+	default:
+		return 0, errProperty
 	}
-	return nil, errProperty
+	if size > len(ps) {
+		return 0, errShort
+	}
+	return size, nil
 }
 
-// takeString cuts a string or binary field off b.
-func takeString(b []byte) (s, rest []byte, err error) {
-	if len(b) < 2 {
-		return nil, nil, errShort
+// stringEnd is where the string or binary field at b[i:] ends, which is beyond b
+// where the field is not whole.
+func stringEnd(b []byte, i int) int {
+	if i+2 > len(b) {
+		return i + 2
 	}
-	n := 2 + int(binary.BigEndian.Uint16(b))
-	if n > len(b) {
-		return nil, nil, errShort
+	return i + 2 + int(binary.BigEndian.Uint16(b[i:]))
+}
+
+// next reads the property at the head of ps, which is not empty, and returns
+// what follows it.
+func (p *Property) next(ps Properties) (rest Properties, err error) {
+	size, err := ps.head()
+	if err != nil {
+		return nil, err
 	}
-	return b[2:n:n], b[n:], nil
+	b := ps[1:size:size]
+	*p = Property{ID: PropertyID(ps[0])}
+	switch propertyRules[ps[0]].typ {
+	case typeByte:
+		p.Number = uint32(b[0])
+	case typeUint16:
+		p.Number = uint32(binary.BigEndian.Uint16(b))
+	case typeUint32:
+		p.Number = binary.BigEndian.Uint32(b)
+	case typeVariable:
+		p.Number, _, _ = variable(b)
+	case typeString, typeBinary:
+		p.Value = b[2:]
+	case typePair:
+		end := stringEnd(b, 0)
+		p.Name, p.Value = b[2:end:end], b[end+2:]
+	}
+	return ps[size:], nil
 }
 
 // scanner validates a section while its packet's decoder takes what it wants:

@@ -30,51 +30,50 @@ func (ps Properties) AppendUserProperty(name, value string) Properties {
 	return appendString(appendText(ps, PropUser, name), value)
 }
 
-// application are the properties of a message that belong to the applications
-// and that a server forwards unaltered (3.3.2.3).
-const application = 1<<PropPayloadFormat | 1<<PropContentType | 1<<PropResponseTopic | 1<<PropCorrelationData | 1<<PropUser
+// Sets of properties, as bits 1<<PropertyID.
+const (
+	users = 1 << PropUser
+	// application are the properties of a message that belong to the applications
+	// and that a server forwards unaltered (3.3.2.3).
+	application = users | 1<<PropPayloadFormat | 1<<PropContentType | 1<<PropResponseTopic | 1<<PropCorrelationData
+)
 
 // AppendApplication appends what of a PUBLISH's or a will's section belongs to
 // the applications; alias, expiry, delay and subscription identifiers stay out.
 func (ps Properties) AppendApplication(dst []byte) []byte { return ps.appendOnly(dst, application) }
 
-// appendUsers appends the user properties of ps, for packets whose other
-// properties are fields.
-func (ps Properties) appendUsers(dst []byte) []byte { return ps.appendOnly(dst, 1<<PropUser) }
-
-// appendOnly appends the properties whose bits 1<<PropertyID are in ids.
+// appendOnly appends the properties in ids; the user properties alone where
+// everything else is a field of the packet.
 func (ps Properties) appendOnly(dst []byte, ids uint64) []byte {
 	if ps.sizeOnly(ids) == len(ps) {
-		return append(dst, ps...)
+		return append(dst, ps...) // as a rule
 	}
-	var p Property
 	for len(ps) > 0 {
-		rest, err := p.next(ps)
+		size, err := ps.head()
 		if err != nil {
 			break
 		}
-		if ids&(1<<p.ID) != 0 {
-			dst = append(dst, ps[:len(ps)-len(rest)]...)
+		if ids&(1<<ps[0]) != 0 {
+			dst = append(dst, ps[:size]...)
 		}
-		ps = rest
+		ps = ps[size:]
 	}
 	return dst
 }
 
 // sizeOnly is how many bytes appendOnly appends.
-func (ps Properties) sizeOnly(ids uint64) (size int) {
-	var p Property
+func (ps Properties) sizeOnly(ids uint64) (sum int) {
 	for len(ps) > 0 {
-		rest, err := p.next(ps)
+		size, err := ps.head()
 		if err != nil {
 			break
 		}
-		if ids&(1<<p.ID) != 0 {
-			size += len(ps) - len(rest)
+		if ids&(1<<ps[0]) != 0 {
+			sum += size
 		}
-		ps = rest
+		ps = ps[size:]
 	}
-	return size
+	return sum
 }
 
 func appendByte(dst []byte, id PropertyID, n byte) []byte { return append(dst, byte(id), n) }

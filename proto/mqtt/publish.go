@@ -38,10 +38,13 @@ func (p *Publish) decode(f Frame, v Version) error {
 	p.SubscriptionIDs = p.SubscriptionIDs[:0]
 	p.Properties = nil
 
-	topic, b, err := takeString(f.Body)
-	if err != nil {
-		return err
+	b := f.Body
+	end := stringEnd(b, 0)
+	if end > len(b) {
+		return errShort
 	}
+	topic := b[2:end:end]
+	b = b[end:]
 	if err := checkTopic(topic); err != nil {
 		return err
 	}

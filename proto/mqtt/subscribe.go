@@ -93,7 +93,7 @@ func (s *Subscribe) Append(dst []byte, v Version) []byte {
 		if s.SubscriptionID != 0 {
 			dst = appendVariable(append(dst, byte(PropSubscriptionID)), int(s.SubscriptionID))
 		}
-		dst = appendClose(s.Properties.appendUsers(dst), section)
+		dst = appendClose(s.Properties.appendOnly(dst, users), section)
 	}
 	for i := range s.Filters {
 		line := &s.Filters[i]

@@ -72,7 +72,8 @@ func appendClose(dst []byte, at int) []byte {
 		return dst
 	}
 	width := variableSize(n)
-	dst = append(dst, 0, 0, 0)[:len(dst)+width-1]
+	var room [3]byte
+	dst = append(dst, room[:width-1]...)
 	copy(dst[at+width:], dst[at+1:])
 	appendVariable(dst[:at], n)
 	return dst
