@@ -14,7 +14,7 @@ BENCHTIME ?= 1s
 NODES     ?= 3
 
 BIN    := bin/dunlin
-BUILD  := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+BUILD  := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X dunlin/node.release=$(VERSION)'
 LINTER := bin/tools/golangci-lint
 # The packages that need no process of their own.
 UNITS   = $(shell go list ./... | grep -v '^dunlin/e2e')

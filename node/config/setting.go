@@ -17,6 +17,7 @@ import (
 // to the Config it was made for.
 type Setting struct {
 	Key     string // "limits.max-keepalive"
+	Kind    string // what help calls its value: "address", "duration"
 	Group   string // heading in help and documents
 	Help    string // one sentence, without the default
 	Allowed string // what a value may be, as error messages say it
@@ -50,7 +51,7 @@ func (s Setting) Shown() string {
 
 func text(key string, p *string, allowed string, valid func(string) bool, help string) Setting {
 	return Setting{
-		Key: key, Help: help, Allowed: allowed,
+		Key: key, Kind: "text", Help: help, Allowed: allowed,
 		get: func() string { return *p },
 		set: func(v string) bool {
 			if !valid(v) {
@@ -63,16 +64,21 @@ func text(key string, p *string, allowed string, valid func(string) bool, help s
 	}
 }
 
+func (s Setting) as(kind string) Setting {
+	s.Kind = kind
+	return s
+}
+
 func file(key string, p *string, help string) Setting {
-	return text(key, p, "a path", func(v string) bool { return !strings.ContainsRune(v, 0) }, help)
+	return text(key, p, "a path", func(v string) bool { return !strings.ContainsRune(v, 0) }, help).as("path")
 }
 
 func address(key string, p *string, help string) Setting {
-	return text(key, p, "host:port, such as 127.0.0.1:1883", isAddress, help)
+	return text(key, p, "host:port, such as 127.0.0.1:1883", isAddress, help).as("address")
 }
 
 func optionalAddress(key string, p *string, help string) Setting {
-	return text(key, p, "host:port, or nothing for off", func(v string) bool { return v == "" || isAddress(v) }, help)
+	return text(key, p, "host:port, or nothing for off", func(v string) bool { return v == "" || isAddress(v) }, help).as("address")
 }
 
 func choice[T ~string](key string, p *T, of []T, help string) Setting {
@@ -81,7 +87,7 @@ func choice[T ~string](key string, p *T, of []T, help string) Setting {
 		names = append(names, string(o))
 	}
 	return Setting{
-		Key: key, Help: help, Allowed: strings.Join(names, " or "),
+		Key: key, Kind: "choice", Help: help, Allowed: strings.Join(names, " or "),
 		get: func() string { return string(*p) },
 		set: func(v string) bool {
 			if !slices.Contains(of, T(v)) {
@@ -96,7 +102,7 @@ func choice[T ~string](key string, p *T, of []T, help string) Setting {
 
 func toggle(key string, p *bool, help string) Setting {
 	return Setting{
-		Key: key, Help: help, Allowed: "true or false", Switch: true,
+		Key: key, Kind: "bool", Help: help, Allowed: "true or false", Switch: true,
 		get: func() string { return strconv.FormatBool(*p) },
 		set: func(v string) bool {
 			switch v {
@@ -119,7 +125,7 @@ func number[T integer](key string, p *T, lo, hi int64, help string) Setting {
 		allowed = fmt.Sprintf("a whole number, at least %d", lo)
 	}
 	return Setting{
-		Key: key, Help: help, Allowed: allowed,
+		Key: key, Kind: "number", Help: help, Allowed: allowed,
 		get: func() string { return strconv.FormatInt(int64(*p), 10) },
 		set: func(v string) bool {
 			n, err := strconv.ParseInt(v, 10, 64)
@@ -135,7 +141,7 @@ func number[T integer](key string, p *T, lo, hi int64, help string) Setting {
 
 func size[T integer](key string, p *T, lo, hi int64, help string) Setting {
 	return Setting{
-		Key: key, Help: help, Allowed: fmt.Sprintf("a size from %s to %s", formatSize(lo), formatSize(hi)),
+		Key: key, Kind: "size", Help: help, Allowed: fmt.Sprintf("a size from %s to %s", formatSize(lo), formatSize(hi)),
 		get: func() string { return formatSize(int64(*p)) },
 		set: func(v string) bool {
 			n, ok := parseSize(v)
@@ -160,7 +166,7 @@ func duration(key string, p *time.Duration, unit, lo, hi time.Duration, zero, he
 		return d == 0 && zero != "" || d >= lo && d <= hi && d%unit == 0
 	}
 	return Setting{
-		Key: key, Help: help, Allowed: allowed,
+		Key: key, Kind: "duration", Help: help, Allowed: allowed,
 		get: func() string { return formatDuration(*p) },
 		set: func(v string) bool {
 			d, err := time.ParseDuration(v)
@@ -179,7 +185,7 @@ func list(key string, p *[]string, allowed string, each func(string) bool, help 
 		return !slices.ContainsFunc(vs, func(v string) bool { return !each(v) })
 	}
 	return Setting{
-		Key: key, Help: help, Allowed: allowed, List: true,
+		Key: key, Kind: "list", Help: help, Allowed: allowed, List: true,
 		get: func() string { return strings.Join(*p, ",") },
 		set: func(v string) bool {
 			var vs []string
@@ -201,7 +207,7 @@ func list(key string, p *[]string, allowed string, each func(string) bool, help 
 func key(name string, p *[]byte, help string) Setting {
 	ok := func(k []byte) bool { return slices.Contains([]int{0, 16, 24, 32}, len(k)) }
 	return Setting{
-		Key: name, Help: help, Allowed: "base64 of 16, 24 or 32 bytes", Secret: true,
+		Key: name, Kind: "base64", Help: help, Allowed: "base64 of 16, 24 or 32 bytes", Secret: true,
 		get: func() string { return base64.StdEncoding.EncodeToString(*p) },
 		set: func(v string) bool {
 			k, err := base64.StdEncoding.DecodeString(v)
@@ -220,7 +226,7 @@ func key(name string, p *[]byte, help string) Setting {
 func level(key string, p *slog.Level, help string) Setting {
 	names := []string{"debug", "info", "warn", "error"}
 	return Setting{
-		Key: key, Help: help, Allowed: "debug, info, warn or error",
+		Key: key, Kind: "level", Help: help, Allowed: "debug, info, warn or error",
 		get: func() string { return strings.ToLower(p.String()) },
 		set: func(v string) bool {
 			return slices.Contains(names, v) && p.UnmarshalText([]byte(v)) == nil

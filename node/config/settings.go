@@ -18,7 +18,7 @@ func Settings(c *Config) []Setting {
 			text("node-name", &c.NodeName, "1 to 64 of a-z, A-Z, 0-9, '.', '-', '_', not beginning with '.' or '-'", validName,
 				"Name of the node in logs and the API, unique within the cluster"),
 			text("data-dir", &c.DataDir, "a path", func(v string) bool { return v != "" },
-				"Directory of the node's own data and of admin.sock, created with mode 0700"),
+				"Directory of the node's own data and of admin.sock, created with mode 0700").as("path"),
 		),
 		in("Listeners",
 			optionalAddress("mqtt-addr", &c.MQTTAddr,

@@ -10,12 +10,13 @@ import (
 // Metric is one line of the table.
 type Metric struct {
 	Name   string
-	Type   prometheus.ValueType
+	Type   prometheus.ValueType // Untyped: a histogram
 	Labels []string
 	Help   string
 }
 
-// table holds the metrics in the order in which they are declared below.
+// table holds the metrics that sources report, in the order in which they are
+// declared below.
 var table []*Metric
 
 func counter(name, help string, labels ...string) *Metric {
@@ -64,15 +65,14 @@ var (
 	DeliveriesDropped  = counter("deliveries_dropped_total", "Messages not delivered to a subscriber, by reason", "reason")
 )
 
-// Routes and stored state.
+// Routing.
 var (
 	Subscriptions    = gauge("subscriptions", "Subscriptions of clients that are connected to this node")
-	Routes           = gauge("routes", "Filters in the route table: this node's own or those of peers", "of")
-	Sessions         = gauge("sessions", "Persistent sessions that this node holds, connected or not")
-	QueuedMessages   = gauge("queued_messages", "Messages in the queues of persistent sessions")
-	QueuedBytes      = gauge("queued_bytes", "Bytes in the queues of persistent sessions")
-	RetainedMessages = gauge("retained_messages", "Retained messages that this node holds")
-	RetainedBytes    = gauge("retained_bytes", "Bytes of the retained messages")
+	Routes           = gauge("routes", "Entries of the route table: exact, wildcard, share group, and those of peers", "of")
+	RetainedSent     = counter("retained_sent_total", "Retained messages sent to new subscriptions")
+	Unrouted         = counter("unrouted_total", "Publishes that no subscriber anywhere wanted")
+	PendingPublishes = gauge("pending_publishes", "Publishes of QoS 1 and 2 that wait for their acknowledgement")
+	PublisherStalls  = counter("publisher_stalls_total", "Times that a publisher was not read from because what it filled was full")
 )
 
 // The cluster.
@@ -82,6 +82,8 @@ var (
 	ForwardDropped    = counter("forward_dropped_total", "QoS 0 messages for other nodes dropped because the stream was down or behind")
 	SharedHandedOn    = counter("shared_handed_on_total", "Messages of share groups given to another member because the first departed")
 	SharedDropped     = counter("shared_dropped_total", "Messages of share groups for which no member was left")
+	SharedEnded       = counter("shared_ended_total", "QoS 2 messages of share groups sent and not acknowledged when the member's session ended")
+	LentBytes         = gauge("lent_bytes", "Bytes of share group messages kept until members on other nodes acknowledge them")
 )
 
 // Event loops.
@@ -92,13 +94,14 @@ var (
 	LoopMail    = counter("loop_mail_total", "Values handed from one event loop or goroutine to another loop")
 )
 
-// Table is a copy of the table, in the order of the documentation.
+// Table is everything that a node exports, in the order of the documentation:
+// what sources report, then what components count for themselves.
 func Table() []Metric {
-	ms := make([]Metric, len(table))
-	for i, m := range table {
-		ms[i] = *m
+	ms := make([]Metric, 0, len(table)+len(components))
+	for _, m := range table {
+		ms = append(ms, *m)
 	}
-	return ms
+	return append(ms, components...)
 }
 
 // Markdown is the table as docs/metrics.md shows it.
@@ -107,13 +110,12 @@ func Markdown() string {
 	b.WriteString("# Metrics\n\n" +
 		"What `/metrics` exports beside the usual `go_` and `process_` metrics. Names are in base units\n" +
 		"(seconds, bytes); no label holds a client identifier, a user or a topic. `make gen` writes this\n" +
-		"page from `node/metrics/table.go`.\n\n" +
+		"page from the tables in `node/metrics`.\n\n" +
 		"| metric | type | labels | meaning |\n|---|---|---|---|\n")
-	for _, m := range table {
-		kind := "gauge"
-		if m.Type == prometheus.CounterValue {
-			kind = "counter"
-		}
+	for _, m := range Table() {
+		kind := map[prometheus.ValueType]string{
+			prometheus.CounterValue: "counter", prometheus.GaugeValue: "gauge", prometheus.UntypedValue: "histogram",
+		}[m.Type]
 		labels := "-"
 		if len(m.Labels) > 0 {
 			labels = "`" + strings.Join(m.Labels, "`, `") + "`"

@@ -1,0 +1,36 @@
+package metrics
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// components are the metrics that the cluster and the store register for
+// themselves. They stand here to be documented; a test holds the list against
+// what they export.
+var components = []Metric{
+	{"dunlin_cluster_members", prometheus.GaugeValue, []string{"state"}, "Members of the cluster as this node sees it, by state"},
+	{"dunlin_cluster_unconfirmed_bytes", prometheus.GaugeValue, []string{"node"}, "Forwarded bytes that the peer has not confirmed"},
+	{"dunlin_cluster_feed_lag_versions", prometheus.GaugeValue, []string{"node"}, "Own route changes that the peer has not confirmed"},
+	{"dunlin_cluster_route_waiters", prometheus.GaugeValue, nil, "Callers that wait for peers to hold a route"},
+	{"dunlin_cluster_frames_out_total", prometheus.CounterValue, nil, "Frames forwarded to peers"},
+	{"dunlin_cluster_frames_in_total", prometheus.CounterValue, nil, "Frames taken from peers"},
+	{"dunlin_cluster_bytes_out_total", prometheus.CounterValue, nil, "Bytes of batches sent to peers"},
+	{"dunlin_cluster_bytes_in_total", prometheus.CounterValue, nil, "Bytes of batches received from peers"},
+	{"dunlin_cluster_frames_resent_total", prometheus.CounterValue, nil, "Frames sent again after a broken stream"},
+	{"dunlin_cluster_stream_reconnects_total", prometheus.CounterValue, nil, "Streams to peers that had to be opened again"},
+	{"dunlin_cluster_bad_frames_total", prometheus.CounterValue, nil, "Streams closed because of a malformed or misplaced frame"},
+	{"dunlin_cluster_frames_dropped_total", prometheus.CounterValue, []string{"reason"}, "Unreliable frames dropped, by reason"},
+	{"dunlin_cluster_frames_lost_total", prometheus.CounterValue, []string{"reason"}, "Reliable frames whose peer is gone, by reason"},
+	{"dunlin_cluster_strangers_refused_total", prometheus.CounterValue, []string{"reason"}, "Callers refused at the handshake, by reason"},
+	{"dunlin_cluster_members_gone_total", prometheus.CounterValue, []string{"reason"}, "Members that are gone, by how it was found out"},
+
+	{"dunlin_store_entries_applied_total", prometheus.CounterValue, nil, "Log entries applied, all shards"},
+	{"dunlin_store_commands_applied_total", prometheus.CounterValue, nil, "Commands applied, all shards"},
+	{"dunlin_store_entry_commands", prometheus.UntypedValue, nil, "Commands in a log entry"},
+	{"dunlin_store_wills_fired_total", prometheus.CounterValue, nil, "Wills published"},
+	{"dunlin_store_deliveries_pushed_total", prometheus.CounterValue, nil, "Deliveries handed to the owners of sessions"},
+	{"dunlin_store_dropped_total", prometheus.CounterValue, []string{"reason"}, "Queued messages dropped, by reason"},
+	{"dunlin_store_sessions", prometheus.GaugeValue, nil, "Sessions and claims held"},
+	{"dunlin_store_queued_messages", prometheus.GaugeValue, nil, "Messages queued, each counted once per shard"},
+	{"dunlin_store_queued_bytes", prometheus.GaugeValue, nil, "Bytes of the messages queued"},
+	{"dunlin_store_retained_messages", prometheus.GaugeValue, nil, "Topics with a retained message"},
+	{"dunlin_store_retained_bytes", prometheus.GaugeValue, nil, "Bytes of the retained messages"},
+}
