@@ -16,7 +16,7 @@ func TestOtherCodecsAgree(t *testing.T) {
 	r := random{rand.New(rand.NewPCG(3, 6))}
 	var got Packet
 	eachKind(func(kind Kind, v Version) {
-		for range 100 {
+		for range 50 {
 			sent := r.packet(kind, v)
 			withoutLosses(sent, v)
 			b := sent.Append(nil, v)

@@ -248,7 +248,7 @@ func TestRandomPacketsRoundTrip(t *testing.T) {
 	r := random{rand.New(rand.NewPCG(1, 2))}
 	var got Packet // reused throughout, so that leftovers show
 	eachKind(func(kind Kind, v Version) {
-		for range 300 {
+		for range 100 {
 			sent := r.packet(kind, v)
 			b := sent.Append(nil, v)
 			f, n, err := Cut(b, MaxPacketSize)
