@@ -181,6 +181,15 @@ func (l *Live) Backlog() (waiting, bytes int) {
 	return l.traffic.outbox.waiting, l.traffic.outbox.bytes()
 }
 
+// Inflight is the number of deliveries of QoS > 0 that were sent and are not
+// acknowledged.
+func (l *Live) Inflight() int {
+	if l.traffic == nil {
+		return 0
+	}
+	return l.traffic.inflight.n
+}
+
 func (l *Live) drain(now Time, max int, out []byte) []byte {
 	t := l.traffic
 	l.flags |= moved

@@ -1,0 +1,103 @@
+package broker
+
+import (
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"dunlin/cluster"
+	"dunlin/node/auth"
+	"dunlin/node/listen"
+	"dunlin/raftstore"
+	"dunlin/router"
+	"dunlin/session"
+)
+
+// Shards is the replicated store as the broker uses it: raftstore.Store.
+type Shards interface {
+	SessionShard(clientID string) router.ShardID
+	TopicShard(t router.Topic) router.ShardID
+	Shards() int
+	Submit(sh router.ShardID, cmd raftstore.Command, done func(raftstore.Result))
+	Retained(sh router.ShardID, f router.Filter, cursor string, now session.Time,
+		yield func(m *session.Message, index uint64) bool)
+}
+
+// Peers is the cluster as the broker uses it: cluster.Cluster.
+type Peers interface {
+	Buffer() []byte
+	Forward(to router.NodeID, f cluster.Frame) bool
+	Full(to router.NodeID) bool
+	Routed(version uint64, done func())
+}
+
+// Authenticator says who a client is: at once, or, having returned
+// auth.ErrLater, by one call of later from any goroutine. An error is
+// auth.ErrBadCredentials or why the answer could not be had, which refuses the
+// client too. It is called on event loops and must not block.
+type Authenticator interface {
+	Authenticate(r auth.Request, later func(user string, err error)) (user string, err error)
+}
+
+// Authorizer says what a client may do. Its methods are called on event loops
+// and must not block. Unrestricted spares the calls when nothing is denied.
+type Authorizer interface {
+	MayPublish(id *auth.Identity, t router.Topic) bool
+	MaySubscribe(id *auth.Identity, f router.Filter) bool
+	MayReceive(id *auth.Identity, t router.Topic) bool
+	Unrestricted() bool
+}
+
+// Options are the broker's settings, constant once it runs.
+type Options struct {
+	Session session.Limits
+	Policy  session.Policy
+
+	ConnectTimeout time.Duration // from accept to a whole CONNECT
+	MaxConnections int           // on this node; 0: no bound
+
+	MaxSubscriptions int // of one session
+	MaxUnsent        int // bytes not taken by a client's socket before its deliveries wait in its queue
+	MaxSharedBytes   int // share group messages held for members on other nodes, per worker
+
+	Auth   Authenticator
+	Access Authorizer
+	Clock  func() session.Time // monotonic, from any goroutine
+	Log    *slog.Logger
+}
+
+// Broker joins the parts. It is made by New, completed by Attach, and driven by
+// the event loops through the handlers that Worker makes.
+type Broker struct {
+	Options
+	table  *router.Table
+	shards Shards
+	peers  Peers
+
+	workers []*worker // by loop index; fixed before the loops run
+	ready   atomic.Bool
+	conns   atomic.Int64
+
+	ingresses sync.Map // router.NodeID -> *ingress
+}
+
+// New returns a broker that routes by table.
+func New(o Options, table *router.Table) *Broker {
+	return &Broker{Options: o, table: table}
+}
+
+// Attach gives the broker the floors that call up into it, before anything runs.
+func (b *Broker) Attach(shards Shards, peers Peers) { b.shards, b.peers = shards, peers }
+
+// Worker makes the handler of one event loop; loops ask in the order of their index.
+func (b *Broker) Worker(l listen.Loop) listen.Handler {
+	w := newWorker(b, l)
+	b.workers = append(b.workers, w)
+	return w
+}
+
+// workerOf finds the worker whose loop has a subscriber's connection.
+func (b *Broker) workerOf(s router.Subscriber) *worker {
+	return b.workers[listen.ID(s).Loop()]
+}

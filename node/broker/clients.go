@@ -1,0 +1,96 @@
+package broker
+
+import (
+	"context"
+	"net/netip"
+	"sort"
+	"time"
+
+	"dunlin/proto/mqtt"
+)
+
+// ClientInfo is a connected client as administrators see it.
+type ClientInfo struct {
+	ClientID      string
+	User          string
+	Remote        netip.AddrPort
+	Listener      string
+	Version       mqtt.Version
+	Connected     time.Duration // for how long
+	KeepAlive     time.Duration
+	SessionExpiry uint32 // seconds
+	Subscriptions int
+	Inflight      int
+	Queued        int
+}
+
+// Clients lists the node's connected clients by client identifier.
+func (b *Broker) Clients(ctx context.Context) ([]ClientInfo, error) {
+	var all []ClientInfo
+	err := b.each(ctx, func(w *worker) any {
+		var list []ClientInfo
+		w.conns.all(func(c *conn) {
+			if c.phase == up {
+				list = append(list, w.info(c))
+			}
+		})
+		return list
+	}, func(part any) { all = append(all, part.([]ClientInfo)...) })
+	sort.Slice(all, func(i, j int) bool { return all[i].ClientID < all[j].ClientID })
+	return all, err
+}
+
+// Kick closes the connections of a client identifier on this node with 0x98 and
+// says how many there were.
+func (b *Broker) Kick(ctx context.Context, clientID string) (int, error) {
+	n := 0
+	err := b.each(ctx, func(w *worker) any {
+		kicked := 0
+		w.conns.all(func(c *conn) {
+			if c.phase == up && c.client.ClientID == clientID {
+				w.end(c, mqtt.AdministrativeAction)
+				kicked++
+			}
+		})
+		return kicked
+	}, func(part any) { n += part.(int) })
+	return n, err
+}
+
+// each runs f on every worker's loop and gives the results to take, one by one.
+func (b *Broker) each(ctx context.Context, f func(*worker) any, take func(any)) error {
+	results := make(chan any, len(b.workers))
+	for _, w := range b.workers {
+		w.loop.Post(func(w *worker) { results <- f(w) })
+	}
+	for range b.workers {
+		select {
+		case r := <-results:
+			take(r)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func (w *worker) info(c *conn) ClientInfo {
+	queued, _ := c.live.Backlog()
+	return ClientInfo{
+		ClientID: c.client.ClientID, User: c.client.User,
+		Remote: c.client.remote, Listener: c.client.listener, Version: c.version,
+		Connected: time.Duration(w.now() - c.client.since),
+		KeepAlive: time.Duration(c.client.agreed.KeepAlive) * time.Second, SessionExpiry: c.client.agreed.SessionExpiry,
+		Subscriptions: len(c.client.filters) + c.client.durable,
+		Queued:        queued,
+	}
+}
+
+// Accept lets clients in, or stops doing so.
+func (b *Broker) Accept(yes bool) { b.ready.Store(yes) }
+
+// Disconnect closes every connection with 0x8B; the loops flush what they can.
+func (b *Broker) Disconnect(ctx context.Context) error {
+	b.Accept(false)
+	return b.each(ctx, func(w *worker) any { w.shutdown(); return nil }, func(any) {})
+}

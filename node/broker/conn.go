@@ -1,0 +1,72 @@
+package broker
+
+import (
+	"net/netip"
+
+	"dunlin/node/auth"
+	"dunlin/node/listen"
+	"dunlin/proto/mqtt"
+	"dunlin/router"
+	"dunlin/session"
+)
+
+// phase is how far a connection has come.
+type phase uint8
+
+const (
+	gone       phase = iota // the slot is free
+	fresh                   // accepted; CONNECT has not come
+	connecting              // CONNECT is being authenticated and claimed
+	up                      // CONNACK sent
+	closing                 // told to close; packets are ignored
+)
+
+// hold is a reason for not reading from a connection; it is read again when
+// none is left.
+type hold uint8
+
+const (
+	holdConnect hold = 1 << iota // CONNECT has no answer yet
+	holdRetain                   // a publish must not overtake a retained one that is being committed (P7)
+	holdPeer                     // a peer's queue is full
+)
+
+// conn is one connection as its worker sees it. Invariants:
+//  1. phase is gone exactly when client is nil.
+//  2. claimed implies that the shard was told of the connection and will be told
+//     of its end, once, by detach.
+//  3. persistent implies claimed.
+type conn struct {
+	id      listen.ID
+	phase   phase
+	version mqtt.Version
+	holds   hold
+
+	claimed    bool // a claim at shard is ours under epoch
+	persistent bool // the session outlives the connection: its queue is the shard's
+	graceful   bool // the client said goodbye: no will
+	shard      router.ShardID
+	epoch      session.Epoch
+
+	live   session.Live
+	client *client
+}
+
+// client is what is known of a connection's client beside its live session.
+type client struct {
+	auth.Identity
+	remote   netip.AddrPort
+	listener string
+	loopback bool
+	since    session.Time
+	agreed   session.Agreed // keep-alive and session expiry in force
+	origin   uint64         // names a persistent publisher's incarnation (R1)
+
+	filters   []router.Filter // held in the node's table under this connection
+	durable   int             // subscriptions held by the shard
+	replays   []replay        // retained messages on their way to new subscriptions
+	retaining int             // publishes that wait for the commit of their retained leg
+	connect   *handshake      // while phase is connecting
+}
+
+func (c *conn) subscriber() router.Subscriber { return router.Subscriber(c.id) }

@@ -1,0 +1,272 @@
+package broker
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"time"
+
+	"dunlin/node/auth"
+	"dunlin/node/listen"
+	"dunlin/proto/mqtt"
+	"dunlin/raftstore"
+	"dunlin/router"
+	"dunlin/session"
+)
+
+// handshake is what a connection keeps between CONNECT and CONNACK. Everything
+// in it is its own.
+type handshake struct {
+	connect  mqtt.Connect // without the fields that borrow
+	clientID string
+	assigned bool // the server chose the client identifier
+	will     *raftstore.Will
+	ack      mqtt.Connack // what the client must be told
+}
+
+// connect takes CONNECT: what can be refused at once, then authentication.
+func (w *worker) connect(c *conn, p *mqtt.Connect) {
+	c.version = p.Version
+	h, why := w.handshake(c, p)
+	if why != mqtt.Success {
+		w.connack(c, why)
+		return
+	}
+	c.client.connect = h
+	c.phase = connecting
+	w.hold(c, holdConnect)
+	w.loop.SetIdle(c.id, 0)
+	id := c.id
+	user, err := w.Auth.Authenticate(auth.Request{
+		Remote: c.client.remote, Listener: c.client.listener, Loopback: c.client.loopback, Connect: p,
+	}, func(user string, err error) {
+		w.loop.Post(func(w *worker) {
+			if c := w.conn(id); c != nil && c.phase == connecting {
+				w.identified(c, user, err)
+			}
+		})
+	})
+	if !errors.Is(err, auth.ErrLater) {
+		w.identified(c, user, err)
+	}
+}
+
+// handshake checks CONNECT as far as it needs nobody else, and keeps what is
+// needed later.
+func (w *worker) handshake(c *conn, p *mqtt.Connect) (*handshake, mqtt.Reason) {
+	if p.HasAuthMethod {
+		return nil, mqtt.BadAuthenticationMethod
+	}
+	h := &handshake{clientID: string(p.ClientID)}
+	if h.clientID == "" {
+		// 3.1 knows no empty identifier; 3.1.1 only with a clean session [MQTT-3.1.3-8].
+		if p.Version == mqtt.V31 || p.Version == mqtt.V311 && !p.CleanStart {
+			return nil, mqtt.ClientIDNotValid
+		}
+		h.clientID, h.assigned = newClientID(), true
+	}
+	if p.HasWill {
+		m, err := w.willMessage(p)
+		if err != nil {
+			return nil, mqtt.TopicNameInvalid
+		}
+		h.will = &raftstore.Will{Message: m, Delay: p.Will.Delay}
+	}
+	h.connect = mqtt.Connect{
+		Version: p.Version, CleanStart: p.CleanStart, KeepAlive: p.KeepAlive,
+		SessionExpiry: p.SessionExpiry, ReceiveMaximum: p.ReceiveMaximum,
+		MaximumPacketSize: p.MaximumPacketSize, TopicAliasMaximum: p.TopicAliasMaximum,
+		RequestResponseInfo: p.RequestResponseInfo, RequestProblemInfo: p.RequestProblemInfo,
+	}
+	c.client.agreed = session.Negotiate(p, w.Session, w.Policy, &h.ack)
+	if h.assigned {
+		h.ack.AssignedClientID = []byte(h.clientID) // [MQTT-3.2.2-16]
+	}
+	return h, mqtt.Success
+}
+
+// willMessage copies the will out of CONNECT.
+func (w *worker) willMessage(p *mqtt.Connect) (session.Message, error) {
+	topic, err := router.ParseTopic(append([]byte(nil), p.Will.Topic...))
+	if err != nil {
+		return session.Message{}, err
+	}
+	return session.Message{
+		Topic:      topic,
+		Payload:    append([]byte(nil), p.Will.Payload...),
+		Properties: append(mqtt.Properties(nil), p.Will.Properties...),
+		QoS:        p.Will.QoS, Retain: p.Will.Retain,
+		HasExpiry: p.Will.HasExpiry, Expiry: p.Will.MessageExpiry,
+		Received: w.now(),
+	}, nil
+}
+
+// identified goes on once the client is known, or not.
+func (w *worker) identified(c *conn, user string, err error) {
+	h := c.client.connect
+	switch {
+	case errors.Is(err, auth.ErrBadCredentials):
+		w.counters.AuthDenied++
+		w.connack(c, mqtt.BadUsernameOrPassword)
+		return
+	case err != nil:
+		w.Log.Warn("authenticate", "client", h.clientID, "err", err)
+		w.connack(c, mqtt.ServerUnavailable)
+		return
+	}
+	c.client.Identity = auth.Identity{ClientID: h.clientID, User: user}
+	if h.will != nil && !w.mayPublish(c, h.will.Message.Topic) {
+		w.connack(c, mqtt.NotAuthorized) // case 42
+		return
+	}
+	if h.assigned && c.client.agreed.SessionExpiry == 0 && h.will == nil {
+		w.connected(c, raftstore.Claimed{}) // nobody can rival it: no claim
+		return
+	}
+	w.claim(c)
+}
+
+// claim asks the shard of the client identifier for the session.
+func (w *worker) claim(c *conn) {
+	h := c.client.connect
+	c.shard = w.shards.SessionShard(h.clientID)
+	id, shard, clientID := c.id, c.shard, h.clientID
+	w.shards.Submit(shard, raftstore.Claim{
+		ClientID: clientID, User: c.client.User, Conn: c.subscriber(),
+		CleanStart: h.connect.CleanStart, Expiry: c.client.agreed.SessionExpiry,
+		Inflight:         window(h.connect.ReceiveMaximum, w.Session.MaxInflight),
+		Will:             h.will,
+		MaxQueueMessages: w.Session.MaxQueueMessages, MaxQueueBytes: w.Session.MaxQueueBytes,
+		DropOldest: w.Session.DropOldest,
+	}, func(r raftstore.Result) {
+		w.loop.Post(func(w *worker) {
+			if c := w.conn(id); c != nil && c.phase == connecting {
+				w.claimedBy(c, r)
+			} else if r.Err == nil {
+				// The client went away meanwhile; so must the claim.
+				w.shards.Submit(shard, raftstore.Detach{ClientID: clientID, Epoch: r.Claim.Epoch, Fire: true},
+					func(raftstore.Result) {})
+			}
+		})
+	})
+}
+
+// window is the size of a session's committed window: what the client takes at
+// once, and as much again on its way.
+func window(receiveMaximum, inflight uint16) uint16 {
+	return min(min(receiveMaximum, inflight), 16384) * 2
+}
+
+// claimedBy takes the shard's answer to a claim.
+func (w *worker) claimedBy(c *conn, r raftstore.Result) {
+	switch {
+	case r.Err == nil:
+	case errors.Is(r.Err, raftstore.ErrNotYours):
+		w.connack(c, mqtt.NotAuthorized) // E6, case 38
+		return
+	case errors.Is(r.Err, raftstore.ErrQuota):
+		w.connack(c, mqtt.QuotaExceeded) // case 34
+		return
+	default:
+		w.connack(c, mqtt.ServerUnavailable)
+		return
+	}
+	c.claimed, c.epoch = true, r.Claim.Epoch
+	c.persistent = r.Claim.Present || c.client.agreed.SessionExpiry > 0
+	w.connected(c, r.Claim)
+}
+
+// connected sends CONNACK and brings the session back to life: what the client
+// has not acknowledged goes out again, in order, before anything new (S3).
+func (w *worker) connected(c *conn, claimed raftstore.Claimed) {
+	h := c.client.connect
+	c.client.connect = nil
+	now := w.now()
+	c.client.since, c.client.origin = now, claimed.Origin
+	c.live.Connect(&h.connect, w.Session, c.persistent, now)
+	h.ack.SessionPresent = claimed.Present
+	out := h.ack.Append(w.loop.Begin(c.id), c.version)
+
+	c.phase = up
+	w.counters.Connected++
+	w.loop.SetIdle(c.id, time.Duration(c.client.agreed.Patience()))
+	c.live.ResumeInbound(claimed.Inbound)
+	out = w.resume(c, claimed.Window, out)
+	w.loop.End(c.id, out)
+	w.rejoin(c, claimed.Subscriptions)
+	w.release(c, holdConnect)
+}
+
+// resume sends the committed window of a session again.
+func (w *worker) resume(c *conn, window []raftstore.Resumed, out []byte) []byte {
+	for i := range window {
+		r := &window[i]
+		if r.Received {
+			out = c.live.ResumeRelease(r.Index, out)
+			continue
+		}
+		w.delivery = session.Delivery{
+			Message: &r.Message, QoS: r.QoS, Retain: r.Retain, Dup: true, IDs: r.IDs, Index: r.Index,
+		}
+		_, out = c.live.Deliver(&w.delivery, true, w.now(), out)
+	}
+	return out
+}
+
+// rejoin makes a resumed connection a live member of its share groups again; its
+// other subscriptions never left the shard.
+func (w *worker) rejoin(c *conn, subs []raftstore.Subscription) {
+	w.subscriptions += len(subs)
+	for _, s := range subs {
+		if s.Filter.Group() == "" {
+			c.client.durable++
+			continue
+		}
+		w.table.Subscribe(s.Filter, c.subscriber(), s.Options)
+		c.client.filters = append(c.client.filters, s.Filter)
+	}
+}
+
+// connack refuses CONNECT with a reason and closes.
+func (w *worker) connack(c *conn, why mqtt.Reason) {
+	w.counters.ConnectRefused++
+	ack := mqtt.Connack{Reason: why}
+	w.loop.End(c.id, ack.Append(w.loop.Begin(c.id), c.version))
+	w.drop(c)
+}
+
+// refuseConnect answers a CONNECT that does not decode: with a code where the
+// client's version has one, else by closing.
+func (w *worker) refuseConnect(c *conn, bad *mqtt.Error) {
+	switch v := w.packet.Connect.Version; {
+	case bad.Reason == mqtt.UnsupportedProtocolVersion:
+		if c.version = mqtt.V311; v > mqtt.V5 {
+			c.version = mqtt.V5
+		}
+	case bad.Reason == mqtt.ClientIDNotValid, v == mqtt.V5:
+		c.version = v
+	default:
+		w.drop(c)
+		return
+	}
+	w.connack(c, bad.Reason)
+}
+
+// evict ends a connection whose client identifier was claimed by a newer one
+// (E2): the last acknowledgements go to the shard first.
+func (w *worker) evict(id listen.ID, epoch session.Epoch, done func()) {
+	if c := w.conn(id); c != nil && c.claimed && c.epoch == epoch {
+		w.flushAcks()
+		c.claimed = false // the new claim fences ours: there is nothing to detach
+		w.counters.Takeovers++
+		w.end(c, mqtt.SessionTakenOver)
+	}
+	done()
+}
+
+// newClientID makes an identifier for a client that gave none.
+func newClientID() string {
+	var b [12]byte
+	rand.Read(b[:])
+	return "dunlin-" + hex.EncodeToString(b[:])
+}

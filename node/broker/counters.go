@@ -1,0 +1,94 @@
+package broker
+
+import "sync"
+
+// Counters count what a worker did since its start. They are the loop's own and
+// are shown to others four times a second.
+type Counters struct {
+	Opened, Closed, Refused           uint64 // connections
+	Connected, ConnectRefused         uint64 // CONNECTs
+	AuthDenied, Idle, Takeovers       uint64
+	ProtocolErrors                    uint64
+	Packets                           [16]uint64 // taken, by packet type
+	Received                          [3]uint64  // PUBLISHes from clients, by QoS
+	Sent                              [3]uint64  // PUBLISHes to clients, by QoS
+	Dropped                           [6]uint64  // deliveries given up, by session.Outcome
+	Queued                            uint64     // deliveries that had to wait
+	Unrouted                          uint64     // publishes that nobody wanted
+	PublishDenied, DeliveryDenied     uint64
+	Subscribed, SubscribeRefused      uint64
+	RetainRefused, Replayed           uint64
+	Forwarded, ForwardDropped, Stalls uint64
+	SharedDropped, SharedHandedOn     uint64
+	SharedEnded                       uint64 // QoS 2, sent and not acknowledged when the member's session ended
+}
+
+// shownCounters is a worker's copy of its counters for readers.
+type shownCounters struct {
+	mu       sync.Mutex
+	counters Counters
+	inflight int // publishes that wait for their answer
+	lent     int // bytes of share group messages held for other nodes
+	subs     int // subscriptions of connected clients
+}
+
+func (w *worker) showCounters() {
+	w.shown.mu.Lock()
+	defer w.shown.mu.Unlock()
+	w.shown.counters = w.counters
+	w.shown.inflight = w.pendings.inUse
+	w.shown.lent = w.loans.bytes
+	w.shown.subs = w.subscriptions
+}
+
+// Stats is the sum of all workers' counters, and what they hold now.
+type Stats struct {
+	Counters
+	Connections   int64
+	Pending       int // publishes that wait for their answer
+	LentBytes     int // share group messages held for members on other nodes
+	Subscriptions int // of connected clients
+}
+
+// Stats adds up the workers' counters, a quarter of a second old at most.
+func (b *Broker) Stats() Stats {
+	s := Stats{Connections: b.conns.Load()}
+	for _, w := range b.workers {
+		w.shown.mu.Lock()
+		s.add(&w.shown.counters)
+		s.Pending += w.shown.inflight
+		s.LentBytes += w.shown.lent
+		s.Subscriptions += w.shown.subs
+		w.shown.mu.Unlock()
+	}
+	return s
+}
+
+func (s *Counters) add(c *Counters) {
+	for _, p := range [...]struct {
+		to   *uint64
+		from uint64
+	}{
+		{&s.Opened, c.Opened}, {&s.Closed, c.Closed}, {&s.Refused, c.Refused},
+		{&s.Connected, c.Connected}, {&s.ConnectRefused, c.ConnectRefused},
+		{&s.Queued, c.Queued}, {&s.AuthDenied, c.AuthDenied}, {&s.Idle, c.Idle}, {&s.Takeovers, c.Takeovers},
+		{&s.ProtocolErrors, c.ProtocolErrors}, {&s.Unrouted, c.Unrouted},
+		{&s.PublishDenied, c.PublishDenied}, {&s.DeliveryDenied, c.DeliveryDenied},
+		{&s.Subscribed, c.Subscribed}, {&s.SubscribeRefused, c.SubscribeRefused},
+		{&s.RetainRefused, c.RetainRefused}, {&s.Replayed, c.Replayed},
+		{&s.Forwarded, c.Forwarded}, {&s.ForwardDropped, c.ForwardDropped}, {&s.Stalls, c.Stalls},
+		{&s.SharedDropped, c.SharedDropped}, {&s.SharedHandedOn, c.SharedHandedOn}, {&s.SharedEnded, c.SharedEnded},
+	} {
+		*p.to += p.from
+	}
+	for i := range s.Packets {
+		s.Packets[i] += c.Packets[i]
+	}
+	for i := range s.Received {
+		s.Received[i] += c.Received[i]
+		s.Sent[i] += c.Sent[i]
+	}
+	for i := range s.Dropped {
+		s.Dropped[i] += c.Dropped[i]
+	}
+}

@@ -1,0 +1,206 @@
+package broker
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"dunlin/node/listen"
+	"dunlin/proto/mqtt"
+	"dunlin/router"
+	"dunlin/session"
+)
+
+// batch carries deliveries to the connections of another loop: packed messages,
+// one after another, and who gets them. It is made by one goroutine, posted
+// once, and recycled by the loop that took it.
+type batch struct {
+	bytes   []byte
+	items   []item
+	ids     []uint32
+	shared  []sharing // of items of share groups
+	arrival *arrival  // the forwarded frame that the deliveries came in, if any
+
+	serial uint64 // of the message packed last
+	offset uint32 // and where it lies
+}
+
+// item is one delivery of a batch.
+type item struct {
+	to     router.Subscriber
+	index  uint64 // committed queue index, for pushes to persistent sessions
+	epoch  session.Epoch
+	offset uint32    // of the message in bytes
+	ids    [2]uint32 // span in batch.ids
+	share  int32     // one more than the index in batch.shared; 0 for ordinary deliveries
+	qos    mqtt.QoS
+	retain bool
+	pushed bool // by the shard: epoch counts
+}
+
+var batchPool = sync.Pool{New: func() any { return new(batch) }}
+
+// maxBatch is the number of bytes up to which an emptied batch is kept for reuse.
+const maxBatch = 1 << 20
+
+func (b *batch) recycle() {
+	if cap(b.bytes) > maxBatch {
+		return
+	}
+	*b = batch{bytes: b.bytes[:0], items: b.items[:0], ids: b.ids[:0], shared: b.shared[:0]}
+	batchPool.Put(b)
+}
+
+// add packs one more delivery. serial names the message: deliveries of one
+// message in a row share its bytes.
+func (b *batch) add(m *session.Message, serial uint64, now session.Time, it item, ids []uint32) {
+	if b.serial != serial || len(b.items) == 0 {
+		b.serial, b.offset = serial, uint32(len(b.bytes))
+		b.bytes = m.Append(b.bytes, now)
+	}
+	it.offset = b.offset
+	if len(ids) > 0 {
+		lo := uint32(len(b.ids))
+		b.ids = append(b.ids, ids...)
+		it.ids = [2]uint32{lo, uint32(len(b.ids))}
+	}
+	b.items = append(b.items, it)
+}
+
+// arrival counts what is left to do of a forwarded frame; the last part confirms it.
+type arrival struct {
+	left atomic.Int32
+	done func()
+}
+
+func (a *arrival) land() {
+	if a != nil && a.left.Add(-1) == 0 {
+		a.done()
+	}
+}
+
+// beginMessage starts a new message: what is packed of it from here on is packed
+// once.
+func (w *worker) beginMessage() { w.serial++ }
+
+// offer brings m to one subscriber of this node, here or on another loop.
+func (w *worker) offer(m *session.Message, x router.Match, ids []uint32) {
+	qos := min(m.QoS, mqtt.QoS(x.QoS)) // [MQTT-3.8.4-8]
+	retain := m.Retain && x.RetainAsPublished
+	loop := listen.ID(x.Subscriber).Loop()
+	if loop != w.index {
+		w.batchFor(loop).add(m, w.serial, w.now(), item{to: x.Subscriber, qos: qos, retain: retain}, ids)
+		return
+	}
+	if c := w.conn(listen.ID(x.Subscriber)); c != nil {
+		d := &w.delivery
+		*d = session.Delivery{Message: m, QoS: qos, Retain: retain, IDs: ids}
+		w.deliver(c, d)
+	}
+}
+
+// batchFor returns the batch that the turn gathers for a loop.
+func (w *worker) batchFor(loop int) *batch {
+	for len(w.batches) < len(w.workers) {
+		w.batches = append(w.batches, nil)
+	}
+	if w.batches[loop] == nil {
+		w.batches[loop] = batchPool.Get().(*batch)
+	}
+	return w.batches[loop]
+}
+
+func (w *worker) flushBatches() {
+	for i, b := range w.batches {
+		if b != nil {
+			w.workers[i].loop.Post(b)
+			w.batches[i] = nil
+		}
+	}
+}
+
+// deliver gives d to the connection's session and says what became of it.
+func (w *worker) deliver(c *conn, d *session.Delivery) session.Outcome {
+	if c.phase != up {
+		return session.Expired // on its way out: its session ends or resends
+	}
+	if !w.Access.Unrestricted() && !w.Access.MayReceive(&c.client.Identity, d.Message.Topic) {
+		w.counters.DeliveryDenied++
+		w.skip(c, d)
+		return session.Sent
+	}
+	ready := w.loop.Unsent(c.id) < w.MaxUnsent
+	outcome, out := c.live.Deliver(d, ready, w.now(), w.loop.Begin(c.id))
+	w.loop.End(c.id, out)
+	if outcome == session.Sent {
+		w.counters.Sent[d.QoS]++
+	} else if outcome == session.Queued || outcome == session.Evicted {
+		w.counters.Queued++
+	} else {
+		w.counters.Dropped[outcome]++
+		w.skip(c, d)
+	}
+	w.drops(c)
+	return outcome
+}
+
+// drops sees to deliveries that were given up after they had been queued.
+func (w *worker) drops(c *conn) {
+	for _, d := range c.live.Drops() {
+		w.counters.Dropped[d.Outcome]++
+		if d.Index != 0 && c.persistent {
+			w.ack(c, d.Index, false)
+		}
+		if d.Handle != 0 {
+			w.settled(d.Handle)
+		}
+	}
+}
+
+// skip tells the shard that a committed delivery needs no more: the session may
+// not or cannot have it.
+func (w *worker) skip(c *conn, d *session.Delivery) {
+	if d.Index != 0 {
+		w.ack(c, d.Index, false)
+	}
+}
+
+// drain sends what waited in a session's queue for the socket.
+func (w *worker) drain(c *conn) {
+	w.loop.End(c.id, c.live.Drain(w.now(), w.MaxUnsent, w.loop.Begin(c.id)))
+	w.drops(c)
+}
+
+// receiveBatch takes deliveries from another goroutine.
+func (w *worker) receiveBatch(b *batch) {
+	m := &w.message
+	at := ^uint32(0)
+	for i := range b.items {
+		it := &b.items[i]
+		if it.offset != at {
+			at = it.offset
+			if _, err := m.Parse(b.bytes[at:], w.now()); err != nil {
+				panic("broker: packed message does not parse: " + err.Error())
+			}
+			w.beginMessage()
+			if i+1 < len(b.items) && b.items[i+1].offset == at {
+				m.Share(&w.forms)
+			}
+		}
+		c := w.conn(listen.ID(it.to))
+		if it.share > 0 {
+			w.takeShared(c, m, it, &b.shared[it.share-1], b.ids[it.ids[0]:it.ids[1]])
+			continue
+		}
+		if c == nil || it.pushed && c.epoch != it.epoch {
+			continue
+		}
+		d := &w.delivery
+		*d = session.Delivery{
+			Message: m, QoS: it.qos, Retain: it.retain,
+			IDs: b.ids[it.ids[0]:it.ids[1]], Index: it.index,
+		}
+		w.deliver(c, d)
+	}
+	b.arrival.land()
+	b.recycle()
+}

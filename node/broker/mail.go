@@ -1,0 +1,26 @@
+package broker
+
+import "fmt"
+
+// Mail takes what other goroutines posted to the worker's loop.
+func (w *worker) Mail(m any) {
+	switch m := m.(type) {
+	case *batch:
+		w.receiveBatch(m)
+	case confirmation:
+		w.confirmed(m.token)
+	case landing:
+		w.landed(m.slot, m.unknown)
+	case *repayment:
+		for i, h := range m.handles {
+			w.repaid(m.from, h, m.again[i])
+		}
+	case []suback:
+		w.routed(m)
+	case again:
+	case func(*worker):
+		m(w)
+	default:
+		panic(fmt.Sprintf("broker: unknown mail %T", m))
+	}
+}

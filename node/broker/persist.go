@@ -1,0 +1,148 @@
+package broker
+
+import (
+	"dunlin/node/auth"
+	"dunlin/node/listen"
+	"dunlin/proto/mqtt"
+	"dunlin/raftstore"
+	"dunlin/router"
+	"dunlin/session"
+)
+
+// enqueue sends m to a shard whose persistent sessions want it: committed there
+// if QoS > 0, in passing otherwise.
+func (w *worker) enqueue(sh router.ShardID, m *session.Message, legs *legs) {
+	if m.QoS == 0 {
+		w.submit(sh, m, legs.from.clientID, func(raftstore.Result) {})
+		return
+	}
+	slot := legs.add()
+	w.submit(sh, m, legs.from.clientID, func(r raftstore.Result) {
+		w.loop.Post(landing{slot: slot, unknown: r.Err != nil})
+	})
+}
+
+// landing is mail: a shard has reported a leg.
+type landing struct {
+	slot    int32
+	unknown bool
+}
+
+func (b *Broker) submit(sh router.ShardID, m *session.Message, from string, done func(raftstore.Result)) {
+	if m.QoS == 0 {
+		b.shards.Submit(sh, raftstore.Transient{From: from, Message: *m}, done)
+		return
+	}
+	b.shards.Submit(sh, raftstore.Enqueue{From: from, Message: *m}, done)
+}
+
+// acknowledged takes what a subscriber acknowledged: for share groups the message
+// is settled, for persistent sessions the shard is told with the turn's batch.
+func (w *worker) acknowledged(c *conn, act session.Action, received bool) {
+	if act.Handle != 0 {
+		if !received {
+			w.settled(act.Handle)
+		}
+		return
+	}
+	if !c.persistent {
+		return
+	}
+	if !received {
+		w.ack(c, act.Index, false)
+		return
+	}
+	// PUBREL follows the commit of PUBREC (S2).
+	id, index := c.id, act.Index
+	w.flushAcks()
+	w.shards.Submit(c.shard, raftstore.Acks{Items: []raftstore.Ack{{
+		ClientID: c.client.ClientID, Epoch: c.epoch, Index: index, Received: true,
+	}}}, func(r raftstore.Result) {
+		w.loop.Post(func(w *worker) {
+			c := w.conn(id)
+			switch {
+			case c == nil || c.phase != up:
+			case r.Err != nil:
+				w.drop(c)
+			default:
+				w.loop.End(id, c.live.SendRelease(index, w.loop.Begin(id)))
+			}
+		})
+	})
+}
+
+// ack gathers an acknowledgement for the shard; nobody waits for it (S4).
+func (w *worker) ack(c *conn, index uint64, received bool) {
+	for len(w.acks) < w.shards.Shards() {
+		w.acks = append(w.acks, nil)
+	}
+	if len(w.acks[c.shard]) == 0 {
+		w.acked = append(w.acked, c.shard)
+	}
+	w.acks[c.shard] = append(w.acks[c.shard], raftstore.Ack{
+		ClientID: c.client.ClientID, Epoch: c.epoch, Index: index, Received: received,
+	})
+}
+
+func (w *worker) flushAcks() {
+	for _, sh := range w.acked {
+		w.shards.Submit(sh, raftstore.Acks{Items: w.acks[sh]}, func(raftstore.Result) {})
+		w.acks[sh] = w.acks[sh][:0]
+	}
+	w.acked = w.acked[:0]
+}
+
+// Evict is called by the store: see raftstore.Owner.
+func (b *Broker) Evict(conn router.Subscriber, _ string, epoch session.Epoch, done func()) {
+	b.workerOf(conn).loop.Post(func(w *worker) { w.evict(listen.ID(conn), epoch, done) })
+}
+
+// Push is called by the store with deliveries for an attached session.
+func (b *Broker) Push(conn router.Subscriber, epoch session.Epoch, ds []raftstore.Delivery) {
+	out := batchPool.Get().(*batch)
+	now := b.Clock()
+	for i := range ds {
+		d := &ds[i]
+		out.add(&d.Message, uint64(i)+1, now, item{
+			to: conn, index: d.Index, epoch: epoch, qos: d.QoS, retain: d.Retain, pushed: true,
+		}, d.IDs)
+	}
+	b.workerOf(conn).loop.Post(out)
+}
+
+// Publish is called by the store with a will that is due. Whether its client may
+// still publish there is asked again (case 42).
+func (b *Broker) Publish(m *session.Message, clientID, user string) {
+	w := b.workers[m.Topic.Hash()%uint64(len(b.workers))]
+	packed := m.Append(nil, b.Clock())
+	w.loop.Post(func(w *worker) { w.publishFor(packed, clientID, user) })
+}
+
+// Ended is called by the store when it ended a connected session.
+func (b *Broker) Ended(conn router.Subscriber, epoch session.Epoch, reason mqtt.Reason) {
+	b.workerOf(conn).loop.Post(func(w *worker) {
+		if c := w.conn(listen.ID(conn)); c != nil && c.claimed && c.epoch == epoch {
+			c.claimed = false
+			w.end(c, reason)
+		}
+	})
+}
+
+// publishFor routes a message on behalf of a client that need not be there.
+func (w *worker) publishFor(packed []byte, clientID, user string) {
+	m := &w.message
+	if _, err := m.Parse(packed, w.now()); err != nil {
+		panic("broker: message of the store does not parse: " + err.Error())
+	}
+	identity := auth.Identity{ClientID: clientID, User: user}
+	if !w.Access.Unrestricted() && !w.Access.MayPublish(&identity, m.Topic) {
+		w.counters.PublishDenied++
+		return
+	}
+	from := publisher{clientID: clientID}
+	if m.Retain {
+		w.commitRetained(nil, from, m)
+		return
+	}
+	w.route(from, m, none)
+}

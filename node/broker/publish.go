@@ -1,0 +1,206 @@
+package broker
+
+import (
+	"dunlin/node/listen"
+	"dunlin/proto/mqtt"
+	"dunlin/raftstore"
+	"dunlin/router"
+	"dunlin/session"
+)
+
+// publisher is whom a message comes from and whom its answer goes to.
+type publisher struct {
+	subscriber router.Subscriber // for no-local; 0 for a will or a peer's message
+	clientID   string            // for no-local in the shards
+	conn       listen.ID         // answered if packetID is not 0
+	packetID   uint16
+}
+
+// publish takes a PUBLISH of c: may it, must something be committed before it
+// may be seen, and then the routes.
+func (w *worker) publish(c *conn, p *mqtt.Publish) {
+	w.counters.Received[p.QoS]++
+	topic, err := router.ParseTopic(p.Topic)
+	if err != nil {
+		w.end(c, mqtt.TopicNameInvalid)
+		return
+	}
+	if isReserved(topic) || !w.mayPublish(c, topic) {
+		// Case 41: version 3 has no way to be told, so it is acknowledged.
+		w.counters.PublishDenied++
+		w.answer(c.id, p.PacketID, mqtt.NotAuthorized)
+		return
+	}
+	m := &w.message
+	*m = session.Message{
+		Topic: topic, Payload: p.Payload, Properties: p.Properties,
+		QoS: p.QoS, Retain: p.Retain,
+		HasExpiry: p.HasExpiry, Expiry: p.MessageExpiry, Received: w.now(),
+	}
+	from := publisher{subscriber: c.subscriber(), clientID: c.client.ClientID, conn: c.id, packetID: p.PacketID}
+	if p.QoS == 2 && c.persistent {
+		w.commitID(c, from, m)
+		return
+	}
+	if m.Retain {
+		w.commitRetained(c, from, m)
+		return
+	}
+	w.route(from, m, none)
+}
+
+// commitID commits packet id -> sequence number before a QoS 2 message of a
+// persistent publisher goes anywhere (R1).
+func (w *worker) commitID(c *conn, from publisher, m *session.Message) {
+	slot := w.pendings.take(from)
+	w.pendings.keep(slot, m, w.now())
+	origin := c.client.origin
+	w.shards.Submit(c.shard, raftstore.Receive{ClientID: from.clientID, Epoch: c.epoch, PacketID: from.packetID},
+		func(r raftstore.Result) {
+			w.loop.Post(func(w *worker) {
+				p := w.pendings.at(slot)
+				switch c := w.conn(from.conn); {
+				case r.Err != nil:
+					// Fenced or unknown: the answer is not ours to give (R6).
+					w.pendings.free(slot)
+					if c != nil {
+						w.drop(c)
+					}
+				case c == nil:
+					w.pendings.free(slot) // the client sends it again
+				default:
+					p.origin, p.seq, p.low = origin, r.Seq, r.Low
+					m := &w.message
+					w.load(p, m)
+					if m.Retain {
+						w.retain(c, from, m, slot)
+						return
+					}
+					w.route(from, m, slot)
+				}
+			})
+		})
+}
+
+// commitRetained commits the retained leg first and routes after, so that no
+// later subscriber finds a gap between retained value and live flow (P8).
+func (w *worker) commitRetained(c *conn, from publisher, m *session.Message) {
+	slot := w.pendings.take(from)
+	w.pendings.keep(slot, m, w.now())
+	w.retain(c, from, m, slot)
+}
+
+// retain submits the retained leg of the message kept in slot, and routes it when
+// that is done. Retained publishes of one topic stay in order because they go
+// through one shard; c.client.retaining makes others wait (P7).
+func (w *worker) retain(c *conn, from publisher, m *session.Message, slot int32) {
+	if c != nil {
+		c.client.retaining++
+	}
+	w.shards.Submit(w.shards.TopicShard(m.Topic), raftstore.Retain{Message: *m}, func(r raftstore.Result) {
+		w.loop.Post(func(w *worker) { w.retained(from, slot, r) })
+	})
+}
+
+func (w *worker) retained(from publisher, slot int32, r raftstore.Result) {
+	if c := w.conn(from.conn); c != nil {
+		if c.client.retaining--; c.client.retaining == 0 {
+			defer w.release(c, holdRetain)
+		}
+	}
+	p := w.pendings.at(slot)
+	switch r.Err {
+	case nil:
+		m := &w.message
+		w.load(p, m)
+		w.route(from, m, slot)
+	case raftstore.ErrQuota:
+		w.counters.RetainRefused++
+		w.pendings.free(slot)
+		w.answer(from.conn, from.packetID, mqtt.QuotaExceeded) // case 32
+	default:
+		w.pendings.free(slot)
+		if c := w.conn(from.conn); c != nil {
+			w.drop(c) // unknown is not failed (R6)
+		}
+	}
+}
+
+// load reads a kept message back into m.
+func (w *worker) load(p *pending, m *session.Message) {
+	if _, err := m.Parse(p.bytes, w.now()); err != nil {
+		panic("broker: kept message does not parse: " + err.Error())
+	}
+	m.Origin, m.Seq, m.Low = p.origin, p.seq, p.low
+}
+
+// route sends m to everyone who wants it. slot is its pending record if it has
+// one already. A message of QoS > 0 is answered when no leg is left.
+func (w *worker) route(from publisher, m *session.Message, slot int32) {
+	ms := &w.matches
+	w.table.Match(m.Topic, from.subscriber, ms)
+	w.beginMessage()
+	if len(ms.Local) > 1 {
+		m.Share(&w.forms)
+	}
+	legs := legs{w: w, from: from, slot: slot}
+	for i := range ms.Local {
+		w.offer(m, ms.Local[i], ms.IDs(ms.Local[i]))
+	}
+	for _, n := range ms.Nodes {
+		w.forward(n, m, &legs)
+	}
+	for _, sh := range ms.Shards {
+		w.enqueue(sh, m, &legs)
+	}
+	for _, g := range ms.Groups {
+		w.share(g, m, &legs)
+	}
+	reason := mqtt.Success
+	if len(ms.Local)+len(ms.Nodes)+len(ms.Shards)+len(ms.Groups) == 0 {
+		reason = mqtt.NoMatchingSubscribers
+		w.counters.Unrouted++
+	}
+	legs.close(reason)
+}
+
+// answer acknowledges a publish of QoS > 0 to its publisher, if it is still there.
+func (w *worker) answer(id listen.ID, packetID uint16, reason mqtt.Reason) {
+	if packetID == 0 {
+		return
+	}
+	if c := w.conn(id); c != nil && c.phase == up {
+		w.loop.End(id, c.live.Published(packetID, reason, w.now(), w.loop.Begin(id)))
+	}
+}
+
+// released takes a PUBREL: a persistent publisher's identifier is freed in the
+// shard before PUBCOMP says so (R4).
+func (w *worker) released(c *conn, packetID uint16) {
+	if !c.persistent {
+		return // the live session has answered
+	}
+	id := c.id
+	w.shards.Submit(c.shard, raftstore.Release{ClientID: c.client.ClientID, Epoch: c.epoch, PacketID: packetID},
+		func(r raftstore.Result) {
+			w.loop.Post(func(w *worker) {
+				c := w.conn(id)
+				switch {
+				case c == nil || c.phase != up:
+				case r.Err != nil:
+					w.drop(c)
+				default:
+					w.loop.End(id, c.live.SendComplete(packetID, w.now(), w.loop.Begin(id)))
+				}
+			})
+		})
+}
+
+// isReserved says that a topic is for the server's own messages: clients should
+// not exchange any there (MQTT 5.0, 4.7.2).
+func isReserved(t router.Topic) bool { return t.String()[0] == '$' }
+
+// mayPublish asks the authorizer, if there is anything to ask.
+func (w *worker) mayPublish(c *conn, t router.Topic) bool {
+	return w.Access.Unrestricted() || w.Access.MayPublish(&c.client.Identity, t)
+}

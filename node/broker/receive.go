@@ -1,0 +1,126 @@
+package broker
+
+import (
+	"errors"
+
+	"dunlin/node/listen"
+	"dunlin/proto/mqtt"
+	"dunlin/session"
+)
+
+// maxConnectPacket bounds CONNECT, which comes before anything is known of the
+// client (case 3).
+const maxConnectPacket = 64 << 10
+
+// Receive cuts packets from what has come and takes them one by one. It stops
+// early at a packet that must wait, which then comes again.
+func (w *worker) Receive(id listen.ID, b []byte) (n, want int) {
+	c := w.conn(id)
+	if c == nil {
+		return len(b), 0
+	}
+	for n < len(b) && c.holds == 0 {
+		if c.phase == closing {
+			return len(b), 0 // case 59: bytes after DISCONNECT
+		}
+		limit := uint32(maxConnectPacket)
+		if c.phase == up {
+			limit = w.Session.MaximumPacketSize
+		}
+		frame, size, err := mqtt.Cut(b[n:], limit)
+		if err == nil && size == 0 {
+			return n, 0
+		}
+		if err == nil {
+			err = w.take(c, frame)
+		}
+		switch {
+		case err == errHeld:
+			return n, 0
+		case err != nil:
+			w.refuse(c, err)
+			return len(b), 0
+		}
+		n += size
+	}
+	return n, 0
+}
+
+// errHeld says that a packet was not taken yet: the connection is on hold.
+var errHeld = errors.New("on hold")
+
+// take takes one packet. An error refuses it and ends the connection.
+func (w *worker) take(c *conn, f mqtt.Frame) error {
+	p := &w.packet
+	if c.phase == fresh {
+		if f.Kind() != mqtt.CONNECT {
+			return errNotConnect
+		}
+		w.counters.Packets[mqtt.CONNECT]++
+		if err := mqtt.Decode(f, 0, p); err != nil {
+			return err
+		}
+		w.connect(c, &p.Connect)
+		return nil
+	}
+	if err := mqtt.Decode(f, c.version, p); err != nil {
+		return err
+	}
+	if p.Kind == mqtt.PUBLISH && c.client.retaining > 0 && !p.Publish.Retain {
+		w.hold(c, holdRetain)
+		return errHeld
+	}
+	w.counters.Packets[p.Kind]++
+	act, out := c.live.Receive(p, w.now(), w.loop.Begin(c.id))
+	w.loop.End(c.id, out)
+	w.drops(c)
+	switch act.Verb {
+	case session.Route:
+		w.publish(c, &p.Publish)
+	case session.Acked:
+		w.acknowledged(c, act, false)
+	case session.Received:
+		w.acknowledged(c, act, true)
+	case session.Released:
+		w.released(c, p.Ack.PacketID)
+	case session.Subscribe:
+		w.subscribe(c, &p.Subscribe)
+	case session.Unsubscribe:
+		w.unsubscribe(c, &p.Unsubscribe)
+	case session.Authenticate:
+		w.end(c, mqtt.ProtocolError) // no method was agreed on in CONNECT (case 7)
+	case session.Bye:
+		w.bye(c, &p.Disconnect)
+	case session.Fail:
+		w.counters.ProtocolErrors++
+		w.drop(c)
+	}
+	return nil
+}
+
+// errNotConnect ends a connection whose first packet is something else, without
+// an answer [MQTT-3.1.0-1].
+var errNotConnect = errors.New("first packet is not CONNECT")
+
+// refuse ends a connection over a packet that could not be taken, with the
+// answer that GUARANTEES section 5 gives for it.
+func (w *worker) refuse(c *conn, err error) {
+	w.counters.ProtocolErrors++
+	var bad *mqtt.Error
+	if !errors.As(err, &bad) {
+		w.drop(c)
+		return
+	}
+	if c.phase == fresh {
+		w.refuseConnect(c, bad)
+		return
+	}
+	w.end(c, bad.Reason)
+}
+
+// bye takes a DISCONNECT: whether the will is due, and a new session expiry.
+func (w *worker) bye(c *conn, d *mqtt.Disconnect) {
+	c.graceful = !session.WillFires(true, d.Reason)
+	c.client.agreed.SessionExpiry = c.client.agreed.Disconnected(d, w.Policy)
+	w.drop(c)
+}

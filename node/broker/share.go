@@ -1,0 +1,353 @@
+package broker
+
+import (
+	"dunlin/cluster"
+	"dunlin/node/listen"
+	"dunlin/proto/mqtt"
+	"dunlin/raftstore"
+	"dunlin/router"
+	"dunlin/session"
+)
+
+// A message of QoS > 0 for a share group is somebody's responsibility until a
+// member has acknowledged it (P9):
+//   - a member's live session keeps the message itself; when the member departs,
+//     its worker hands on what was not acknowledged (returned);
+//   - for a member on another node, the worker that took the message lends it: it
+//     keeps a copy until that node reports it settled, and draws another member if
+//     the node returns it or dies.
+// A QoS 2 message that was sent is never handed on: it ends with the member's
+// session, counted [MQTT-4.8.2-5].
+
+// sharing is what a worker knows of a message that one of its connections has
+// from a share group; session.Delivery.Handle is one more than its index.
+type sharing struct {
+	filter router.Filter
+	node   router.NodeID // the node that lent it; 0 if it came in here
+	handle uint64        // that node's name for it
+	next   int32
+}
+
+// shares is a slab of sharings.
+type shares struct {
+	slots []sharing
+	head  int32 // first free slot plus one
+}
+
+func (s *shares) take(sh sharing) (handle uint64) {
+	if s.head == 0 {
+		s.slots = append(s.slots, sh)
+		return uint64(len(s.slots))
+	}
+	i := s.head - 1
+	s.head = s.slots[i].next
+	s.slots[i] = sh
+	return uint64(i) + 1
+}
+
+func (s *shares) free(handle uint64) sharing {
+	i := int32(handle - 1)
+	sh := s.slots[i]
+	s.slots[i] = sharing{next: s.head}
+	s.head = i + 1
+	return sh
+}
+
+// share brings m to one member of g. The first member in turn that takes it has it.
+func (w *worker) share(g *router.Group, m *session.Message, legs *legs) {
+	turn := g.Turn()
+	for nth := 0; ; nth++ {
+		x, subscription, node, ok := g.Pick(turn, nth)
+		if !ok {
+			w.counters.SharedDropped++
+			return
+		}
+		if node != 0 {
+			w.lend(node, g.Filter(), m, legs)
+			return
+		}
+		if w.shareHere(g.Filter(), m, x, subscription, sharing{filter: g.Filter()}) {
+			return
+		}
+	}
+}
+
+// shareHere brings m to a member on this node and says whether the member took it.
+func (w *worker) shareHere(f router.Filter, m *session.Message, x router.Match, subscription uint32, sh sharing) bool {
+	qos := min(m.QoS, mqtt.QoS(x.QoS))
+	retain := m.Retain && x.RetainAsPublished
+	w.ids1[0] = subscription
+	ids := w.ids1[:]
+	if subscription == 0 {
+		ids = nil
+	}
+	it := item{to: x.Subscriber, qos: qos, retain: retain}
+	if loop := listen.ID(x.Subscriber).Loop(); loop != w.index {
+		b := w.batchFor(loop)
+		b.shared = append(b.shared, sh)
+		it.share = int32(len(b.shared))
+		b.add(m, w.serial, w.now(), it, ids)
+		return true
+	}
+	return w.deliverShared(w.conn(listen.ID(x.Subscriber)), m, &it, &sh, ids) == memberTook
+}
+
+// takeShared delivers what another goroutine drew a member here for. A member
+// that is gone meanwhile is as one that departed; one without room is passed over
+// for another here.
+func (w *worker) takeShared(c *conn, m *session.Message, it *item, sh *sharing, ids []uint32) {
+	switch w.deliverShared(c, m, it, sh, ids) {
+	case memberGone:
+		w.handOn(*sh, m)
+	case memberFull:
+		if g := w.table.Group(sh.filter); g != nil {
+			turn := g.Turn()
+			for nth := 0; ; nth++ {
+				x, subscription, ok := g.PickLocal(turn, nth)
+				if !ok {
+					break
+				}
+				if listen.ID(x.Subscriber).Loop() == w.index && w.shareHere(sh.filter, m, x, subscription, *sh) {
+					return
+				}
+			}
+		}
+		w.counters.SharedDropped++
+		w.settle(sh)
+	}
+}
+
+// taken is how a member of a share group answers a delivery.
+type taken uint8
+
+const (
+	memberTook taken = iota
+	memberFull       // its queue is full, or the message too large for it
+	memberGone
+)
+
+// deliverShared gives a member the message and says whether it took it.
+func (w *worker) deliverShared(c *conn, m *session.Message, it *item, sh *sharing, ids []uint32) taken {
+	if c == nil || c.phase != up {
+		return memberGone
+	}
+	if c.persistent && it.qos > 0 {
+		w.enqueueFor(c, m, it, *sh, ids)
+		return memberTook
+	}
+	d := &w.delivery
+	*d = session.Delivery{Message: m, QoS: it.qos, Retain: it.retain, IDs: ids}
+	var handle uint64
+	if it.qos > 0 {
+		handle = w.shares.take(*sh)
+		d.Handle = handle
+	}
+	switch w.deliver(c, d) {
+	case session.Sent, session.Queued, session.Evicted:
+		if handle == 0 {
+			w.settle(sh)
+		}
+		return memberTook
+	case session.Expired:
+		if handle != 0 {
+			w.shares.free(handle)
+		}
+		w.settle(sh)
+		return memberTook
+	default:
+		if handle != 0 {
+			w.shares.free(handle)
+		}
+		return memberFull
+	}
+}
+
+// enqueueFor commits a share group's message to the queue of an attached
+// persistent session, which is responsible for it from then on.
+func (w *worker) enqueueFor(c *conn, m *session.Message, it *item, sh sharing, ids []uint32) {
+	kept := m.Append(nil, w.now())
+	w.shards.Submit(c.shard, raftstore.EnqueueFor{
+		ClientID: c.client.ClientID, Epoch: c.epoch,
+		Delivery: raftstore.Delivery{Message: *m, QoS: it.qos, Retain: it.retain, IDs: ids},
+	}, func(r raftstore.Result) {
+		w.loop.Post(func(w *worker) {
+			if r.Err == nil {
+				w.settle(&sh)
+				return
+			}
+			m := &w.message
+			if _, err := m.Parse(kept, w.now()); err == nil {
+				w.handOn(sh, m)
+			}
+		})
+	})
+}
+
+// settled takes the acknowledgement of a shared delivery.
+func (w *worker) settled(handle uint64) {
+	sh := w.shares.free(handle)
+	w.settle(&sh)
+}
+
+// settle tells the node that lent a message that it is done with.
+func (w *worker) settle(sh *sharing) {
+	if sh.node != 0 && sh.handle != 0 {
+		o := w.frameFor(sh.node)
+		o.body = cluster.AppendSettled(o.body, sh.handle)
+		o.reliable = true
+	}
+}
+
+// returned takes a shared delivery that a departing member did not acknowledge.
+func (w *worker) returned(d *session.Delivery, sent bool) {
+	if d.Handle == 0 {
+		return
+	}
+	sh := w.shares.free(d.Handle)
+	if sent && d.QoS == 2 {
+		w.counters.SharedEnded++
+		w.settle(&sh)
+		return
+	}
+	w.handOn(sh, d.Message)
+}
+
+// handOn finds another member for a message that was not acknowledged: here if
+// it came in here, else by giving it back to the node that lent it.
+func (w *worker) handOn(sh sharing, m *session.Message) {
+	if sh.node != 0 {
+		if sh.handle != 0 {
+			o := w.frameFor(sh.node)
+			o.body = cluster.AppendReturned(o.body, sh.handle)
+			o.reliable = true
+		}
+		return
+	}
+	g := w.table.Group(sh.filter)
+	if g == nil {
+		w.counters.SharedDropped++
+		return
+	}
+	w.counters.SharedHandedOn++
+	w.beginMessage()
+	legs := legs{w: w, slot: none}
+	w.share(g, m, &legs)
+	legs.close(mqtt.Success)
+}
+
+// loan is a share group's message that a member on another node has.
+type loan struct {
+	node   router.NodeID // 0: the slot is free
+	filter router.Filter
+	qos    mqtt.QoS
+	bytes  []byte // packed message
+	slot   int32  // pending publish whose answer waits until the loan is settled, or none
+	gen    uint32
+	next   int32
+}
+
+// loans is a slab of loans, addressed by handles that are never reused soon.
+type loans struct {
+	slots []loan
+	head  int32 // first free slot plus one
+	bytes int   // of all messages
+}
+
+// lend sends m to a node that has a member of the group. Up to MaxSharedBytes the
+// publisher is answered when the node has the message; beyond, when the member
+// has acknowledged it, which slows the publisher down to the group's pace.
+func (w *worker) lend(n router.NodeID, f router.Filter, m *session.Message, legs *legs) {
+	var handle uint64
+	if m.QoS > 0 {
+		handle = w.loans.take(w.index, n, f, m, w.now())
+		if w.loans.bytes > w.MaxSharedBytes {
+			w.loans.slot(handle).slot = legs.add()
+		}
+	}
+	o := w.frameFor(n)
+	o.body = cluster.AppendGroup(o.body, f.String(), handle, w.pack(m))
+	w.sentTo(n, o, m, legs)
+}
+
+func (ls *loans) take(worker int, n router.NodeID, f router.Filter, m *session.Message, now session.Time) uint64 {
+	var i int32
+	if ls.head == 0 {
+		i = int32(len(ls.slots))
+		ls.slots = append(ls.slots, loan{})
+	} else {
+		i = ls.head - 1
+		ls.head = ls.slots[i].next
+	}
+	l := &ls.slots[i]
+	*l = loan{node: n, filter: f, qos: m.QoS, slot: none, gen: l.gen + 1, bytes: m.Append(l.bytes[:0], now)}
+	ls.bytes += len(l.bytes)
+	return uint64(worker)<<56 | uint64(l.gen&0xffffff)<<32 | uint64(i)
+}
+
+// slot finds a loan, nil if it is settled already.
+func (ls *loans) slot(handle uint64) *loan {
+	i := int(uint32(handle))
+	if i >= len(ls.slots) {
+		return nil
+	}
+	l := &ls.slots[i]
+	if l.node == 0 || uint64(l.gen&0xffffff) != handle>>32&0xffffff {
+		return nil
+	}
+	return l
+}
+
+// free ends a loan. Its bytes stay valid until the next loan is taken.
+func (ls *loans) free(l *loan, i int32) {
+	ls.bytes -= len(l.bytes)
+	if cap(l.bytes) > maxKept {
+		l.bytes = nil
+	}
+	l.node = 0
+	l.next = ls.head
+	ls.head = i + 1
+}
+
+// repaid ends a loan that the borrower reports settled, or returned: then another
+// member is drawn.
+func (w *worker) repaid(n router.NodeID, handle uint64, returned bool) {
+	l := w.loans.slot(handle)
+	if l == nil || l.node != n {
+		return
+	}
+	w.endLoan(int32(uint32(handle)), returned)
+}
+
+func (w *worker) endLoan(i int32, again bool) {
+	l := &w.loans.slots[i]
+	f, slot := l.filter, l.slot
+	var kept []byte
+	if again {
+		kept = append([]byte(nil), l.bytes...)
+	}
+	w.loans.free(l, i)
+	if slot != none {
+		w.landed(slot, false)
+	}
+	if !again {
+		return
+	}
+	m := &w.message
+	if _, err := m.Parse(kept, w.now()); err != nil {
+		panic("broker: lent message does not parse: " + err.Error())
+	}
+	w.handOn(sharing{filter: f}, m)
+}
+
+// lostLoans hands on what members on a dead node had. Whether a QoS 2 message had
+// been sent there cannot be known, so it counts as sent.
+func (w *worker) lostLoans(n router.NodeID) {
+	for i := range w.loans.slots {
+		if l := &w.loans.slots[i]; l.node == n {
+			if l.qos == 2 {
+				w.counters.SharedEnded++
+			}
+			w.endLoan(int32(i), l.qos < 2)
+		}
+	}
+}

@@ -1,0 +1,220 @@
+package broker
+
+import (
+	"errors"
+
+	"dunlin/node/listen"
+	"dunlin/proto/mqtt"
+	"dunlin/raftstore"
+	"dunlin/router"
+)
+
+// suback is a SUBACK that waits until the routes of its subscriptions have
+// reached every node that may acknowledge publishes (P4, E4).
+type suback struct {
+	conn     listen.ID
+	packetID uint16
+	reasons  []mqtt.Reason
+	version  uint64   // of the node's route table that has the subscriptions
+	replays  []replay // retained messages to send after it
+}
+
+// subscribe takes a SUBSCRIBE: each filter is judged alone [MQTT-3.8.4-6].
+func (w *worker) subscribe(c *conn, p *mqtt.Subscribe) {
+	s := suback{conn: c.id, packetID: p.PacketID, reasons: make([]mqtt.Reason, len(p.Filters))}
+	var durable []raftstore.Subscription // to commit at the shard
+	var places []int                     // their places in reasons
+	for i := range p.Filters {
+		line := &p.Filters[i]
+		f, reason := w.judge(c, line)
+		if reason == mqtt.ProtocolError {
+			w.end(c, reason)
+			return
+		}
+		s.reasons[i] = reason
+		if reason >= mqtt.Unspecified {
+			w.counters.SubscribeRefused++
+			continue
+		}
+		o := router.Options{
+			QoS: uint8(line.QoS), NoLocal: line.NoLocal,
+			RetainAsPublished: line.RetainAsPublished, ID: p.SubscriptionID,
+		}
+		if c.persistent {
+			durable = append(durable, raftstore.Subscription{Filter: f, Options: o, RetainHandling: line.RetainHandling})
+			places = append(places, i)
+		}
+		if !c.persistent || f.Group() != "" {
+			existed := w.enter(c, f, o, &s)
+			if !c.persistent {
+				s.wantRetained(f, o, line.RetainHandling, existed)
+			}
+		}
+	}
+	if len(durable) == 0 {
+		w.routing = append(w.routing, s)
+		return
+	}
+	w.shards.Submit(c.shard, raftstore.Subscribe{ClientID: c.client.ClientID, Epoch: c.epoch, Filters: durable},
+		func(r raftstore.Result) {
+			w.loop.Post(func(w *worker) { w.subscribed(s, durable, places, r) })
+		})
+}
+
+// judge parses one line of a SUBSCRIBE and says what to grant. ProtocolError ends
+// the connection.
+func (w *worker) judge(c *conn, line *mqtt.Subscription) (router.Filter, mqtt.Reason) {
+	f, err := router.ParseFilter(line.Filter)
+	switch {
+	case err != nil:
+		return f, mqtt.TopicFilterInvalid // cases 13, 14
+	case f.Group() != "" && line.NoLocal:
+		return f, mqtt.ProtocolError // [MQTT-3.8.3-4]
+	case !w.Access.Unrestricted() && !w.Access.MaySubscribe(&c.client.Identity, f):
+		return f, mqtt.NotAuthorized
+	case w.MaxSubscriptions > 0 && len(c.client.filters)+c.client.durable >= w.MaxSubscriptions:
+		return f, mqtt.QuotaExceeded // case 23
+	}
+	return f, mqtt.Reason(line.QoS)
+}
+
+// enter makes the route of a subscription held by the connection itself.
+func (w *worker) enter(c *conn, f router.Filter, o router.Options, s *suback) (existed bool) {
+	existed, version := w.table.Subscribe(f, c.subscriber(), o)
+	if !existed {
+		c.client.filters = append(c.client.filters, f)
+		w.subscriptions++
+	}
+	s.version = max(s.version, version)
+	return existed
+}
+
+// subscribed takes the shard's answer for a persistent session's subscriptions.
+func (w *worker) subscribed(s suback, subs []raftstore.Subscription, places []int, r raftstore.Result) {
+	c := w.conn(s.conn)
+	if c == nil || c.phase != up {
+		return
+	}
+	switch {
+	case errors.Is(r.Err, raftstore.ErrQuota):
+		for _, i := range places {
+			s.reasons[i] = mqtt.QuotaExceeded
+		}
+	case r.Err != nil:
+		w.drop(c)
+		return
+	default:
+		s.version = max(s.version, r.Routes)
+		for i, sub := range subs {
+			if !r.Existed[i] && sub.Filter.Group() == "" {
+				c.client.durable++
+				w.subscriptions++
+			}
+			s.wantRetained(sub.Filter, sub.Options, sub.RetainHandling, r.Existed[i])
+		}
+	}
+	w.routing = append(w.routing, s)
+}
+
+// wantRetained notes that retained messages follow the SUBACK, as the retain
+// handling option says [MQTT-3.3.1-9 to -11]; never for share groups.
+func (s *suback) wantRetained(f router.Filter, o router.Options, handling uint8, existed bool) {
+	if f.Group() == "" && (handling == 0 || handling == 1 && !existed) {
+		s.replays = append(s.replays, replay{filter: f, options: o})
+	}
+}
+
+// flushRoutes waits, for all SUBACKs of the turn together, until every node has
+// their routes.
+func (w *worker) flushRoutes() {
+	if len(w.routing) == 0 {
+		return
+	}
+	waiting := w.routing
+	w.routing = nil
+	var version uint64
+	for _, s := range waiting {
+		version = max(version, s.version)
+	}
+	w.peers.Routed(version, func() { w.loop.Post(waiting) })
+}
+
+// routed sends SUBACKs whose routes are everywhere, then begins the replays.
+func (w *worker) routed(waiting []suback) {
+	for i := range waiting {
+		s := &waiting[i]
+		c := w.conn(s.conn)
+		if c == nil || c.phase != up {
+			continue
+		}
+		w.loop.End(c.id, c.live.Subscribed(s.packetID, s.reasons, w.loop.Begin(c.id)))
+		w.counters.Subscribed += uint64(len(s.reasons))
+		w.beginReplays(c, s.replays)
+	}
+}
+
+// unsubscribe takes an UNSUBSCRIBE.
+func (w *worker) unsubscribe(c *conn, p *mqtt.Unsubscribe) {
+	reasons := make([]mqtt.Reason, len(p.Filters))
+	var durable []router.Filter
+	var places []int
+	for i, line := range p.Filters {
+		f, err := router.ParseFilter(line)
+		if err != nil {
+			reasons[i] = mqtt.TopicFilterInvalid
+			continue
+		}
+		reasons[i] = mqtt.NoSubscriptionExisted
+		if existed, _ := w.table.Unsubscribe(f, c.subscriber()); existed {
+			reasons[i] = mqtt.Success
+			c.client.forget(f)
+			w.subscriptions--
+		}
+		if c.persistent {
+			durable = append(durable, f)
+			places = append(places, i)
+		}
+		c.client.cancelReplay(f)
+	}
+	id, packetID := c.id, p.PacketID
+	if len(durable) == 0 {
+		w.loop.End(id, c.live.Unsubscribed(packetID, reasons, w.loop.Begin(id)))
+		return
+	}
+	w.shards.Submit(c.shard, raftstore.Unsubscribe{ClientID: c.client.ClientID, Epoch: c.epoch, Filters: durable},
+		func(r raftstore.Result) {
+			w.loop.Post(func(w *worker) {
+				c := w.conn(id)
+				switch {
+				case c == nil || c.phase != up:
+					return
+				case r.Err != nil:
+					w.drop(c)
+					return
+				}
+				for j, i := range places {
+					if r.Existed[j] {
+						reasons[i] = mqtt.Success
+						if durable[j].Group() == "" {
+							c.client.durable--
+							w.subscriptions--
+						}
+					}
+				}
+				w.loop.End(id, c.live.Unsubscribed(packetID, reasons, w.loop.Begin(id)))
+			})
+		})
+}
+
+// forget drops a filter from the connection's own list.
+func (cl *client) forget(f router.Filter) {
+	for i := range cl.filters {
+		if cl.filters[i] == f {
+			last := len(cl.filters) - 1
+			cl.filters[i] = cl.filters[last]
+			cl.filters[last] = router.Filter{}
+			cl.filters = cl.filters[:last]
+			return
+		}
+	}
+}

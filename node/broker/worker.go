@@ -1,0 +1,218 @@
+package broker
+
+import (
+	"dunlin/cluster"
+	"dunlin/node/listen"
+	"dunlin/proto/mqtt"
+	"dunlin/raftstore"
+	"dunlin/router"
+	"dunlin/session"
+)
+
+// worker is the broker on one event loop: the loop's listen.Handler and the
+// owner of its connections. All fields belong to the loop's goroutine.
+type worker struct {
+	*Broker
+	loop  listen.Loop
+	index int
+
+	conns slab // by listen.ID.Index
+
+	// Scratch of the step under way, reused.
+	packet   mqtt.Packet
+	message  session.Message
+	forms    session.Forms // encodings of message
+	matches  router.Matches
+	delivery session.Delivery
+	reasons  []mqtt.Reason
+	ids1     [1]uint32
+	packed   []byte // the message under way in packed form, if packedAs is its serial
+	packedAs uint64
+
+	pendings pendings                    // publishes that wait for legs
+	loans    loans                       // share group messages at other nodes
+	shares   shares                      // share group messages at members here
+	batches  []*batch                    // by loop index: deliveries for connections of other loops
+	outbound []*outbound                 // by router.NodeID: the frame being gathered for a peer
+	dirty    []router.NodeID             // peers with a frame to send
+	frames   map[cluster.Token]sentFrame // reliable frames that peers have not confirmed
+	token    uint64
+	spares   [][]int32
+	acks     [][]raftstore.Ack // by shard: acknowledgements of persistent sessions
+	acked    []router.ShardID  // shards with acks to send
+	routing  []suback          // SUBACKs that wait for the routes to be everywhere
+	replayed []listen.ID       // connections with a retained replay under way
+	stalled  []listen.ID       // connections held for a peer
+
+	serial        uint64 // numbers messages, so that a batch packs each once
+	trimmed       int    // the chunk of connections trimmed last
+	subscriptions int    // of connections that are up
+	counters      Counters
+	shown         shownCounters
+}
+
+func newWorker(b *Broker, l listen.Loop) *worker {
+	return &worker{Broker: b, loop: l, index: l.Index(), frames: make(map[cluster.Token]sentFrame)}
+}
+
+func (w *worker) now() session.Time { return session.Time(w.loop.Now()) }
+
+// conn finds a connection by its ID, nil if it is gone.
+func (w *worker) conn(id listen.ID) *conn {
+	c := w.conns.at(id.Index())
+	if c == nil || c.id != id || c.phase == gone {
+		return nil
+	}
+	return c
+}
+
+// Open takes an accepted connection in.
+func (w *worker) Open(id listen.ID, info listen.Info) bool {
+	if n := w.Broker.conns.Add(1); w.MaxConnections > 0 && n > int64(w.MaxConnections) || !w.ready.Load() {
+		w.Broker.conns.Add(-1)
+		w.counters.Refused++
+		return false
+	}
+	c := w.conns.make(id.Index())
+	*c = conn{id: id, phase: fresh, client: &client{
+		remote: info.Remote, listener: info.Listener, loopback: info.Loopback, since: w.now(),
+	}}
+	w.counters.Opened++
+	w.loop.SetIdle(id, w.ConnectTimeout)
+	return true
+}
+
+// Writable resumes what waited for the client's socket.
+func (w *worker) Writable(id listen.ID) {
+	if c := w.conn(id); c != nil && c.phase == up {
+		w.drain(c)
+		if w.replay(c) {
+			w.replayed = append(w.replayed, id)
+		}
+	}
+}
+
+// Idle ends a connection that was silent for too long: before CONNECT, or for one
+// and a half keep-alives [MQTT-3.1.2-22].
+func (w *worker) Idle(id listen.ID) {
+	if c := w.conn(id); c != nil {
+		w.counters.Idle++
+		w.end(c, mqtt.KeepAliveTimeout)
+	}
+}
+
+// Turn sends what the turn has gathered for others.
+func (w *worker) Turn() {
+	w.flushReplays()
+	w.flushAcks()
+	w.flushBatches()
+	w.flushFrames()
+	w.flushRoutes()
+}
+
+// Tick runs about every 250 ms.
+func (w *worker) Tick() {
+	w.resumeStalled()
+	w.trim()
+	w.showCounters()
+}
+
+// trimTicks is the number of ticks in which every session is trimmed once.
+const trimTicks = 40
+
+// trim has sessions without traffic give back their buffers, some each tick.
+func (w *worker) trim() {
+	n := len(w.conns.chunks)
+	for range (n + trimTicks - 1) / trimTicks {
+		w.trimmed = (w.trimmed + 1) % n
+		for i := range w.conns.chunks[w.trimmed] {
+			if c := &w.conns.chunks[w.trimmed][i]; c.phase == up {
+				c.live.Trim()
+			}
+		}
+	}
+}
+
+// hold stops reading from c for a reason; release takes the reason back.
+func (w *worker) hold(c *conn, h hold) {
+	if c.holds == 0 {
+		w.loop.Pause(c.id)
+	}
+	c.holds |= h
+}
+
+func (w *worker) release(c *conn, h hold) {
+	if c.holds&h == 0 {
+		return
+	}
+	if c.holds &^= h; c.holds == 0 {
+		w.loop.Resume(c.id)
+	}
+}
+
+// end closes a connection from our side, telling a 5.0 client why.
+func (w *worker) end(c *conn, why mqtt.Reason) {
+	if c.phase == up {
+		w.loop.End(c.id, c.live.Disconnect(why, w.loop.Begin(c.id)))
+	}
+	w.drop(c)
+}
+
+// drop closes a connection without a word.
+func (w *worker) drop(c *conn) {
+	if c.phase == closing {
+		return
+	}
+	c.phase = closing
+	w.loop.Close(c.id)
+}
+
+// Closed cleans up behind a connection.
+func (w *worker) Closed(id listen.ID, _ error) {
+	c := w.conn(id)
+	if c == nil {
+		return
+	}
+	c.phase = closing
+	w.leave(c)
+	w.detach(c)
+	*c = conn{}
+	w.Broker.conns.Add(-1)
+	w.counters.Closed++
+}
+
+// leave takes a connection's subscriptions out of the node's table and hands on
+// what share groups had given it.
+func (w *worker) leave(c *conn) {
+	for _, f := range c.client.filters {
+		w.table.Unsubscribe(f, c.subscriber())
+	}
+	w.subscriptions -= len(c.client.filters) + c.client.durable
+	c.client.filters, c.client.durable = nil, 0
+	c.live.Outstanding(func(d *session.Delivery, sent bool) bool {
+		w.returned(d, sent)
+		return true
+	})
+}
+
+// detach tells the shard that the connection is over.
+func (w *worker) detach(c *conn) {
+	if !c.claimed {
+		return
+	}
+	c.claimed = false
+	w.flushAcks()
+	w.shards.Submit(c.shard, raftstore.Detach{
+		ClientID: c.client.ClientID, Epoch: c.epoch, Fire: !c.graceful,
+		HasExpiry: true, Expiry: c.client.agreed.SessionExpiry,
+	}, func(raftstore.Result) {})
+}
+
+// Shutdown closes every connection of the worker with 0x8B.
+func (w *worker) shutdown() {
+	w.conns.all(func(c *conn) {
+		if c.phase != gone {
+			w.end(c, mqtt.ServerShuttingDown)
+		}
+	})
+}

@@ -1,0 +1,87 @@
+package node
+
+import (
+	"runtime"
+	"strconv"
+	"strings"
+
+	"dunlin/node/metrics"
+	"dunlin/proto/mqtt"
+	"dunlin/session"
+)
+
+// observe reports what the node's parts know to a scrape.
+func (n *Node) observe(emit metrics.Emit) {
+	emit(metrics.Build, 1, Version(), runtime.Version())
+	ready := 0.0
+	if n.serving.Load() && n.cluster.Ready() == nil {
+		ready = 1
+	}
+	emit(metrics.Ready, ready)
+	n.observeLoops(emit)
+	n.observeBroker(emit)
+	n.observeRoutes(emit)
+}
+
+func (n *Node) observeLoops(emit metrics.Emit) {
+	s := n.loops.Stats()
+	for _, x := range []struct {
+		m *metrics.Metric
+		v uint64
+	}{
+		{metrics.Panics, s.Panics}, {metrics.Connections, s.Open},
+		{metrics.ConnectionsAccepted, s.Accepted}, {metrics.ConnectionsRefused, s.Refused},
+		{metrics.AcceptErrors, s.AcceptErrors}, {metrics.SlowConsumers, s.Slow},
+		{metrics.ReceivedBytes, s.BytesIn}, {metrics.SentBytes, s.BytesOut},
+		{metrics.LoopTurns, s.Turns}, {metrics.LoopReads, s.Reads},
+		{metrics.LoopFlushes, s.Flushes}, {metrics.LoopMail, s.Mail},
+	} {
+		emit(x.m, float64(x.v))
+	}
+}
+
+func (n *Node) observeBroker(emit metrics.Emit) {
+	s := n.broker.Stats()
+	for _, x := range []struct {
+		m *metrics.Metric
+		v uint64
+	}{
+		{metrics.ConnectsRefused, s.ConnectRefused}, {metrics.IdleTimeouts, s.Idle},
+		{metrics.ProtocolErrors, s.ProtocolErrors}, {metrics.Takeovers, s.Takeovers},
+		{metrics.PublishesDenied, s.PublishDenied}, {metrics.SubscriptionDenied, s.SubscribeRefused},
+		{metrics.DeliveriesQueued, s.Queued},
+		{metrics.ForwardedMessages, s.Forwarded}, {metrics.ForwardDropped, s.ForwardDropped},
+		{metrics.SharedHandedOn, s.SharedHandedOn}, {metrics.SharedDropped, s.SharedDropped},
+		{metrics.SharedEnded, s.SharedEnded}, {metrics.Unrouted, s.Unrouted},
+		{metrics.RetainedSent, s.Replayed}, {metrics.PublisherStalls, s.Stalls},
+	} {
+		emit(x.m, float64(x.v))
+	}
+	emit(metrics.PendingPublishes, float64(s.Pending))
+	emit(metrics.LentBytes, float64(s.LentBytes))
+	emit(metrics.Subscriptions, float64(s.Subscriptions))
+	for qos := range 3 {
+		emit(metrics.MessagesReceived, float64(s.Received[qos]), strconv.Itoa(qos))
+		emit(metrics.MessagesSent, float64(s.Sent[qos]), strconv.Itoa(qos))
+	}
+	for kind := mqtt.CONNECT; kind <= mqtt.AUTH; kind++ {
+		emit(metrics.PacketsReceived, float64(s.Packets[kind]), strings.ToLower(kind.String()))
+	}
+	for outcome, reason := range map[session.Outcome]string{
+		session.QueueFull: "queue_full", session.Expired: "expired",
+		session.TooLarge: "too_large", session.Evicted: "evicted",
+	} {
+		emit(metrics.DeliveriesDropped, float64(s.Dropped[outcome]), reason)
+	}
+	emit(metrics.DeliveriesDropped, float64(s.DeliveryDenied), "denied")
+}
+
+func (n *Node) observeRoutes(emit metrics.Emit) {
+	states := map[string]int{}
+	for _, x := range n.cluster.Nodes() {
+		states[x.State]++
+	}
+	for state, count := range states {
+		emit(metrics.Nodes, float64(count), state)
+	}
+}
