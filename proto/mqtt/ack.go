@@ -40,8 +40,8 @@ func (a *Ack) decode(f Frame, v Version) error {
 	return a.Properties.check(a.Kind)
 }
 
-// Append appends a as version v; without properties and, before 5.0, without
-// the reason.
+// Append appends a as version v: before 5.0 without reason and properties, in 5.0
+// as short as they allow.
 func (a *Ack) Append(dst []byte, v Version) []byte {
 	first := byte(a.Kind) << 4
 	if a.Kind == PUBREL {

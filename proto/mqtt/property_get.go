@@ -16,8 +16,8 @@ func (ps Properties) All() iter.Seq[Property] {
 	}
 }
 
-// UserProperties yields name and value of the user properties in the order in which they
-// were sent, which is part of their meaning [MQTT-3.3.2-18].
+// UserProperties yields name and value of the user properties in the order in
+// which they were sent, which is part of their meaning [MQTT-3.3.2-18].
 func (ps Properties) UserProperties() iter.Seq2[[]byte, []byte] {
 	return func(yield func(name, value []byte) bool) {
 		for p := range ps.All() {
