@@ -75,7 +75,7 @@ func (st *state) resume(rec *record, c *Claimed) {
 func (st *state) owned(body *reader, res *Result) (slot uint32, rec *record) {
 	clientID, e := body.owner()
 	slot, rec = st.sessions.find(clientID)
-	if rec == nil || !rec.Owns(e) && !st.fx.plantNoFence {
+	if rec == nil || !rec.Owns(e) {
 		res.Err = ErrFenced
 		return 0, nil
 	}

@@ -21,8 +21,6 @@ type effects struct {
 
 	heads []int32 // by slot: one more than the session's first push
 	first []int32 // first push of each session that has any, in order
-
-	plantNoFence bool // a planted bug, for the tests of the tests: E1 is not checked
 }
 
 // push is one delivery for the owner of a session; next is the session's next.

@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"dunlin/session"
@@ -66,3 +67,57 @@ func (t *messages) Release(ref uint32) {
 
 // stored counts the messages.
 func (t *messages) stored() int { return len(t.slots) - len(t.free) }
+
+// snapshot writes the slots' number and the free ones, in the order in which
+// they were freed; then each message. References are counted anew on restoring,
+// as the queues are read.
+func (t *messages) snapshot(w *snapshotWriter) {
+	w.b = appendSlots(w.b, len(t.slots), t.free)
+	w.item()
+	for i, m := range t.slots {
+		if m.refs == 0 {
+			continue
+		}
+		w.b = binary.AppendUvarint(w.b, uint64(i))
+		w.b = binary.AppendUvarint(w.b, uint64(m.deadline))
+		w.b = appendBytes(w.b, m.packed)
+		w.item()
+	}
+}
+
+func (rs *restoring) message(r *reader) {
+	t := &rs.st.messages
+	if rs.first(sectionMessages) {
+		rs.slots, t.free = r.slots()
+		return
+	}
+	slot, deadline, packed := r.uvarint(), r.time(), r.clone()
+	var m session.Message
+	whole := reader{b: packed}
+	if whole.message(&m, session.Never); whole.err != nil || !grow(&t.slots, slot, t.free) {
+		r.fail()
+		return
+	}
+	t.slots = append(t.slots, message{packed: packed, deadline: deadline})
+	t.bytes += messageSize(packed)
+}
+
+// Size, Deadline, Retain and Release implement session.Bodies for queues that
+// are being read, and may name messages that do not exist.
+func (rs *restoring) Size(ref uint32) int {
+	if t := &rs.st.messages; int(ref) < len(t.slots) && t.slots[ref].packed != nil {
+		return t.Size(ref)
+	}
+	rs.bad = true
+	return 0
+}
+
+func (rs *restoring) Deadline(ref uint32) session.Time { return session.Never }
+
+func (rs *restoring) Retain(ref uint32) {
+	if rs.Size(ref) > 0 {
+		rs.st.messages.Retain(ref)
+	}
+}
+
+func (rs *restoring) Release(ref uint32) {}

@@ -1,6 +1,8 @@
 package raftstore
 
 import (
+	"encoding/binary"
+	"maps"
 	"slices"
 
 	"dunlin/session"
@@ -69,3 +71,54 @@ func (t *publishers) next() session.Time {
 }
 
 func (t *publishers) forget(origin uint64) { delete(t.seen, origin) }
+
+const (
+	itemPublisher = iota
+	itemDeparture
+)
+
+// snapshot writes the publishers, by origin, and the departures, in order.
+func (t *publishers) snapshot(w *snapshotWriter) {
+	for _, origin := range slices.Sorted(maps.Keys(t.seen)) {
+		p := t.seen[origin]
+		w.b = binary.AppendUvarint(append(w.b, itemPublisher), origin)
+		w.b = binary.AppendUvarint(w.b, p.low)
+		w.b = binary.AppendUvarint(w.b, uint64(len(p.above)))
+		last := p.low
+		for _, seq := range p.above {
+			w.b = binary.AppendUvarint(w.b, seq-last)
+			last = seq
+		}
+		w.item()
+	}
+	for _, d := range t.departed {
+		w.b = binary.AppendUvarint(append(w.b, itemDeparture), d.origin)
+		w.b = binary.AppendUvarint(w.b, uint64(d.at))
+		w.item()
+	}
+}
+
+func (rs *restoring) publisher(r *reader) {
+	t := &rs.st.publishers
+	kind, origin := r.byte(), r.uvarint()
+	if kind == itemDeparture {
+		t.departed = append(t.departed, departure{origin: origin, at: r.time()})
+		return
+	}
+	p := &publisher{low: r.uvarint()}
+	p.above = make([]uint64, r.count(1))
+	seq := p.low
+	for i := range p.above {
+		seq += r.uvarint()
+		p.above[i] = seq
+		if i > 0 && seq <= p.above[i-1] || seq < p.low {
+			r.fail()
+			return
+		}
+	}
+	if _, twice := t.seen[origin]; twice || kind != itemPublisher {
+		r.fail()
+		return
+	}
+	t.seen[origin] = p
+}

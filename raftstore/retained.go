@@ -2,6 +2,7 @@ package raftstore
 
 import (
 	"container/heap"
+	"encoding/binary"
 	"sync/atomic"
 
 	"dunlin/router"
@@ -136,4 +137,28 @@ func (h *expiring) tidy(tree *btree.BTreeG[retainedMessage]) {
 	clear((*h)[len(kept):])
 	*h = kept
 	heap.Init(h)
+}
+
+// snapshot writes each message, in topic order.
+func (t *retained) snapshot(w *snapshotWriter) {
+	t.tree.Ascend(func(r retainedMessage) bool {
+		w.b = binary.AppendUvarint(w.b, r.index)
+		w.b = binary.AppendUvarint(w.b, uint64(r.deadline))
+		w.b = appendBytes(w.b, r.packed)
+		w.item()
+		return true
+	})
+}
+
+func (rs *restoring) retained(r *reader) {
+	t := rs.st.retained
+	index, deadline, packed := r.uvarint(), r.time(), r.clone()
+	var m session.Message
+	whole := reader{b: packed}
+	if whole.message(&m, session.Never); whole.err != nil || t.tree.Has(retainedMessage{topic: m.Topic.String()}) {
+		r.fail()
+		return
+	}
+	t.bytes += messageSize(packed)
+	t.insert(packed, index, deadline)
 }

@@ -1,6 +1,8 @@
 package raftstore
 
 import (
+	"encoding/binary"
+
 	"dunlin/router"
 	"dunlin/session"
 )
@@ -47,11 +49,7 @@ func (t *sessions) add(clientID, user string, origin uint64) (slot uint32, rec *
 		slot = t.free[n-1]
 		t.free = t.free[:n-1]
 	} else {
-		slot = t.size
-		t.size++
-		if slot%chunkSize == 0 {
-			t.chunks = append(t.chunks, new([chunkSize]record))
-		}
+		slot = t.extend()
 	}
 	rec = t.at(slot)
 	*rec = record{clientID: clientID, user: user, Durable: session.NewDurable(origin)}
@@ -73,4 +71,66 @@ func (t *sessions) each(yield func(slot uint32, rec *record) bool) {
 			return
 		}
 	}
+}
+
+const (
+	recordStored = 1 << iota
+	recordFlags  = 1<<iota - 1
+)
+
+// snapshot writes the slots' number and the free ones, in the order in which
+// they were freed; then each record.
+func (t *sessions) snapshot(w *snapshotWriter) {
+	w.b = appendSlots(w.b, int(t.size), t.free)
+	w.item()
+	for slot, rec := range t.each {
+		w.b = binary.AppendUvarint(w.b, uint64(slot))
+		w.b = appendBytes(w.b, rec.clientID)
+		w.b = appendBytes(w.b, rec.user)
+		w.b = binary.AppendUvarint(w.b, uint64(rec.conn))
+		flags := byte(0)
+		if rec.stored {
+			flags |= recordStored
+		}
+		w.b = rec.Durable.Append(append(w.b, flags))
+		w.item()
+	}
+}
+
+func (rs *restoring) session(r *reader) {
+	st := rs.st
+	t := &st.sessions
+	if rs.first(sectionSessions) {
+		rs.endMessages()
+		rs.records, t.free = r.slots()
+		return
+	}
+	slot, clientID, user, conn, flags := r.uvarint(), r.string(), r.string(), r.uvarint(), r.byte()
+	d, rest, err := session.ParseDurable(r.b, rs)
+	r.b = rest
+	_, twice := t.ids[clientID]
+	if err != nil || twice || d.Epoch() == 0 || flags > recordFlags ||
+		slot < uint64(t.size) || slot-uint64(t.size) > uint64(len(t.free)) {
+		r.fail()
+		return
+	}
+	for uint64(t.size) <= slot {
+		t.extend()
+	}
+	rec := t.at(uint32(slot))
+	*rec = record{
+		clientID: clientID, user: user, conn: router.Subscriber(conn), stored: flags&recordStored != 0, Durable: d,
+	}
+	t.ids[clientID] = uint32(slot)
+	st.subscriptions.index(uint32(slot), &rec.Durable)
+	st.deadlines.set(uint32(slot), rec.Due())
+}
+
+// extend makes room for one more record.
+func (t *sessions) extend() (slot uint32) {
+	if t.size%chunkSize == 0 {
+		t.chunks = append(t.chunks, new([chunkSize]record))
+	}
+	t.size++
+	return t.size - 1
 }

@@ -3,6 +3,8 @@ package raftstore
 import (
 	"encoding/binary"
 	"errors"
+
+	"dunlin/session"
 )
 
 // errMalformed is what reading bad bytes comes to: of a log entry or a snapshot.
@@ -57,6 +59,9 @@ func (r *reader) bytes() []byte {
 	return v
 }
 
+// clone reads a byte string that outlives the input.
+func (r *reader) clone() []byte { return append([]byte(nil), r.bytes()...) }
+
 func (r *reader) string() string { return string(r.bytes()) }
 
 func appendBytes[T string | []byte](b []byte, v T) []byte {
@@ -69,4 +74,14 @@ func appendBool(b []byte, v bool) []byte {
 		return append(b, 1)
 	}
 	return append(b, 0)
+}
+
+// time reads a moment, which may be session.Never.
+func (r *reader) time() session.Time {
+	t := session.Time(r.uvarint())
+	if t < 0 {
+		r.fail()
+		return 0
+	}
+	return t
 }

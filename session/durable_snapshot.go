@@ -83,8 +83,8 @@ func (q *outbound) append(b []byte) []byte {
 }
 
 // ParseDurable reads what Append wrote at the head of b and returns the rest. It
-// copies. Bad bytes are an error; a Durable that came of unknown bytes is to be
-// given to Check before use.
+// copies, and retains what the queue refers to. Bad bytes are an error; a Durable
+// that came of unknown bytes is to be given to Check before use.
 func ParseDurable(b []byte, bodies Bodies) (d Durable, rest []byte, err error) {
 	r := snapReader{b: b}
 	if r.byte() != durableVersion {
@@ -102,6 +102,10 @@ func ParseDurable(b []byte, bodies Bodies) (d Durable, rest []byte, err error) {
 	}
 	if flags&snapWill != 0 {
 		d.will = &Will{Delay: uint32(r.uvarint()), Packed: r.bytes()}
+		var m Message
+		if rest, err := m.Parse(d.will.Packed, Never); err != nil || len(rest) > 0 {
+			r.fail()
+		}
 	}
 	if n := r.count(2); n > 0 {
 		d.inbound = make([]inbound, n)
@@ -127,14 +131,14 @@ func (q *outbound) parse(r *snapReader, bodies Bodies) {
 	q.sweep = Time(r.uvarint())
 	for _, to := range [...]*ring{&q.window, &q.waiting} {
 		for range r.count(1) {
-			e := entry{flags: r.byte(), ref: none}
+			e := entry{flags: r.byte() & flagsAll, ref: none}
 			if e.flags&(flagDone|flagReceived) == 0 {
 				e.ref = uint32(r.uvarint())
 				n := uint32(r.uvarint())
 				if e.flags&flagListed == 0 {
 					e.id = n
 				} else if n > uint32(len(r.b)) {
-					r.bad = true
+					r.fail()
 				} else {
 					ids := make([]uint32, n)
 					for i := range ids {
@@ -143,7 +147,7 @@ func (q *outbound) parse(r *snapReader, bodies Bodies) {
 					e.id = q.list(ids)
 				}
 			} else if e.flags&flagListed != 0 {
-				r.bad = true
+				r.fail()
 			}
 			if r.bad {
 				return
@@ -152,8 +156,11 @@ func (q *outbound) parse(r *snapReader, bodies Bodies) {
 			if to == &q.window && e.flags&flagDone == 0 {
 				q.unacked++
 			}
-			if to == &q.waiting && e.ref != none {
-				q.queued += uint64(bodies.Size(e.ref))
+			if e.ref != none {
+				bodies.Retain(e.ref)
+				if to == &q.waiting {
+					q.queued += uint64(bodies.Size(e.ref))
+				}
 			}
 		}
 	}

@@ -121,7 +121,9 @@ func validSubscriptions(b []byte) bool {
 			return false
 		}
 		r.b = r.b[n:]
-		r.byte()
+		if r.byte()&optQoS == 3 {
+			return false
+		}
 		r.uvarint()
 	}
 	return !r.bad

@@ -1,0 +1,726 @@
+package raftstore
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"dunlin/proto/mqtt"
+	"dunlin/router"
+	"dunlin/session"
+)
+
+// model is the shard as its promises describe it, in plain maps: what Apply and
+// its tables are compared with.
+type model struct {
+	now      session.Time
+	sessions map[string]*modelSession
+	seen     map[[2]uint64]bool // QoS 2 messages taken (R2)
+	retained map[string]modelMessage
+	log      []string // pushes and wills since last asked
+}
+
+type modelSession struct {
+	user             string
+	epoch            session.Epoch
+	conn             router.Subscriber
+	attached, stored bool
+	expiry           uint32
+	left             session.Time // when it was detached
+	will             string
+	delay            uint32
+	hasWill          bool
+	inflight         int
+	maxQueue         int
+	dropOldest       bool
+	subs             []Subscription
+	window, waiting  []*modelItem
+	index            uint64
+	seq              uint64
+	inbound          map[uint16]uint64
+}
+
+type modelItem struct {
+	index          uint64
+	payload        string
+	qos            mqtt.QoS
+	retain         bool
+	ids            []uint32
+	deadline       session.Time
+	received, done bool
+}
+
+type modelMessage struct {
+	payload  string
+	deadline session.Time
+}
+
+func newModel(now session.Time) *model {
+	return &model{
+		now: now, sessions: map[string]*modelSession{}, seen: map[[2]uint64]bool{}, retained: map[string]modelMessage{},
+	}
+}
+
+// advance moves time and does what is due, sessions in the order of their time.
+func (m *model) advance(now session.Time) {
+	m.now = now
+	for id, s := range m.sessions {
+		if s.attached {
+			continue
+		}
+		end, will := s.left+session.Seconds(s.expiry), s.left+session.Seconds(s.delay)
+		switch {
+		case s.expiry != session.Forever && end <= now:
+			m.end(id)
+		case s.hasWill && will <= now:
+			m.fire(id)
+		}
+	}
+	for to, r := range m.retained {
+		if r.deadline != 0 && r.deadline <= now {
+			delete(m.retained, to)
+		}
+	}
+}
+
+func (m *model) fire(id string) {
+	s := m.sessions[id]
+	s.seq++
+	m.log = append(m.log, fmt.Sprintf("will of %s: %s", id, s.will))
+	s.hasWill = false
+}
+
+func (m *model) end(id string) {
+	if m.sessions[id].hasWill {
+		m.fire(id)
+	}
+	delete(m.sessions, id)
+}
+
+// owned is the session that a write is for, or nil (E1).
+func (m *model) owned(id string, e session.Epoch) *modelSession {
+	if s := m.sessions[id]; s != nil && s.attached && s.epoch == e {
+		return s
+	}
+	return nil
+}
+
+// apply does one command and describes its result.
+func (m *model) apply(c Command, res Result) string {
+	switch c := c.(type) {
+	case Claim:
+		return m.claim(c, res)
+	case Detach:
+		s := m.owned(c.ClientID, c.Epoch)
+		if s == nil {
+			return "fenced"
+		}
+		s.attached, s.left = false, m.now
+		if c.HasExpiry {
+			s.expiry = c.Expiry
+		}
+		s.hasWill = s.hasWill && c.Fire
+		if s.expiry == 0 || !s.stored {
+			m.end(c.ClientID)
+		} else if s.hasWill && s.delay == 0 {
+			m.fire(c.ClientID)
+		}
+		return ""
+	case Delete:
+		if m.sessions[c.ClientID] == nil {
+			return "known=false"
+		}
+		m.end(c.ClientID)
+		return "known=true"
+	case Subscribe:
+		s := m.owned(c.ClientID, c.Epoch)
+		if s == nil {
+			return "fenced"
+		}
+		var existed []bool
+		for _, sub := range c.Filters {
+			i := s.find(sub.Filter)
+			existed = append(existed, i >= 0)
+			if i >= 0 {
+				s.subs = slices.Delete(s.subs, i, i+1)
+			}
+			s.subs = append(s.subs, sub)
+		}
+		return fmt.Sprint(existed)
+	case Unsubscribe:
+		s := m.owned(c.ClientID, c.Epoch)
+		if s == nil {
+			return "fenced"
+		}
+		var existed []bool
+		for _, f := range c.Filters {
+			i := s.find(f)
+			existed = append(existed, i >= 0)
+			if i >= 0 {
+				s.subs = slices.Delete(s.subs, i, i+1)
+			}
+		}
+		return fmt.Sprint(existed)
+	case Enqueue:
+		return m.enqueue(c)
+	case Transient:
+		for _, id := range slices.Sorted(maps.Keys(m.sessions)) {
+			if s := m.sessions[id]; s.attached {
+				if _, rap, ids, ok := s.wants(c.Message.Topic, c.From == id); ok {
+					m.push(s, &modelItem{payload: string(c.Message.Payload), retain: c.Message.Retain && rap, ids: ids})
+				}
+			}
+		}
+		return ""
+	case EnqueueFor:
+		s := m.owned(c.ClientID, c.Epoch)
+		if s == nil {
+			return "fenced"
+		}
+		d := c.Delivery
+		if d.QoS == 0 {
+			m.push(s, &modelItem{payload: string(d.Message.Payload), retain: d.Retain, ids: d.IDs})
+			return "dropped=0"
+		}
+		return fmt.Sprintf("dropped=%d", m.append(s, &d.Message, d.QoS, d.Retain, d.IDs))
+	case Acks:
+		fenced := ""
+		for i, a := range c.Items {
+			s := m.owned(a.ClientID, a.Epoch)
+			if s == nil {
+				fenced = "fenced"
+				continue
+			}
+			s.ack(a)
+			if next := i + 1; next == len(c.Items) || c.Items[next].ClientID != a.ClientID || c.Items[next].Epoch != a.Epoch {
+				m.move(s) // nothing sent because of this batch is acknowledged by it
+			}
+		}
+		return fenced
+	case Receive:
+		s := m.owned(c.ClientID, c.Epoch)
+		if s == nil {
+			return "fenced"
+		}
+		seq, known := s.inbound[c.PacketID]
+		if !known {
+			s.seq++
+			seq = s.seq
+			s.inbound[c.PacketID] = seq
+		}
+		return fmt.Sprintf("seq=%d known=%t low=%d", seq, known, s.low())
+	case Release:
+		s := m.owned(c.ClientID, c.Epoch)
+		if s == nil {
+			return "fenced"
+		}
+		_, known := s.inbound[c.PacketID]
+		delete(s.inbound, c.PacketID)
+		return fmt.Sprintf("known=%t low=%d", known, s.low())
+	case Retain:
+		to := c.Message.Topic.String()
+		if len(c.Message.Payload) == 0 {
+			delete(m.retained, to)
+			return ""
+		}
+		m.retained[to] = modelMessage{string(c.Message.Payload), m.deadline(&c.Message)}
+		return ""
+	}
+	panic(fmt.Sprintf("%T", c))
+}
+
+func (m *model) deadline(msg *session.Message) session.Time {
+	if !msg.HasExpiry {
+		return 0
+	}
+	return m.now + session.Seconds(msg.Expiry)
+}
+
+func (m *model) claim(c Claim, res Result) string {
+	s := m.sessions[c.ClientID]
+	if s != nil && s.user != c.User {
+		return "not yours"
+	}
+	if s != nil && (c.CleanStart || !s.stored) {
+		m.end(c.ClientID)
+		s = nil
+	}
+	present := s != nil
+	if s == nil {
+		s = &modelSession{user: c.User, stored: c.Expiry > 0, inbound: map[uint16]uint64{}}
+		m.sessions[c.ClientID] = s
+	}
+	if res.Claim.Epoch <= s.epoch {
+		return "an epoch that rises (E1)"
+	}
+	if s.hasWill && s.attached && s.delay == 0 {
+		m.fire(c.ClientID)
+	}
+	s.epoch, s.conn, s.attached, s.expiry = res.Claim.Epoch, c.Conn, true, c.Expiry
+	s.inflight, s.maxQueue, s.dropOldest = max(int(c.Inflight), 1), c.MaxQueueMessages, c.DropOldest
+	if s.hasWill = c.Will != nil; s.hasWill {
+		s.will, s.delay = string(c.Will.Message.Payload), c.Will.Delay
+	}
+	var window []string
+	for _, it := range s.window {
+		if !it.done {
+			window = append(window, it.String())
+		}
+	}
+	var subs []string
+	for _, sub := range s.subs {
+		subs = append(subs, fmt.Sprint(sub.Filter, sub.Options, sub.RetainHandling))
+	}
+	d := fmt.Sprintf("present=%t inbound=%v window=%v subs=%v", present, slices.Sorted(maps.Keys(s.inbound)), window, subs)
+	m.move(s)
+	return d
+}
+
+func (m *model) enqueue(c Enqueue) string {
+	msg := &c.Message
+	if msg.Origin != 0 {
+		key := [2]uint64{msg.Origin, msg.Seq}
+		if m.seen[key] {
+			return "known=true dropped=0"
+		}
+		m.seen[key] = true
+	}
+	dropped := 0
+	for _, id := range slices.Sorted(maps.Keys(m.sessions)) {
+		s := m.sessions[id]
+		granted, rap, ids, ok := s.wants(msg.Topic, c.From == id)
+		if !ok || msg.HasExpiry && msg.Expiry == 0 {
+			continue
+		}
+		qos, retain := min(granted, msg.QoS), msg.Retain && rap
+		if qos > 0 {
+			dropped += m.append(s, msg, qos, retain, ids)
+		} else if s.attached {
+			m.push(s, &modelItem{payload: string(msg.Payload), retain: retain, ids: ids})
+		}
+	}
+	return fmt.Sprintf("known=false dropped=%d", dropped)
+}
+
+// append queues a message, within the bound of what waits, and says how many
+// queues were too full for it.
+func (m *model) append(s *modelSession, msg *session.Message, qos mqtt.QoS, retain bool, ids []uint32) (dropped int) {
+	s.forgetExpired(m.now)
+	room := s.attached && len(s.waiting) == 0 && s.unacked() < s.inflight
+	for !room && len(s.waiting) >= s.maxQueue {
+		if !s.dropOldest {
+			return 1
+		}
+		s.waiting, dropped = s.waiting[1:], 1
+	}
+	s.waiting = append(s.waiting, &modelItem{
+		payload: string(msg.Payload), qos: qos, retain: retain, ids: ids, deadline: m.deadline(msg),
+	})
+	m.move(s)
+	return dropped
+}
+
+// move fills the committed window (S1).
+func (m *model) move(s *modelSession) {
+	s.forgetExpired(m.now)
+	for s.attached && len(s.waiting) > 0 && s.unacked() < s.inflight {
+		it := s.waiting[0]
+		s.waiting = s.waiting[1:]
+		s.index++
+		it.index = s.index
+		s.window = append(s.window, it)
+		m.push(s, it)
+	}
+}
+
+func (m *model) push(s *modelSession, it *modelItem) {
+	m.log = append(m.log, fmt.Sprintf("push to %d: %s", s.conn, it))
+}
+
+func (s *modelSession) forgetExpired(now session.Time) {
+	s.waiting = slices.DeleteFunc(s.waiting, func(it *modelItem) bool { return it.deadline != 0 && it.deadline <= now })
+}
+
+func (s *modelSession) unacked() (n int) {
+	for _, it := range s.window {
+		if !it.done {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *modelSession) ack(a Ack) {
+	for _, it := range s.window {
+		if it.index == a.Index && !it.done {
+			if !a.Received {
+				it.done = true
+			} else if it.qos == 2 {
+				it.received = true
+			}
+		}
+	}
+}
+
+func (s *modelSession) low() uint64 {
+	low := s.seq + 1
+	for _, seq := range s.inbound {
+		low = min(low, seq)
+	}
+	return low
+}
+
+func (s *modelSession) find(f router.Filter) int {
+	return slices.IndexFunc(s.subs, func(o Subscription) bool { return o.Filter == f })
+}
+
+// wants is what all matching subscriptions together ask for.
+func (s *modelSession) wants(to router.Topic, own bool) (qos mqtt.QoS, rap bool, ids []uint32, ok bool) {
+	for _, sub := range s.subs {
+		if sub.Filter.Group() != "" || !sub.Filter.Matches(to) || own && sub.Options.NoLocal {
+			continue
+		}
+		ok = true
+		qos, rap = max(qos, mqtt.QoS(sub.Options.QoS)), rap || sub.Options.RetainAsPublished
+		if sub.Options.ID != 0 {
+			ids = append(ids, sub.Options.ID)
+		}
+	}
+	slices.Sort(ids)
+	return qos, rap, ids, ok
+}
+
+func (it *modelItem) String() string {
+	if it.received {
+		return fmt.Sprintf("%d received", it.index)
+	}
+	return describe(it.index, it.payload, it.qos, it.retain, it.ids)
+}
+
+func describe(index uint64, payload string, qos mqtt.QoS, retain bool, ids []uint32) string {
+	return fmt.Sprintf("%d %s qos=%d retain=%t ids=%v", index, payload, qos, retain, ids)
+}
+
+// describeResult is the store's half of model.apply's answer.
+func describeResult(c Command, r Result) string {
+	switch r.Err {
+	case ErrFenced:
+		return "fenced"
+	case ErrNotYours:
+		return "not yours"
+	}
+	switch c.(type) {
+	case Claim:
+		var window, subs []string
+		for _, w := range r.Claim.Window {
+			if w.Received {
+				window = append(window, fmt.Sprintf("%d received", w.Index))
+			} else {
+				window = append(window, describe(w.Index, string(w.Message.Payload), w.QoS, w.Retain, w.IDs))
+			}
+		}
+		for _, sub := range r.Claim.Subscriptions {
+			subs = append(subs, fmt.Sprint(sub.Filter, sub.Options, sub.RetainHandling))
+		}
+		slices.Sort(r.Claim.Inbound)
+		return fmt.Sprintf("present=%t inbound=%v window=%v subs=%v", r.Claim.Present, r.Claim.Inbound, window, subs)
+	case Delete:
+		return fmt.Sprintf("known=%t", r.Known)
+	case Subscribe, Unsubscribe:
+		return fmt.Sprint(r.Existed)
+	case Enqueue:
+		return fmt.Sprintf("known=%t dropped=%d", r.Known, r.Dropped)
+	case EnqueueFor:
+		return fmt.Sprintf("dropped=%d", r.Dropped)
+	case Receive:
+		return fmt.Sprintf("seq=%d known=%t low=%d", r.Seq, r.Known, r.Low)
+	case Release:
+		return fmt.Sprintf("known=%t low=%d", r.Known, r.Low)
+	}
+	return ""
+}
+
+// logger is an Owner that writes down what it is told, as the model does.
+type logger struct{ log []string }
+
+func (l *logger) Evict(_ router.Subscriber, _ string, _ session.Epoch, done func()) { done() }
+func (l *logger) Push(conn router.Subscriber, _ session.Epoch, ds []Delivery) {
+	for _, d := range ds {
+		l.log = append(l.log, fmt.Sprintf("push to %d: %s", conn,
+			describe(d.Index, string(d.Message.Payload), d.QoS, d.Retain, d.IDs)))
+	}
+}
+func (l *logger) Publish(m *session.Message, clientID, _ string) {
+	l.log = append(l.log, fmt.Sprintf("will of %s: %s", clientID, m.Payload))
+}
+func (l *logger) Ended(router.Subscriber, session.Epoch, mqtt.Reason) {}
+
+// manual is a shard that a test drives by hand, with a clock of its own and a
+// second replica that applies the same log.
+type manual struct {
+	*shard
+	now     session.Time
+	owner   *logger
+	replica *state
+}
+
+func newManual(o Options) *manual {
+	m := &manual{owner: &logger{}, now: 1000e9, replica: newState(0)}
+	s := &Store{shards: make([]*shard, 1)}
+	o.Clock = func() session.Time { return m.now }
+	o.Shards = 1
+	m.shard = newShard(0, &o, m.owner, s, newMetrics(nil, s))
+	s.shards[0] = m.shard
+	m.commit = func(entry []byte) {
+		m.replica.apply(slices.Clone(entry), nil)
+		m.replica.fx.reset()
+	}
+	m.settle()
+	return m
+}
+
+// settle works until nothing is left to do.
+func (m *manual) settle() {
+	for {
+		m.take()
+		m.work()
+		m.inbox.Lock()
+		idle := len(m.inbox.items) == 0
+		m.inbox.Unlock()
+		if idle {
+			return
+		}
+	}
+}
+
+func (m *manual) do(c Command) (r Result) {
+	m.submit(c, func(res Result) { r = res })
+	m.settle()
+	return r
+}
+
+// restart replaces the replica by one restored from a snapshot of it.
+func (m *manual) restart() error {
+	var b bytes.Buffer
+	if err := m.replica.snapshot(&b); err != nil {
+		return err
+	}
+	st, err := restoreState(0, &b)
+	if err == nil {
+		m.replica = st
+	}
+	return err
+}
+
+// inputs makes random commands for a few clients, topics and filters.
+type inputs struct {
+	*rand.Rand
+	n      int
+	epochs map[string][]session.Epoch // that clients were given, the latest last
+	made   []session.Message          // QoS 2 messages with an origin
+}
+
+var (
+	modelTopics  = []string{"a", "a/b", "a/b/c", "b", "$x"}
+	modelFilters = []string{"a", "a/b", "a/+", "a/#", "#", "+", "b", "$share/g/a/#", "$x/#"}
+)
+
+func (in *inputs) client() string { return string(rune('p' + in.IntN(5))) }
+
+// epoch is most often the latest of a client.
+func (in *inputs) epoch(id string) session.Epoch {
+	es := in.epochs[id]
+	switch {
+	case len(es) == 0:
+		return 1
+	case in.IntN(10) == 0:
+		return es[in.IntN(len(es))]
+	}
+	return es[len(es)-1]
+}
+
+func (in *inputs) message(now session.Time) session.Message {
+	in.n++
+	m := publish(modelTopics[in.IntN(len(modelTopics))], fmt.Sprint("m", in.n), mqtt.QoS(1+in.IntN(2)))
+	m.Retain, m.Received = in.IntN(3) == 0, now
+	if in.IntN(4) == 0 {
+		m.HasExpiry, m.Expiry = true, uint32(in.IntN(6))
+	}
+	return m
+}
+
+func (in *inputs) command(now session.Time) Command {
+	id := in.client()
+	e := in.epoch(id)
+	switch in.IntN(24) {
+	case 0, 1, 2:
+		c := Claim{
+			ClientID: id, User: id, Conn: router.Subscriber(in.Uint32()), CleanStart: in.IntN(6) == 0,
+			Expiry: []uint32{0, 5, 20, session.Forever}[in.IntN(4)], Inflight: uint16(in.IntN(5)),
+			MaxQueueMessages: 1 + in.IntN(4), MaxQueueBytes: 1 << 20, DropOldest: in.IntN(2) == 0,
+		}
+		if in.IntN(10) == 0 {
+			c.User = "mallory"
+		}
+		if in.IntN(2) == 0 {
+			in.n++
+			c.Will = &Will{Message: publish("w", fmt.Sprint("w", in.n), 1), Delay: []uint32{0, 3, 30}[in.IntN(3)]}
+		}
+		return c
+	case 3, 4:
+		return Detach{
+			ClientID: id, Epoch: e, Fire: in.IntN(2) == 0, HasExpiry: in.IntN(5) == 0,
+			Expiry: []uint32{0, 10}[in.IntN(2)],
+		}
+	case 5, 6, 7:
+		c := Subscribe{ClientID: id, Epoch: e}
+		for range 1 + in.IntN(2) {
+			c.Filters = append(c.Filters, Subscription{
+				Filter: filter(modelFilters[in.IntN(len(modelFilters))]),
+				Options: router.Options{
+					QoS: uint8(in.IntN(3)), NoLocal: in.IntN(4) == 0, RetainAsPublished: in.IntN(2) == 0, ID: uint32(in.IntN(4)),
+				},
+				RetainHandling: uint8(in.IntN(3)),
+			})
+		}
+		return c
+	case 8:
+		return Unsubscribe{ClientID: id, Epoch: e, Filters: []router.Filter{filter(modelFilters[in.IntN(len(modelFilters))])}}
+	case 9, 10, 11, 12, 13:
+		m := in.message(now)
+		if in.IntN(3) == 0 {
+			m.QoS, m.Origin, m.Seq = 2, 7, uint64(in.n)
+			in.made = append(in.made, m)
+		} else if len(in.made) > 0 && in.IntN(6) == 0 {
+			m = in.made[in.IntN(len(in.made))] // the cluster's resend
+			m.Received = now
+		}
+		return Enqueue{From: id, Message: m}
+	case 14:
+		m := in.message(now)
+		m.QoS, m.HasExpiry = 0, false
+		return Transient{From: id, Message: m}
+	case 15:
+		m := in.message(now)
+		return EnqueueFor{ClientID: id, Epoch: e, Delivery: Delivery{
+			Message: m, QoS: mqtt.QoS(in.IntN(3)), Retain: true, IDs: []uint32{9}[:in.IntN(2)],
+		}}
+	case 16, 17, 18:
+		var c Acks
+		for range 1 + in.IntN(4) {
+			c.Items = append(c.Items, Ack{ClientID: id, Epoch: e, Index: uint64(1 + in.IntN(max(in.n/4, 1))), Received: in.IntN(3) == 0})
+			if in.IntN(3) == 0 {
+				id = in.client()
+				e = in.epoch(id)
+			}
+		}
+		return c
+	case 19, 20:
+		return Receive{ClientID: id, Epoch: e, PacketID: uint16(1 + in.IntN(4))}
+	case 21:
+		return Release{ClientID: id, Epoch: e, PacketID: uint16(1 + in.IntN(4))}
+	case 22:
+		m := in.message(now)
+		m.HasExpiry = m.HasExpiry && m.Expiry > 0
+		if in.IntN(4) == 0 {
+			m.Payload = nil
+		}
+		return Retain{Message: m}
+	default:
+		if in.IntN(8) > 0 {
+			return Release{ClientID: id, Epoch: e, PacketID: 1}
+		}
+		return Delete{ClientID: id}
+	}
+}
+
+// runModel drives a shard and the model with the same random commands, and
+// returns the first difference.
+func runModel(seed uint64, steps int) error {
+	in := &inputs{Rand: rand.New(rand.NewPCG(seed, 0)), epochs: map[string][]session.Epoch{}}
+	o := DefaultOptions()
+	o.Routes = router.NewTable()
+	sh := newManual(o)
+	m := newModel(sh.st.now)
+	for step := range steps {
+		if in.IntN(5) == 0 {
+			sh.now += session.Seconds(uint32(1 + in.IntN(8)))
+			sh.settle() // nothing but what is due
+			m.advance(sh.now - sh.base)
+		}
+		c := in.command(sh.now)
+		res := sh.do(c)
+		want := m.apply(c, res)
+		got := describeResult(c, res)
+		if got != want {
+			return fmt.Errorf("step %d: %#v: %s, want %s", step, c, got, want)
+		}
+		if claim, ok := c.(Claim); ok && res.Err == nil {
+			in.epochs[claim.ClientID] = append(in.epochs[claim.ClientID], res.Claim.Epoch)
+		}
+		if err := sameLog(sh.owner.log, m.log); err != nil {
+			return fmt.Errorf("step %d: %#v: %w", step, c, err)
+		}
+		sh.owner.log, m.log = nil, nil
+		if err := sh.st.check(); err != nil {
+			return fmt.Errorf("step %d: %#v: %w", step, c, err)
+		}
+		if err := sameRetained(sh, m); err != nil {
+			return fmt.Errorf("step %d: %#v: %w", step, c, err)
+		}
+		if in.IntN(20) == 0 {
+			if err := sh.restart(); err != nil {
+				return fmt.Errorf("step %d: restore: %w", step, err)
+			}
+		}
+		if a, b := sh.st.hash(), sh.replica.hash(); a != b {
+			return fmt.Errorf("step %d: %#v: replicas part (D6)", step, c)
+		}
+	}
+	return nil
+}
+
+// sameLog compares what happened, in order for each connection.
+func sameLog(got, want []string) error {
+	byConn := func(a, b string) int {
+		return cmp.Compare(strings.SplitN(a, ":", 2)[0], strings.SplitN(b, ":", 2)[0])
+	}
+	slices.SortStableFunc(got, byConn)
+	slices.SortStableFunc(want, byConn)
+	if !slices.Equal(got, want) {
+		return fmt.Errorf("told the owner %q, want %q", got, want)
+	}
+	return nil
+}
+
+func sameRetained(sh *manual, m *model) error {
+	var got, want []string
+	sh.retained(filter("#"), "", sh.now, func(m *session.Message, _ uint64) bool {
+		got = append(got, m.Topic.String()+" "+string(m.Payload))
+		return true
+	})
+	for to, r := range m.retained {
+		if to[0] != '$' && (r.deadline == 0 || r.deadline > m.now) {
+			want = append(want, to+" "+r.payload)
+		}
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		return fmt.Errorf("retained %q, want %q", got, want)
+	}
+	return nil
+}
+
+func TestModel(t *testing.T) {
+	for seed := range uint64(30) {
+		if err := runModel(seed, 400); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+	}
+}
