@@ -235,6 +235,24 @@ func TestPublishDoesNotOvertakeARetainedOne(t *testing.T) {
 	})
 }
 
+func TestQoS2DoesNotOvertakeARetainedOne(t *testing.T) {
+	inBubble(t, func(t *testing.T) { // P7, with an identifier to commit before each (R1)
+		c := newCell(t, 1, 1, nil)
+		sub, pub := c.connect(0, 0, "sub"), c.dial(0, 0)
+		sub.subscribe("t", 0)
+		pub.send(&mqtt.Connect{Version: mqtt.V5, ClientID: []byte("pub"), SessionExpiry: 100})
+		pub.recv()
+		for i := range 10 {
+			p := mqtt.Publish{Topic: []byte("t"), Payload: fmt.Append(nil, i), Retain: i%3 == 0, QoS: 2, PacketID: uint16(i) + 1}
+			pub.in = p.Append(pub.in, mqtt.V5)
+		}
+		c.settle()
+		if got := payloads(sub.recv()); !slices.IsSorted(got) || len(got) != 10 {
+			t.Errorf("got %v", got)
+		}
+	})
+}
+
 func TestPersistentSessionQueuesWhileAway(t *testing.T) {
 	inBubble(t, func(t *testing.T) { // P1, P3
 		c := newCell(t, 1, 2, nil)

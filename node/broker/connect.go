@@ -238,14 +238,7 @@ func (w *worker) connack(c *conn, why mqtt.Reason) {
 // refuseConnect answers a CONNECT that does not decode: with a code where the
 // client's version has one, else by closing.
 func (w *worker) refuseConnect(c *conn, bad *mqtt.Error) {
-	switch v := w.packet.Connect.Version; {
-	case bad.Reason == mqtt.UnsupportedProtocolVersion:
-		if c.version = mqtt.V311; v > mqtt.V5 {
-			c.version = mqtt.V5
-		}
-	case bad.Reason == mqtt.ClientIDNotValid, v == mqtt.V5:
-		c.version = v
-	default:
+	if c.version = w.packet.Connect.Version; c.version == 0 {
 		w.drop(c)
 		return
 	}

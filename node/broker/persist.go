@@ -141,7 +141,7 @@ func (w *worker) publishFor(packed []byte, clientID, user string) {
 	}
 	from := publisher{clientID: clientID}
 	if m.Retain {
-		w.commitRetained(nil, from, m)
+		w.commitRetained(from, m)
 		return
 	}
 	w.route(from, m, none)

@@ -38,12 +38,15 @@ func (w *worker) publish(c *conn, p *mqtt.Publish) {
 		HasExpiry: p.HasExpiry, Expiry: p.MessageExpiry, Received: w.now(),
 	}
 	from := publisher{subscriber: c.subscriber(), clientID: c.client.ClientID, conn: c.id, packetID: p.PacketID}
-	if p.QoS == 2 && c.persistent {
+	if m.Retain {
+		c.client.retaining++
+	}
+	switch {
+	case p.QoS == 2 && c.persistent:
 		w.commitID(c, from, m)
 		return
-	}
-	if m.Retain {
-		w.commitRetained(c, from, m)
+	case m.Retain:
+		w.commitRetained(from, m)
 		return
 	}
 	w.route(from, m, none)
@@ -73,7 +76,7 @@ func (w *worker) commitID(c *conn, from publisher, m *session.Message) {
 					m := &w.message
 					w.load(p, m)
 					if m.Retain {
-						w.retain(c, from, m, slot)
+						w.retain(from, m, slot)
 						return
 					}
 					w.route(from, m, slot)
@@ -84,19 +87,16 @@ func (w *worker) commitID(c *conn, from publisher, m *session.Message) {
 
 // commitRetained commits the retained leg first and routes after, so that no
 // later subscriber finds a gap between retained value and live flow (P8).
-func (w *worker) commitRetained(c *conn, from publisher, m *session.Message) {
+func (w *worker) commitRetained(from publisher, m *session.Message) {
 	slot := w.pendings.take(from)
 	w.pendings.keep(slot, m, w.now())
-	w.retain(c, from, m, slot)
+	w.retain(from, m, slot)
 }
 
 // retain submits the retained leg of the message kept in slot, and routes it when
 // that is done. Retained publishes of one topic stay in order because they go
-// through one shard; c.client.retaining makes others wait (P7).
-func (w *worker) retain(c *conn, from publisher, m *session.Message, slot int32) {
-	if c != nil {
-		c.client.retaining++
-	}
+// through one shard; client.retaining makes others wait (P7).
+func (w *worker) retain(from publisher, m *session.Message, slot int32) {
 	w.shards.Submit(w.shards.TopicShard(m.Topic), raftstore.Retain{Message: *m}, func(r raftstore.Result) {
 		w.loop.Post(func(w *worker) { w.retained(from, slot, r) })
 	})

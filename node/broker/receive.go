@@ -66,6 +66,9 @@ func (w *worker) take(c *conn, f mqtt.Frame) error {
 	if err := mqtt.Decode(f, c.version, p); err != nil {
 		return err
 	}
+	if err := p.FromClient(); err != nil {
+		return err
+	}
 	if p.Kind == mqtt.PUBLISH && c.client.retaining > 0 && !p.Publish.Retain {
 		w.hold(c, holdRetain)
 		return errHeld
