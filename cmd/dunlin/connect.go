@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"net"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"dunlin/cmd/dunlin/internal/client"
+	"dunlin/proto/mqtt"
+)
+
+// connection is the flags that pub and sub share; they are named as in
+// mosquitto_pub and mosquitto_sub.
+type connection struct {
+	host     string
+	port     uint16
+	id       string
+	user     string
+	password string
+	version  protocol
+	keep     uint16
+	qos      uint8
+	keepSess bool
+	expiry   uint32
+	timeout  time.Duration
+
+	willTopic   string
+	willPayload string
+	willQoS     uint8
+	willRetain  bool
+}
+
+func (c *connection) bind(cmd *cobra.Command) {
+	c.version = protocol(mqtt.V5)
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.Bool("help", false, "show this help") // -h is the host, as in mosquitto's tools
+	flags.StringVarP(&c.host, "host", "h", "127.0.0.1", "the broker's `host`")
+	flags.Uint16VarP(&c.port, "port", "p", 1883, "the broker's port")
+	flags.StringVarP(&c.id, "id", "i", "", "client `identifier`; without one the broker assigns one")
+	flags.StringVarP(&c.user, "username", "u", "", "user `name`")
+	flags.StringVarP(&c.password, "pw", "P", "", "password; MQTT_PASSWORD keeps it out of the process list")
+	flags.VarP(&c.version, "protocol-version", "V", "MQTT version: 5, 311 or 31")
+	flags.Uint8VarP(&c.qos, "qos", "q", 0, "quality of service: 0, 1 or 2")
+	flags.Uint16VarP(&c.keep, "keepalive", "k", 60, "keep-alive in seconds; 0: none")
+	flags.BoolVarP(&c.keepSess, "disable-clean-session", "c", false, "keep the session when the connection ends; wants -i")
+	flags.Uint32VarP(&c.expiry, "session-expiry-interval", "x", 0, "how long the session lives on, in `seconds` (5.0)")
+	flags.DurationVar(&c.timeout, "connect-timeout", 10*time.Second, "how long to wait for the connection")
+	flags.StringVar(&c.willTopic, "will-topic", "", "`topic` of the will")
+	flags.StringVar(&c.willPayload, "will-payload", "", "`message` of the will")
+	flags.Uint8Var(&c.willQoS, "will-qos", 0, "quality of service of the will")
+	flags.BoolVar(&c.willRetain, "will-retain", false, "retain the will")
+}
+
+// passwordEnv gives the password without -P. It does not begin with DUNLIN_, for
+// it is no setting of a node.
+const passwordEnv = "MQTT_PASSWORD"
+
+// options checks the flags and turns them into a client's.
+func (c *connection) options(cmd *cobra.Command) (client.Options, error) {
+	none := client.Options{}
+	if c.qos > 2 || c.willQoS > 2 {
+		return none, wrongUsage("quality of service: want 0, 1 or 2")
+	}
+	if c.keepSess && c.id == "" {
+		return none, wrongUsage("a session can only be kept under an identifier: want -i")
+	}
+	if c.willTopic == "" && (c.willPayload != "" || c.willQoS != 0 || c.willRetain) {
+		return none, wrongUsage("a will needs --will-topic")
+	}
+	o := client.Options{
+		Addr:        net.JoinHostPort(c.host, strconv.Itoa(int(c.port))),
+		Version:     mqtt.Version(c.version),
+		ClientID:    c.id,
+		Username:    c.user,
+		Password:    c.password,
+		HasUsername: cmd.Flags().Changed("username"),
+		HasPassword: cmd.Flags().Changed("pw"),
+		CleanStart:  !c.keepSess,
+		KeepAlive:   time.Duration(c.keep) * time.Second,
+	}
+	if p, ok := os.LookupEnv(passwordEnv); ok && !o.HasPassword {
+		o.Password, o.HasPassword = p, true
+	}
+	if o.HasPassword && !o.HasUsername && o.Version != mqtt.V5 {
+		return none, wrongUsage("before MQTT 5.0 a password needs a user name: want -u")
+	}
+	if o.ClientID == "" && o.Version == mqtt.V31 {
+		o.ClientID = "dunlin-" + strconv.Itoa(os.Getpid()) // 3.1 has no empty identifier
+	}
+	if o.Version == mqtt.V5 {
+		o.SessionExpiry = c.expiry
+		if c.keepSess && !cmd.Flags().Changed("session-expiry-interval") {
+			o.SessionExpiry = 0xFFFFFFFF // as a kept session before 5.0
+		}
+	}
+	if c.willTopic != "" {
+		o.Will = &mqtt.Will{
+			Topic: []byte(c.willTopic), Payload: []byte(c.willPayload), QoS: mqtt.QoS(c.willQoS), Retain: c.willRetain,
+		}
+	}
+	return o, nil
+}
+
+// connect connects within --connect-timeout.
+func (c *connection) connect(ctx context.Context, o client.Options) (*client.Client, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	return client.Connect(ctx, o)
+}
+
+// protocol is the flag -V.
+type protocol mqtt.Version
+
+func (p *protocol) String() string { return mqtt.Version(*p).String() }
+func (p *protocol) Type() string   { return "version" }
+func (p *protocol) Set(s string) error {
+	switch s {
+	case "5", "5.0", "mqttv5":
+		*p = protocol(mqtt.V5)
+	case "311", "3.1.1", "mqttv311":
+		*p = protocol(mqtt.V311)
+	case "31", "3.1", "mqttv31":
+		*p = protocol(mqtt.V31)
+	default:
+		return wrongUsage("want 5, 311 or 31")
+	}
+	return nil
+}

@@ -1,0 +1,133 @@
+// Command dunlin is a clustered MQTT broker and the tools that go with it.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"dunlin/node/config"
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// Exit codes: what scripts can rely on.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// run is main with its surroundings as arguments.
+func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	root := newRoot()
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.Execute()
+	if err == nil {
+		return exitDone
+	}
+	fmt.Fprintln(stderr, "dunlin: "+err.Error())
+	var (
+		wrong *usageError
+		bad   *config.Error
+	)
+	if errors.As(err, &wrong) || errors.As(err, &bad) && bad.Flag {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// usageError is a command line that cannot be understood.
+type usageError struct{ error }
+
+func wrongUsage(format string, args ...any) error {
+	return &usageError{fmt.Errorf(format, args...)}
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "dunlin",
+		Short: "A clustered MQTT broker",
+		Long: `Dunlin is a clustered MQTT broker: one binary, any number of nodes, nothing else to run.
+
+To see it work:
+  dunlin dev                           three nodes on this machine
+  dunlin sub -p 1885 -t 'a/#' -v       in a second terminal, on the third node
+  dunlin pub -p 1883 -t a/b -m hello   in a third one, on the first`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownCommand(cmd, args[0])
+			}
+			return cmd.Help()
+		},
+		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return wrongUsage("%w; see %s --help", err, cmd.CommandPath())
+	})
+	root.AddGroup(
+		&cobra.Group{ID: "run", Title: "Running nodes:"},
+		&cobra.Group{ID: "mqtt", Title: "Publishing and subscribing:"},
+		&cobra.Group{ID: "admin", Title: "Looking after nodes:"},
+	)
+	root.SetHelpCommandGroupID("admin")
+	add(root, "run", newServe(), newDev(), newConfig())
+	add(root, "mqtt", newPub(), newSub())
+	add(root, "admin", newCluster(), newClients(), newVersion())
+	return root
+}
+
+func add(root *cobra.Command, group string, cmds ...*cobra.Command) {
+	for _, c := range cmds {
+		c.GroupID = group
+		root.AddCommand(c)
+	}
+}
+
+// parent makes a command that only holds others.
+func parent(use, short string, children ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{
+		Use: use, Short: short,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownCommand(cmd, args[0])
+			}
+			return cmd.Help()
+		},
+	}
+	c.AddCommand(children...)
+	return c
+}
+
+func unknownCommand(cmd *cobra.Command, name string) error {
+	hint := ""
+	if s := cmd.SuggestionsFor(name); len(s) > 0 {
+		hint = ", did you mean " + s[0] + "?"
+	}
+	return wrongUsage("%s has no command %q%s", cmd.CommandPath(), name, hint)
+}
+
+// exactly is cobra.ExactArgs with an error that names what is wanted.
+func exactly(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) < len(names) {
+			return wrongUsage("%s: want %s", cmd.CommandPath(), names[len(args)])
+		}
+		if len(args) > len(names) {
+			return wrongUsage("%s: %q is one argument too many", cmd.CommandPath(), args[len(names)])
+		}
+		return nil
+	}
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"dunlin/node"
+	"dunlin/node/config"
+)
+
+func newServe() *cobra.Command {
+	var s settings
+	cmd := &cobra.Command{
+		Use:   "serve [flags]",
+		Short: "Run a node",
+		Long: `Run a node in the foreground until SIGTERM or ctrl-C, which stops it in good order; a second one at once.
+
+Every setting has a default. A YAML file (--config), then the environment, then flags change it: --mqtt-addr
+is mqtt-addr in the file and DUNLIN_MQTT_ADDR in the environment. Limits and access are in the file
+(limits: max-keepalive: 60s) or the environment (DUNLIN_LIMITS__MAX_KEEPALIVE=60s) only. A secret may be
+${FILE:/path}. dunlin config show lists all settings with their values and where these come from.`,
+		Example: `  dunlin serve                                        one node, for this machine only
+  dunlin serve --config /etc/dunlin.yaml
+  dunlin serve --mqtt-addr 0.0.0.0:1883 --allow-anonymous
+                                                      for everybody who can reach this machine
+  dunlin serve --join 127.0.0.1:7956 --bootstrap-expect 2
+                                                      the first of two nodes that form a cluster`,
+		Args: exactly(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, _, err := s.load()
+			if err != nil {
+				return err
+			}
+			log := newLogger(c, cmd.ErrOrStderr())
+			ctx, stop := untilSignal(cmd.Context(), log)
+			defer stop()
+			n, err := node.New(c, log)
+			if err != nil {
+				return err
+			}
+			return n.Run(ctx)
+		},
+	}
+	s.bind(cmd)
+	return cmd
+}
+
+func newLogger(c config.Config, w io.Writer) *slog.Logger {
+	o := &slog.HandlerOptions{Level: c.LogLevel}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// untilSignal returns a context that the first SIGTERM or SIGINT ends. The
+// second one ends the process.
+func untilSignal(ctx context.Context, log *slog.Logger) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		select {
+		case s := <-signals:
+			log.Info("stopping", "signal", s.String())
+			cancel()
+		case <-ctx.Done():
+		}
+		if s, ok := <-signals; ok {
+			log.Warn("stopped at once by a second signal", "signal", s.String())
+			os.Exit(exitFailed)
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(signals)
+		cancel()
+	}
+}
