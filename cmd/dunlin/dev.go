@@ -159,7 +159,7 @@ func (d *dev) run(cmd *cobra.Command, more []string) error {
 			out.say(d.hello(nodes))
 		case end := <-kids.ended:
 			if !up {
-				return fmt.Errorf("node %s ended before the cluster was ready: %v", end.name, end.err)
+				return fmt.Errorf("node %s ended before the cluster was ready: %w", end.name, end.err)
 			}
 			out.say(fmt.Sprintf("node %s ended: %v; the others go on\n", end.name, end.err))
 			if kids.left() == 0 {
