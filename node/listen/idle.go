@@ -2,9 +2,9 @@ package listen
 
 import "time"
 
-// sweepSlots bounds the work of one tick. Up to so many connections a loop is exact
+// sweepChunks bounds the work of one tick: up to 131,072 connections a loop is exact
 // to a tick, beyond that as much later as it has more.
-const sweepSlots = 1 << 17
+const sweepChunks = 128
 
 func (l *loop) SetIdle(id ID, d time.Duration) {
 	_, c := l.find(id)
@@ -18,22 +18,20 @@ func (l *loop) SetIdle(id ID, d time.Duration) {
 	}
 }
 
-// sweepIdle looks at each connection in turn. A flat sweep over packed entries
-// costs a nanosecond each; a timer for each would cost memory, and work for every
-// packet that comes.
+// sweepIdle looks at each connection in turn. A flat sweep over packed entries costs
+// three nanoseconds each; a timer for each would cost memory, and work for every packet
+// that comes.
 func (l *loop) sweepIdle() {
-	n := min(l.conns.used, sweepSlots)
-	for range n {
-		if l.swept >= l.conns.used {
-			l.swept = 0
+	for range min(len(l.conns.chunks), sweepChunks) {
+		l.swept = (l.swept + 1) % len(l.conns.chunks)
+		chunk := l.conns.chunks[l.swept]
+		for k := range chunk {
+			c := &chunk[k]
+			if c.idle == 0 || l.tickNow-c.heard < c.idle || !c.is(connOpen) || c.is(connPaused) {
+				continue
+			}
+			c.heard = l.tickNow
+			l.callIdle(l.id(uint32(l.swept*tableChunk+k), c))
 		}
-		index := l.swept
-		l.swept++
-		c := l.conns.at(index)
-		if c.idle == 0 || l.tickNow-c.heard < c.idle || !c.is(connOpen) || c.is(connPaused) {
-			continue
-		}
-		c.heard = l.tickNow
-		l.callIdle(l.id(index, c))
 	}
 }

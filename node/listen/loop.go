@@ -54,7 +54,7 @@ type loop struct {
 	lingering []linger // closing connections that could not be hung up at once, by deadline
 	gone      []ending // connections whose Handler.Closed is owed
 	reaping   []ending // those being told
-	swept     uint32   // where the next idle sweep begins
+	swept     int      // chunk of conns that the idle sweep looked at last
 	scratch   []byte   // lent by Begin for connections that are gone
 	lent      ID       // connection whose output buffer is lent
 	stopping  bool

@@ -33,10 +33,9 @@ type batch struct {
 
 type relayLoop struct {
 	funcs
-	r    *relay
-	l    Loop
-	to   map[uint32]ID // by index of a publisher's connection
-	free [][]byte
+	r  *relay
+	l  Loop
+	to map[uint32]ID // by index of a publisher's connection
 }
 
 func (r *relay) handle(l Loop) Handler {
