@@ -27,10 +27,13 @@ type Filter struct {
 	wild bool   // the pattern has a wildcard
 }
 
-// ParseFilter checks and splits b. It copies. A wildcard stands alone in its
+// ParseFilter checks and splits b, which it copies. A wildcard stands alone in its
 // level [MQTT-4.7.1-2], # in the last one [MQTT-4.7.1-1]; a share group has a
 // name without wildcards, and a filter of its own [MQTT-4.8.2-1, -2].
 func ParseFilter(b []byte) (Filter, error) {
+	if len(b) > MaxBytes {
+		return Filter{}, ErrFilterInvalid
+	}
 	at := 0
 	if bytes.HasPrefix(b, []byte(sharePrefix)) {
 		end := bytes.IndexByte(b[len(sharePrefix):], '/')

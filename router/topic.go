@@ -10,8 +10,12 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// MaxLevels bounds the levels of a topic and of a filter's pattern (case 15).
-const MaxLevels = 128
+const (
+	// MaxLevels bounds the levels of a topic and of a filter's pattern (case 15).
+	MaxLevels = 128
+	// MaxBytes bounds a topic and a filter, as every string of MQTT [MQTT-4.7.3-3].
+	MaxBytes = 65535
+)
 
 // ErrTopicInvalid says that bytes are no topic name; ErrTopicTooDeep, which is
 // one too, that they have more than MaxLevels levels.
@@ -26,10 +30,10 @@ var (
 type Topic struct{ s string }
 
 // ParseTopic checks b as the topic of a PUBLISH: not empty [MQTT-4.7.3-1], no
-// wildcard [MQTT-3.3.2-2], at most MaxLevels levels. (UTF-8, U+0000 and the
-// length are the codec's to check.) The topic borrows b; nothing is allocated.
+// wildcard [MQTT-3.3.2-2], at most MaxLevels levels and MaxBytes. (UTF-8 and
+// U+0000 are the codec's to check.) The topic borrows b; nothing is allocated.
 func ParseTopic(b []byte) (Topic, error) {
-	if len(b) == 0 || bytes.IndexByte(b, '+') >= 0 || bytes.IndexByte(b, '#') >= 0 {
+	if len(b) == 0 || len(b) > MaxBytes || bytes.IndexByte(b, '+') >= 0 || bytes.IndexByte(b, '#') >= 0 {
 		return Topic{}, ErrTopicInvalid
 	}
 	if bytes.Count(b, slash) >= MaxLevels {
