@@ -2,4 +2,6 @@
 
 package session
 
+const invariants = false
+
 func (l *Live) checked(out []byte) []byte { return out }

@@ -2,6 +2,8 @@
 
 package session
 
+const invariants = true
+
 // checked verifies l's invariants and passes out through.
 func (l *Live) checked(out []byte) []byte {
 	l.check()

@@ -34,25 +34,41 @@ type inflight struct {
 
 func (f *inflight) at(index uint64) *flight { return &f.states[index&uint64(len(f.states)-1)] }
 
-// room says whether index may be sent beside what is in flight.
-func (f *inflight) room(index uint64) bool { return f.n == 0 || index-f.first < idSpan }
-
-// add enters the delivery at index, which is at or after end.
-func (f *inflight) add(index uint64, s flight) {
+// with is the range once index is in it.
+func (f *inflight) with(index uint64) (first, end uint64) {
 	if f.n == 0 {
-		f.first, f.end = index, index
+		return index, index + 1
 	}
-	if index < f.end || index-f.first >= idSpan {
-		panic("session: delivery index out of order")
+	return min(f.first, index), max(f.end, index+1)
+}
+
+// room says whether index may be sent beside what is in flight.
+func (f *inflight) room(index uint64) bool {
+	first, end := f.with(index)
+	return end-first <= idSpan
+}
+
+// add enters the delivery at index, for which there is room. Indexes rise but on
+// resumption: a client that comes back with a lower Receive Maximum gets the
+// PUBRELs of the window at once and may have to wait for a PUBLISH before them.
+func (f *inflight) add(index uint64, s flight) {
+	first, end := f.with(index)
+	if end-first > idSpan || f.n > 0 && first == f.first && end == f.end && *f.at(index) != landed {
+		panic("session: delivery index in flight already, or out of the window")
 	}
-	for index-f.first >= uint64(len(f.states)) {
+	if f.n == 0 {
+		f.first, f.end = first, first
+	}
+	for end-first > uint64(len(f.states)) {
 		f.grow()
 	}
-	for ; f.end < index; f.end++ {
+	for ; f.first > first; f.first-- {
+		*f.at(f.first - 1) = landed
+	}
+	for ; f.end < end; f.end++ {
 		*f.at(f.end) = landed
 	}
 	*f.at(index) = s
-	f.end = index + 1
 	f.n++
 }
 

@@ -21,6 +21,9 @@ func TestModel(t *testing.T) {
 		seeds = 50
 	}
 	for seed := range uint64(seeds) {
+		if t.Failed() {
+			break
+		}
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			w := newWorld(t, seed)
 			for range 300 {
@@ -58,6 +61,7 @@ type world struct {
 	offered   int            // number of the last message to the client
 
 	// The client.
+	slow      bool             // to acknowledge
 	publishes []*clientPublish // not done, in order
 	published int              // number of the last message
 	quota     int
@@ -67,6 +71,7 @@ type world struct {
 	held      map[uint16]bool // QoS 2 identifiers that await PUBREL
 	answers   []mqtt.Ack      // to be sent
 	unacked   map[uint16]bool // identifiers in use by the server on this connection
+	topics    map[uint16]string
 }
 
 type inboundMessage struct {
@@ -97,8 +102,9 @@ func newWorld(t *testing.T, seed uint64) *world {
 	w.persistent = w.IntN(2) == 0
 	w.connect = mqtt.Connect{
 		Version:        []mqtt.Version{mqtt.V31, mqtt.V311, mqtt.V5, mqtt.V5}[w.IntN(4)],
-		ReceiveMaximum: uint16(1 + w.IntN(8)),
+		ReceiveMaximum: uint16(1 + w.IntN(8)*w.IntN(8)),
 	}
+	w.slow = w.IntN(3) == 0
 	if w.connect.Version == mqtt.V5 {
 		w.connect.TopicAliasMaximum = uint16(w.IntN(3))
 		if w.persistent {
@@ -106,7 +112,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 		}
 	}
 	w.limits = Limits{
-		ReceiveMaximum: uint16(1 + w.IntN(6)), TopicAliasMaximum: 2, SendAliasMaximum: 2, MaxInflight: uint16(1 + w.IntN(10)),
+		ReceiveMaximum: uint16(1 + w.IntN(6)), TopicAliasMaximum: 2, SendAliasMaximum: 2, MaxInflight: uint16(1 + w.IntN(60)),
 		MaxQueueMessages: w.IntN(10), MaxQueueBytes: 200 + w.IntN(2000), DropOldest: w.IntN(2) == 0,
 	}
 	w.nextIndex = 1 + w.Uint64N(1<<40)
@@ -124,6 +130,10 @@ func newWorld(t *testing.T, seed uint64) *world {
 func (w *world) dial() {
 	w.connection++
 	w.up, w.down, w.answers, w.unacked = nil, nil, nil, map[uint16]bool{}
+	w.topics = map[uint16]string{}
+	if w.IntN(2) == 0 {
+		w.connect.ReceiveMaximum = uint16(1 + w.IntN(8)*w.IntN(8)) // not what it was
+	}
 	w.l.Connect(&w.connect, w.limits, w.persistent, w.now)
 	w.quota = int(w.limits.ReceiveMaximum)
 	if w.connect.Version != mqtt.V5 {
@@ -183,7 +193,9 @@ func (w *world) step() {
 	case 8:
 		w.clientReceives()
 	case 9:
-		w.clientAnswers()
+		if !w.slow || w.IntN(10) == 0 {
+			w.clientAnswers()
+		}
 	case 10:
 		w.storeCommits()
 	case 11:
@@ -204,7 +216,10 @@ func (w *world) step() {
 
 // settle lets everything come to its end.
 func (w *world) settle() {
-	for w.busy() {
+	for rounds := 0; w.busy(); rounds++ {
+		if rounds > 10_000 {
+			w.t.Fatalf("comes to no end: %+v", *w)
+		}
 		w.serverReceives()
 		w.brokerAnswers()
 		w.storeCommits()
@@ -365,7 +380,7 @@ func (w *world) brokerDelivers() {
 // push fills the committed window.
 func (w *world) push() {
 	for i, m := range w.queue {
-		if i < 20 && !m.pushed {
+		if i < 50 && !m.pushed {
 			m.pushed = true
 			w.offer(m, false)
 		}
@@ -373,11 +388,13 @@ func (w *world) push() {
 }
 
 func (w *world) offer(m *outboundMessage, dup bool) {
-	topic, err := router.ParseTopic([]byte("down/" + strconv.Itoa(m.number%4)))
+	borrowed := fmt.Appendf(nil, "down/%d%d", m.number%4, m.number)
+	defer clear(borrowed)
+	topic, err := router.ParseTopic(borrowed[:6])
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	message := Message{Topic: topic, Payload: strconv.AppendInt(nil, int64(m.number), 10), Received: w.now}
+	message := Message{Topic: topic, Payload: borrowed[6:], Received: w.now}
 	d := Delivery{Message: &message, QoS: m.qos, Dup: dup, Index: m.index}
 	if !w.persistent && w.IntN(3) == 0 {
 		d.Handle = uint64(m.number)
@@ -445,6 +462,7 @@ func (w *world) clientReceives() {
 	id := p.Ack.PacketID
 	switch p.Kind {
 	case mqtt.PUBLISH:
+		w.clientTopic(&p.Publish)
 		w.clientGets(&p.Publish)
 	case mqtt.PUBREL:
 		delete(w.held, id)
@@ -478,6 +496,20 @@ func (w *world) done(kind mqtt.Kind, id uint16) {
 		}
 	}
 	w.t.Fatalf("%v for unknown %d", kind, id)
+}
+
+// clientTopic holds a topic, through its alias, against what the payload tells.
+func (w *world) clientTopic(p *mqtt.Publish) {
+	name := string(p.Topic)
+	if p.TopicAlias != 0 && name == "" {
+		name = w.topics[p.TopicAlias]
+	} else if p.TopicAlias != 0 {
+		w.topics[p.TopicAlias] = name
+	}
+	number, _ := strconv.Atoi(string(p.Payload))
+	if want := fmt.Sprintf("down/%d", number%4); name != want {
+		w.t.Fatalf("%d on %q, not %q", number, name, want)
+	}
 }
 
 func (w *world) clientGets(p *mqtt.Publish) {

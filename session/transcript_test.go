@@ -175,7 +175,9 @@ func (p *player) run(line string) {
 	case "server-disconnect":
 		p.sent(p.l.Disconnect(reason, nil))
 	case "deliver":
-		topic, err := router.ParseTopic(p.bytes("topic"))
+		borrowed := p.bytes("topic")
+		defer clear(borrowed) // Live has what it keeps
+		topic, err := router.ParseTopic(borrowed)
 		if err != nil {
 			p.t.Fatalf("%s: %v", line, err)
 		}
