@@ -523,6 +523,7 @@ type inputs struct {
 	n      int
 	epochs map[string][]session.Epoch // that clients were given, the latest last
 	made   []session.Message          // QoS 2 messages with an origin
+	model  *model                     // whose windows are acknowledged, if any
 }
 
 var (
@@ -542,6 +543,16 @@ func (in *inputs) epoch(id string) session.Epoch {
 		return es[in.IntN(len(es))]
 	}
 	return es[len(es)-1]
+}
+
+// index is most often one that a client has not acknowledged.
+func (in *inputs) index(id string) uint64 {
+	if in.model != nil && in.IntN(8) > 0 {
+		if s := in.model.sessions[id]; s != nil && len(s.window) > 0 {
+			return s.window[len(s.window)-1-in.IntN(min(len(s.window), 6))].index
+		}
+	}
+	return uint64(1 + in.IntN(20))
 }
 
 func (in *inputs) message(now session.Time) session.Message {
@@ -613,7 +624,7 @@ func (in *inputs) command(now session.Time) Command {
 	case 16, 17, 18:
 		var c Acks
 		for range 1 + in.IntN(4) {
-			c.Items = append(c.Items, Ack{ClientID: id, Epoch: e, Index: uint64(1 + in.IntN(max(in.n/4, 1))), Received: in.IntN(3) == 0})
+			c.Items = append(c.Items, Ack{ClientID: id, Epoch: e, Index: in.index(id), Received: in.IntN(3) == 0})
 			if in.IntN(3) == 0 {
 				id = in.client()
 				e = in.epoch(id)
@@ -647,6 +658,7 @@ func runModel(seed uint64, steps int) error {
 	o.Routes = router.NewTable()
 	sh := newManual(o)
 	m := newModel(sh.st.now)
+	in.model = m
 	for step := range steps {
 		if in.IntN(5) == 0 {
 			sh.now += session.Seconds(uint32(1 + in.IntN(8)))

@@ -1,0 +1,65 @@
+package raftstore
+
+import (
+	"dunlin/router"
+	"dunlin/session"
+)
+
+// SessionInfo describes a session or claim to an administrator.
+type SessionInfo struct {
+	ClientID      string
+	User          string
+	Epoch         session.Epoch
+	Attached      bool
+	Conn          router.Subscriber // if Attached
+	Stored        bool              // outlives its connection
+	Expiry        uint32            // seconds
+	Subscriptions int
+	Inflight      int // deliveries in the committed window
+	Waiting       int // deliveries behind it
+	QueuedBytes   uint64
+}
+
+// maxSessionPage bounds a page, and with it how long the shard is kept.
+const maxSessionPage = 1000
+
+// Sessions lists a page of shard sh: at most limit sessions from cursor on, 0 at
+// first. more says that there are others, from next on. A page is one moment's
+// view; a session that is there throughout a listing is in it exactly once.
+// Sessions waits for the shard between two entries: not to be called from what
+// the store calls.
+func (s *Store) Sessions(sh router.ShardID, cursor uint32, limit int) (page []SessionInfo, next uint32, more bool) {
+	limit = min(max(limit, 1), maxSessionPage)
+	read := make(chan struct{})
+	st := s.shards[sh].st
+	if !s.shards[sh].call(func() {
+		defer close(read)
+		page, next, more = st.list(cursor, limit)
+	}) {
+		return nil, 0, false
+	}
+	<-read
+	return page, next, more
+}
+
+func (st *state) list(cursor uint32, limit int) (page []SessionInfo, next uint32, more bool) {
+	for slot := cursor; slot < st.sessions.size; slot++ {
+		rec := st.sessions.at(slot)
+		if rec.Epoch() == 0 {
+			continue
+		}
+		if len(page) == limit {
+			return page, slot, true
+		}
+		info := SessionInfo{
+			ClientID: rec.clientID, User: rec.user, Epoch: rec.Epoch(), Attached: rec.Attached(), Stored: rec.stored,
+			Expiry: rec.Expiry(), Subscriptions: rec.CountSubscriptions(),
+		}
+		if info.Attached {
+			info.Conn = rec.conn
+		}
+		info.Inflight, info.Waiting, info.QueuedBytes = rec.Backlog()
+		page = append(page, info)
+	}
+	return page, 0, false
+}

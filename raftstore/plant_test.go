@@ -1,0 +1,97 @@
+package raftstore
+
+import (
+	"strings"
+	"testing"
+
+	"dunlin/session"
+)
+
+// plants are bugs that the model must find: a checker that never failed proves
+// nothing.
+var plants = []struct {
+	name  string
+	kind  kind
+	apply func(good func(*state, *reader, *Result), st *state, body *reader, res *Result)
+}{
+	{"the epoch is not checked", kindDetach, func(good func(*state, *reader, *Result), st *state, body *reader, res *Result) {
+		whole := *body
+		clientID, _ := body.owner()
+		if _, rec := st.sessions.find(clientID); rec != nil {
+			whole = reader{b: append(appendOwner(nil, string(clientID), rec.Epoch()), body.b...)}
+		}
+		good(st, &whole, res)
+	}},
+	{"packet identifiers are forgotten at a takeover", kindClaim, func(good func(*state, *reader, *Result), st *state, body *reader, res *Result) {
+		c := *body
+		clientID := c.bytes()
+		good(st, body, res)
+		if _, rec := st.sessions.find(clientID); rec != nil {
+			for _, id := range rec.Inbound(nil) {
+				rec.Release(id)
+			}
+		}
+	}},
+	{"a will is skipped", kindDetach, func(good func(*state, *reader, *Result), st *state, body *reader, res *Result) {
+		r := *body
+		clientID, e := r.owner()
+		_, hasExpiry, expiry := r.detach()
+		_, b := Detach{ClientID: string(clientID), Epoch: e, HasExpiry: hasExpiry, Expiry: expiry}.encode(nil, nil)
+		*body = reader{b: b}
+		good(st, body, res)
+	}},
+	{"a second copy is taken", kindEnqueue, func(good func(*state, *reader, *Result), st *state, body *reader, res *Result) {
+		st.publishers = newPublishers()
+		good(st, body, res)
+	}},
+	{"an acknowledgement is lost", kindAcks, func(good func(*state, *reader, *Result), st *state, body *reader, res *Result) {
+		r := *body
+		r.byte()
+		clientID, e := r.owner()
+		if _, rec := st.sessions.find(clientID); rec != nil && rec.Owns(e) && rec.HasPublished() {
+			r.uvarint()
+			if len(r.b) == 0 {
+				body.b = nil
+			}
+		}
+		good(st, body, res)
+	}},
+	{"a message is lost in a full window", kindEnqueue, func(good func(*state, *reader, *Result), st *state, body *reader, res *Result) {
+		good(st, body, res)
+		for slot, rec := range st.sessions.each {
+			if rec.Attached() {
+				rec.Ack(st.index%7, false, &st.messages)
+				st.advance(slot, rec)
+			}
+		}
+	}},
+	{"a message is kept beyond its expiry", kindEnqueue, func(good func(*state, *reader, *Result), st *state, body *reader, res *Result) {
+		now := st.now
+		st.now += session.Seconds(2)
+		good(st, body, res)
+		st.now = now
+	}},
+	{"replicas part", kindRetain, func(good func(*state, *reader, *Result), st *state, body *reader, res *Result) {
+		if st.fx.leads {
+			st.births++
+		}
+		good(st, body, res)
+	}},
+}
+
+func TestModelFindsPlantedBugs(t *testing.T) {
+	for _, p := range plants {
+		t.Run(p.name, func(t *testing.T) {
+			good := applies[p.kind]
+			applies[p.kind] = func(st *state, body *reader, res *Result) { p.apply(good, st, body, res) }
+			defer func() { applies[p.kind] = good }()
+			for seed := range uint64(20) {
+				if err := runModel(seed, 400); err != nil {
+					t.Logf("seed %d: %s", seed, strings.TrimSpace(err.Error()))
+					return
+				}
+			}
+			t.Error("the model did not notice")
+		})
+	}
+}
