@@ -1,0 +1,135 @@
+package load
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+
+	"golang.org/x/sys/unix"
+
+	"dunlin/proto/mqtt"
+)
+
+// conn is one connection of the generator: a raw socket, which the loop reads and
+// writes without waiting once it is open.
+type conn struct {
+	fd      int
+	in      []byte // a packet's beginning that waits for its end
+	out     []byte // what the kernel has not taken yet
+	waiting bool   // for the kernel to take it
+
+	publisher  *publisher // nil for a subscriber
+	subscriber int
+}
+
+// dial opens a connection, sends CONNECT and waits for its CONNACK.
+func dial(addr, clientID string) (*conn, error) {
+	ap, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return nil, fmt.Errorf("load: address: %w", err)
+	}
+	family, sa := unix.AF_INET6, unix.Sockaddr(&unix.SockaddrInet6{Port: int(ap.Port()), Addr: ap.Addr().As16()})
+	if ap.Addr().Is4() {
+		family, sa = unix.AF_INET, &unix.SockaddrInet4{Port: int(ap.Port()), Addr: ap.Addr().As4()}
+	}
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("load: socket: %w", err)
+	}
+	c := &conn{fd: fd}
+	if err := c.open(sa, clientID); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("load: connect to %s: %w", addr, err)
+	}
+	return c, nil
+}
+
+func (c *conn) open(sa unix.Sockaddr, clientID string) error {
+	if err := unix.SetsockoptInt(c.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+		return err
+	}
+	// An answer that does not come is an error rather than a wait for ever.
+	if err := unix.SetsockoptTimeval(c.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 10}); err != nil {
+		return err
+	}
+	if err := unix.Connect(c.fd, sa); err != nil {
+		return err
+	}
+	connect := mqtt.Connect{Version: mqtt.V311, CleanStart: true, ClientID: []byte(clientID)}
+	p, err := c.ask(connect.Append(nil, mqtt.V311), mqtt.CONNACK)
+	if err == nil && p.Connack.Reason != mqtt.Success {
+		err = fmt.Errorf("refused: %v", p.Connack.Reason)
+	}
+	return err
+}
+
+// subscribe subscribes and waits for the SUBACK.
+func (c *conn) subscribe(filter string, q byte) error {
+	s := mqtt.Subscribe{PacketID: 1, Filters: []mqtt.Subscription{{Filter: []byte(filter), QoS: mqtt.QoS(q)}}}
+	p, err := c.ask(s.Append(nil, mqtt.V311), mqtt.SUBACK)
+	if err != nil {
+		return fmt.Errorf("load: subscribe to %q: %w", filter, err)
+	}
+	if r := p.Suback.Reasons[0]; r != mqtt.Reason(q) {
+		return fmt.Errorf("load: subscribe to %q: %v", filter, r)
+	}
+	return nil
+}
+
+// ask sends b and waits for the answer, while the socket still blocks.
+func (c *conn) ask(b []byte, k mqtt.Kind) (*mqtt.Packet, error) {
+	if _, err := unix.Write(c.fd, b); err != nil {
+		return nil, err
+	}
+	buf := make([]byte, 256)
+	for have := 0; ; {
+		n, err := unix.Read(c.fd, buf[have:])
+		if err == nil && n <= 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return nil, err
+		}
+		have += n
+		f, n, err := mqtt.Cut(buf[:have], uint32(len(buf)))
+		if err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			continue
+		}
+		p := new(mqtt.Packet)
+		if err := mqtt.Decode(f, mqtt.V311, p); err != nil {
+			return nil, err
+		}
+		if p.Kind != k || n != have {
+			return nil, fmt.Errorf("%v instead of %v", p.Kind, k)
+		}
+		return p, nil
+	}
+}
+
+// write sends b, and keeps what the kernel does not take.
+func (c *conn) write(b []byte) error {
+	if len(c.out) > 0 {
+		c.out = append(c.out, b...)
+		return nil
+	}
+	n, err := unix.Write(c.fd, b)
+	if errors.Is(err, unix.EAGAIN) {
+		n, err = 0, nil
+	}
+	if err != nil {
+		return fmt.Errorf("load: write: %w", err)
+	}
+	c.out = append(c.out, b[n:]...)
+	return nil
+}
+
+// flush tries again what write has kept.
+func (c *conn) flush() error {
+	b := c.out
+	c.out = c.out[:0]
+	return c.write(b)
+}

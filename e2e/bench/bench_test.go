@@ -1,0 +1,125 @@
+package bench
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"dunlin/e2e/harness"
+)
+
+var quick = flag.Bool("quick", false, "one short round, to see that it works")
+
+func TestMain(m *testing.M) { harness.Main(m) }
+
+// sample is what one run of the generator says (dunlin load --json).
+type sample struct {
+	Delivered int           `json:"delivered"`
+	CPU       time.Duration `json:"cpu_ns"`
+	Median    time.Duration `json:"median_ns"`
+	Missing   int           `json:"missing"`
+	Late      int           `json:"late"`
+}
+
+func (s sample) perMessage() float64 {
+	return float64(s.CPU) / float64(time.Microsecond) / float64(max(s.Delivered, 1))
+}
+
+// BenchmarkEndToEnd measures every row on every broker, in turn and several
+// times, and prints the medians. What is lost or comes twice fails it.
+func BenchmarkEndToEnd(b *testing.B) {
+	rounds, interval := 3, 1500*time.Millisecond
+	if *quick {
+		rounds, interval = 1, 300*time.Millisecond
+	}
+	relays := map[string]server{}
+	for _, r := range rows {
+		if _, ok := relays[r.relay]; !ok {
+			relays[r.relay] = floor(b, r.relay)
+		}
+	}
+	clusters := map[int]server{1: dunlin(b, 1), 2: dunlin(b, 2)}
+	var debian *server
+	if path, ok := harness.FindTool("mosquitto"); ok {
+		s := mosquitto(b, path)
+		debian = &s
+	} else {
+		b.Log("mosquitto is left out: Debian package mosquitto")
+	}
+
+	var out bytes.Buffer
+	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "CPU us per delivered message\tfloor\tmosquitto\tdunlin\tx floor\tmust x\tgoal x\treached\t")
+	for _, r := range rows {
+		var relay, mosq, ours []sample
+		for range rounds {
+			relay = append(relay, run(b, r.scenario, relays[r.relay], interval))
+			ours = append(ours, run(b, r.scenario, clusters[r.nodes], interval))
+			if debian != nil && r.nodes == 1 {
+				mosq = append(mosq, run(b, r.scenario, *debian, interval))
+			}
+		}
+		line(b, table, r.name, r.target, relay, mosq, ours, sample.perMessage)
+		if r.latency != nil {
+			line(b, table, "the same: median latency, us", *r.latency, relay, mosq, ours, func(s sample) float64 {
+				return float64(s.Median) / float64(time.Microsecond)
+			})
+		}
+	}
+	table.Flush()
+	fmt.Fprintf(os.Stdout, "\n%s\n", out.String())
+}
+
+// line adds a line of the table: the medians of what value says of the samples.
+func line(b *testing.B, table *tabwriter.Writer, name string, t target, relay, mosq, ours []sample, value func(sample) float64) {
+	base, us := median(relay, value), median(ours, value)
+	times := us / base
+	theirs := "-"
+	if len(mosq) > 0 {
+		theirs = fmt.Sprintf("%.2f", median(mosq, value))
+	}
+	fmt.Fprintf(table, "%s\t%.2f\t%s\t%.2f\t%.1f\t%.1f\t%.1f\t%s\t\n", name, base, theirs, us, times, t.mustTimes(), t.goalTimes(), t.verdict(times))
+	b.ReportMetric(times, strings.Map(func(r rune) rune {
+		if strings.ContainsRune(" ,:>", r) {
+			return -1
+		}
+		return r
+	}, name)+"-x")
+}
+
+func median(ss []sample, value func(sample) float64) float64 {
+	var vs []float64
+	for _, s := range ss {
+		vs = append(vs, value(s))
+	}
+	slices.Sort(vs)
+	return vs[len(vs)/2]
+}
+
+// run has the generator, a process of its own, drive a broker.
+func run(b *testing.B, scenario string, s server, interval time.Duration) (out sample) {
+	b.Helper()
+	cmd := exec.Command(harness.Binary(b), "load", scenario, "--json",
+		"--publish", s.publish, "--subscribe", s.subscribe, "--pid", strings.Join(numbers(s.pids), ","),
+		"--warmup", (interval / 5).String(), "--duration", interval.String())
+	var text, complaint bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &text, &complaint
+	if err := cmd.Run(); err != nil {
+		b.Fatalf("%v: %v: %s", cmd, err, complaint.String())
+	}
+	if err := json.Unmarshal(text.Bytes(), &out); err != nil {
+		b.Fatalf("%v: %v: %s", cmd, err, text.String())
+	}
+	if out.Missing > 0 || out.Late > 0 {
+		b.Errorf("%v: %d deliveries are missing, %d came twice or late", cmd, out.Missing, out.Late)
+	}
+	return out
+}

@@ -1,0 +1,43 @@
+package bench
+
+// A row is a line of the table of targets. Its numbers are microseconds, as they
+// stand there: those of the floor were measured with the same generator's
+// forerunner, and only their ratios are used.
+type row struct {
+	name     string
+	scenario string
+	relay    string // topology of the floor
+	nodes    int    // publishers on the first, subscribers on the last
+	target   target
+	latency  *target // of the median, in a row that has a rate
+}
+
+// target is what a row shall cost.
+type target struct{ floor, must, goal float64 }
+
+var rows = []row{
+	{"fan-in 50 -> 1, QoS 0", "fan-in", "every", 1, target{0.21, 1.2, 0.6}, nil},
+	{"fan-out 1 -> 100, QoS 0", "fan-out", "every", 1, target{0.16, 0.7, 0.35}, nil},
+	{"1:1, QoS 0", "pairs-0", "pairs", 1, target{0.28, 1.5, 0.7}, nil},
+	{"1:1, QoS 1, window 20", "pairs-1", "pairs", 1, target{0.72, 3, 1.8}, nil},
+	{"1:1, QoS 2", "pairs-2", "pairs", 1, target{1.5, 6, 3.2}, nil},
+	{"share group, QoS 1, 50 -> 10", "share-1", "share", 1, target{0.57, 3, 1.8}, nil},
+	{"1:1, QoS 1, 5,000/s, one a write", "rate-1", "pairs", 1, target{40, 60, 42}, &target{40, 100, 60}},
+	{"node to node, QoS 0", "pairs-0", "pairs", 2, target{0.28, 4, 2}, nil},
+	{"node to node, QoS 1, ephemeral", "pairs-1", "pairs", 2, target{0.72, 10, 6}, nil},
+}
+
+// must and goal are the target in multiples of the floor.
+func (t target) mustTimes() float64 { return t.must / t.floor }
+func (t target) goalTimes() float64 { return t.goal / t.floor }
+
+// verdict says what a multiple of the floor reaches.
+func (t target) verdict(times float64) string {
+	switch {
+	case times <= t.goalTimes():
+		return "goal"
+	case times <= t.mustTimes():
+		return "must"
+	}
+	return "MISSED"
+}

@@ -1,0 +1,62 @@
+package bench
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+
+	"dunlin/e2e/harness"
+)
+
+// server is one of the brokers compared, running.
+type server struct {
+	publish, subscribe string // addresses
+	pids               []int
+}
+
+// floor starts the bare relay.
+func floor(t testing.TB, topology string) server {
+	addr := harness.Address(t)
+	pid := harness.Program(t, addr, exec.Command(harness.Binary(t), "load", "floor", "--addr", addr, "--topology", topology))
+	return server{addr, addr, []int{pid}}
+}
+
+// mosquitto starts Debian's, without bounds that would lose messages.
+func mosquitto(t testing.TB, path string) server {
+	addr := harness.Address(t)
+	host, port, _ := net.SplitHostPort(addr)
+	conf := filepath.Join(t.TempDir(), "mosquitto.conf")
+	text := "listener " + port + " " + host + `
+allow_anonymous true
+persistence false
+set_tcp_nodelay true
+max_inflight_messages 0
+max_queued_messages 0
+log_type none
+`
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return server{addr, addr, []int{harness.Program(t, addr, exec.Command(path, "-c", conf))}}
+}
+
+// dunlin starts a cluster; publishers are on its first node and subscribers on
+// its last.
+func dunlin(t testing.TB, nodes int) server {
+	c := harness.Start(t, harness.Options{Nodes: nodes})
+	s := server{publish: c.Nodes[0].MQTT, subscribe: c.Nodes[nodes-1].MQTT}
+	for _, n := range c.Nodes {
+		s.pids = append(s.pids, n.Pid())
+	}
+	return s
+}
+
+func numbers(ns []int) (out []string) {
+	for _, n := range ns {
+		out = append(out, strconv.Itoa(n))
+	}
+	return out
+}
