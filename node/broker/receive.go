@@ -23,6 +23,12 @@ func (w *worker) Receive(id listen.ID, b []byte) (n, want int) {
 		if c.phase == closing {
 			return len(b), 0 // case 59: bytes after DISCONNECT
 		}
+		if c.phase == fresh && mqtt.Kind(b[n]>>4) != mqtt.CONNECT {
+			// Judged by its first byte: of another protocol's bytes the rest need
+			// not come (case 1).
+			w.refuse(c, errNotConnect)
+			return len(b), 0
+		}
 		limit := uint32(maxConnectPacket)
 		if c.phase == up {
 			limit = w.Session.MaximumPacketSize
@@ -53,9 +59,6 @@ var errHeld = errors.New("on hold")
 func (w *worker) take(c *conn, f mqtt.Frame) error {
 	p := &w.packet
 	if c.phase == fresh {
-		if f.Kind() != mqtt.CONNECT {
-			return errNotConnect
-		}
 		w.counters.Packets[mqtt.CONNECT]++
 		if err := mqtt.Decode(f, 0, p); err != nil {
 			return err
