@@ -58,12 +58,20 @@ var binary = sync.OnceValues(func() (string, error) {
 // missing, where there is none.
 func Tool(t testing.TB, name, debian string) string {
 	t.Helper()
+	path, ok := FindTool(name)
+	if !ok {
+		t.Skipf("left out for want of %s (Debian package %s)", name, debian)
+	}
+	return path
+}
+
+// FindTool finds a program, also where Debian puts servers.
+func FindTool(name string) (path string, ok bool) {
 	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin") {
 		path := filepath.Join(dir, name)
 		if info, err := os.Stat(path); err == nil && info.Mode()&0o111 != 0 && !info.IsDir() {
-			return path
+			return path, true
 		}
 	}
-	t.Skipf("left out for want of %s (Debian package %s)", name, debian)
-	return ""
+	return "", false
 }

@@ -25,12 +25,12 @@ type Client struct {
 	t      testing.TB
 	conn   net.Conn
 	in     []byte
-	kept   []*mqtt.Packet // PUBLISHes that came while something else was awaited
+	kept   []*mqtt.Packet // what was read before somebody asked for it
 	lastID uint16
 }
 
-// packet is what Send sends.
-type packet interface {
+// Packet is what Send sends.
+type Packet interface {
 	Append(dst []byte, v mqtt.Version) []byte
 }
 
@@ -77,7 +77,7 @@ func TryConnect(t testing.TB, addr string, c mqtt.Connect) *Client {
 }
 
 // Send sends packets in one write.
-func (c *Client) Send(ps ...packet) {
+func (c *Client) Send(ps ...Packet) {
 	c.t.Helper()
 	var b []byte
 	for _, p := range ps {
@@ -134,6 +134,20 @@ func (c *Client) read(until time.Time) (*mqtt.Packet, error) {
 			return nil, err
 		}
 	}
+}
+
+// Waiting says whether a packet has come that nobody has read. It does not wait
+// for one.
+func (c *Client) Waiting() bool {
+	if len(c.kept) > 0 {
+		return true
+	}
+	p, err := c.read(time.Now().Add(time.Millisecond))
+	if err != nil {
+		return false
+	}
+	c.kept = append(c.kept, p)
+	return true
 }
 
 // Expect reads the next packet, which has to be of this kind.

@@ -18,7 +18,7 @@ import (
 
 // deadline is how long anything may take that must happen. It is generous: a
 // test that meets it has failed, on however slow a machine.
-const deadline = 30 * time.Second
+const deadline = 15 * time.Second
 
 // Node is one dunlin serve.
 type Node struct {
@@ -105,11 +105,25 @@ func (n *Node) Ready() error {
 // WaitReady waits until the node is ready.
 func (n *Node) WaitReady() {
 	n.t.Helper()
-	Eventually(n.t, n.Name+" is ready", func() error {
+	n.waitFor("is ready", n.Ready)
+}
+
+// WaitLive waits until the node answers at all.
+func (n *Node) WaitLive() {
+	n.t.Helper()
+	n.waitFor("is live", func() error {
+		_, err := n.get("/health/live")
+		return err
+	})
+}
+
+func (n *Node) waitFor(what string, f func() error) {
+	n.t.Helper()
+	Eventually(n.t, n.Name+" "+what, func() error {
 		if !n.Running() {
-			n.t.Fatalf("harness: %s ended before it was ready: %v", n.Name, n.proc.err)
+			n.t.Fatalf("harness: %s ended before it %s: %v", n.Name, what, n.proc.err)
 		}
-		return n.Ready()
+		return f()
 	})
 }
 
