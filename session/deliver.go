@@ -49,7 +49,8 @@ func (l *Live) Drops() []Drop {
 
 // Deliver sends d, or queues it when Receive Maximum is used up or ready is
 // false (the socket does not keep up). It copies what it keeps. QoS 0 is never
-// queued: with ready false it is dropped as QueueFull.
+// queued: with ready false it is dropped as QueueFull. With ready true it sends
+// what waited for the socket before d of QoS > 0.
 //
 // Deliveries of QoS > 0 leave in the order in which they came (P7). Those of a
 // persistent session come with rising indexes; their number is bounded by the
@@ -70,6 +71,8 @@ func (l *Live) Deliver(d *Delivery, ready bool, now Time, out []byte) (Outcome, 
 	t := l.busy()
 	if t.outbox.waiting == 0 {
 		l.flags &^= stalled
+	} else if ready && l.is(stalled) {
+		out = l.Drain(now, drainBytes, out) // what waited for the socket goes first
 	}
 	if !ready || t.outbox.waiting > 0 || !l.room(d) {
 		o := l.enqueue(d, now)
@@ -169,7 +172,8 @@ func (l *Live) Drain(now Time, max int, out []byte) []byte {
 }
 
 // Waiting says that deliveries wait for Drain: for the socket, not for the
-// client's acknowledgements.
+// client's acknowledgements. Whoever passed ready = false, or a max that was not
+// enough, owes a Drain for as long as this holds.
 func (l *Live) Waiting() bool { return l.is(stalled) && l.traffic.outbox.waiting > 0 }
 
 // Backlog is the number and bytes of deliveries that wait, and those kept for a
