@@ -203,9 +203,6 @@ const (
 // for nothing that it abandons: that is unknown, not lost. It returns when
 // everything has stopped; ctx bounds the politeness before.
 func (c *Cluster) Shutdown(ctx context.Context) error {
-	if c.gossip == nil {
-		return nil
-	}
 	c.mu.Lock()
 	again := c.mu.shutdown
 	c.mu.shutdown = true
@@ -213,6 +210,12 @@ func (c *Cluster) Shutdown(ctx context.Context) error {
 	if again {
 		c.wg.Wait()
 		return nil
+	}
+	if c.opts.Registerer != nil {
+		c.opts.Registerer.Unregister(c)
+	}
+	if c.gossip == nil {
+		return nil // never started
 	}
 	c.flush(ctx)
 	wait := leaveTimeout
@@ -226,9 +229,6 @@ func (c *Cluster) Shutdown(ctx context.Context) error {
 	c.server.Stop()
 	err := c.gossip.Shutdown()
 	c.wg.Wait()
-	if c.opts.Registerer != nil {
-		c.opts.Registerer.Unregister(c)
-	}
 	return err
 }
 

@@ -236,7 +236,7 @@ func (s server) Feed(st grpc.BidiStreamingServer[clusterpb.Batch, clusterpb.Batc
 			return status.Error(codes.Aborted, fmt.Sprint(err))
 		case <-in.ended:
 			return status.Error(codes.Aborted, errStreamReplaced.Error())
-		case <-p.gone:
+		case <-p.ctx.Done():
 			return status.Error(codes.Aborted, "declared gone")
 		}
 	}

@@ -204,7 +204,7 @@ func (s server) Forward(st grpc.BidiStreamingServer[clusterpb.Batch, clusterpb.B
 			return status.Error(codes.Aborted, fmt.Sprint(err))
 		case <-in.ended:
 			return status.Error(codes.Aborted, errStreamReplaced.Error())
-		case <-p.gone:
+		case <-p.ctx.Done():
 			return status.Error(codes.Aborted, "declared gone")
 		}
 	}

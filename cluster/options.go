@@ -55,7 +55,8 @@ type Options struct {
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil for none
 
-	// Bounds for each peer. A frame's body may have MaxFrameBytes. Unreliable
+	// Bounds for each peer. A frame's body may have MaxFrameBytes, on all nodes the
+	// same: a peer takes a larger one for a fault. Unreliable
 	// frames beyond MaxUnreliableBytes waiting are dropped; Full reports reliable
 	// ones of MaxReliableBytes or MaxReliableFrames unconfirmed.
 	MaxFrameBytes      int

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 
 	"dunlin/proto/clusterpb"
 	"dunlin/router"
@@ -47,9 +48,9 @@ type peer struct {
 	client  clusterpb.PeerClient
 	refused chan struct{} // a dial was refused: see watch
 
+	ctx  context.Context // of all its goroutines: ended by stop
 	stop context.CancelFunc
-	gone <-chan struct{} // closed by stop
-	wg   sync.WaitGroup  // all goroutines that may touch the peer
+	wg   sync.WaitGroup // all goroutines that may touch the peer
 
 	// Guarded by Cluster.mu.
 	forwardUp, feedUp bool
@@ -57,8 +58,8 @@ type peer struct {
 	told              *clusterpb.Members // whom it holds for members, nil if it has not said
 }
 
-// newPeer connects to a member. Nothing runs before run.
-func (c *Cluster) newPeer(id router.NodeID, m member) (*peer, error) {
+// newPeer makes a peer of a member. Nothing runs before run; ctx ends all of it.
+func (c *Cluster) newPeer(ctx context.Context, id router.NodeID, m member) (*peer, error) {
 	p := &peer{
 		c:        c,
 		id:       id,
@@ -88,23 +89,23 @@ func (c *Cluster) newPeer(id router.NodeID, m member) (*peer, error) {
 			Backoff:           backoff.Config{BaseDelay: retryMin, Multiplier: 1.6, Jitter: 0.2, MaxDelay: retryMax},
 			MinConnectTimeout: c.opts.HandshakeTimeout,
 		}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingInterval, Timeout: pingTimeout}),
 		grpc.WithDefaultCallOptions(
 			grpc.ForceCodecV2(codec{}),
 			grpc.MaxCallRecvMsgSize(maxBatch+maxFeedFrame),
-			grpc.WaitForReady(true),
 		),
 	)
 	if err != nil {
 		return nil, err
 	}
 	p.client = clusterpb.NewPeerClient(p.conn)
+	p.ctx, p.stop = context.WithCancel(ctx)
 	return p, nil
 }
 
 // run starts the peer's goroutines.
-func (p *peer) run(ctx context.Context) {
-	ctx, p.stop = context.WithCancel(ctx)
-	p.gone = ctx.Done()
+func (p *peer) run() {
+	ctx := p.ctx
 	p.wg.Go(func() { p.keep(ctx, p.forward) })
 	p.wg.Go(func() { p.keep(ctx, p.feed) })
 	p.wg.Go(func() { p.watch(ctx) })
@@ -121,11 +122,13 @@ func (p *peer) end() {
 const (
 	retryMin = 10 * time.Millisecond
 	retryMax = 500 * time.Millisecond
+	// retryWarn is how many failures in a row an operator should hear of.
+	retryWarn = 10
 )
 
 // keep runs a stream again and again.
 func (p *peer) keep(ctx context.Context, run func(context.Context) error) {
-	pause := time.Duration(0)
+	pause, failures := time.Duration(0), 0
 	for {
 		began := time.Now()
 		err := run(ctx)
@@ -138,9 +141,13 @@ func (p *peer) keep(ctx context.Context, run func(context.Context) error) {
 			return
 		}
 		p.c.metrics.reconnects.Inc()
-		p.c.log.Debug("stream broke", "peer", p.member.name, "err", err)
-		if time.Since(began) > retryMax {
-			pause = 0
+		if time.Since(began) > p.c.opts.HandshakeTimeout {
+			pause, failures = 0, 0
+		}
+		if failures++; failures == retryWarn {
+			p.c.log.Warn("no stream to member", "peer", p.member.name, "addr", p.member.clusterAddr, "err", err)
+		} else {
+			p.c.log.Debug("stream broke", "peer", p.member.name, "err", err)
 		}
 		select {
 		case <-time.After(pause/2 + rand.N(pause/2+1)):

@@ -122,6 +122,9 @@ func (r *roll) handle(e event) {
 			return
 		}
 		delete(r.known, e.member.key)
+		if k.identity == r.c.opts.Identity {
+			r.c.setUsurper(0)
+		}
 		r.gone(r.c.peerOf(k.identity, k.start), goneGossip)
 		// A process that was passed over for one with a higher start number may be
 		// alive after all: its clock was set back.
@@ -153,9 +156,7 @@ func (r *roll) up(k *known) {
 		if k.start > c.opts.Start {
 			c.log.Error("another process runs under this node's identity: stop one of them",
 				"identity", k.identity, "at", k.gossipAddr)
-			c.mu.Lock()
-			c.mu.usurper = k.start
-			c.mu.Unlock()
+			c.setUsurper(k.start)
 		}
 		return
 	}
@@ -174,21 +175,23 @@ func (r *roll) up(k *known) {
 		}
 		r.gone(p, goneReplaced)
 	}
-	p, err := c.newPeer(r.ids.take(time.Now()), k.member)
+	id := r.ids.take(time.Now())
+	p, err := c.newPeer(r.ctx, id, k.member)
 	if err != nil {
 		c.log.Error("member cannot be called", "peer", k.name, "addr", k.clusterAddr, "err", err)
-		r.ids.give(p.id, time.Now())
+		r.ids.give(id, time.Now())
 		return
 	}
 	c.log.Info("member joined", "peer", k.name, "identity", k.identity, "addr", k.clusterAddr)
-	// The Receiver hears of it first; then it counts, for the routes too; then its
-	// streams may bring something.
+	// The Receiver hears of it before anything comes from it. It counts for the
+	// barrier before it is fed: a route that was acknowledged without it must lie
+	// in its full copy (ready.go).
 	c.recv.Joined(Node{
 		ID: p.id, Name: k.name, Identity: k.identity, ClusterAddr: k.clusterAddr,
 		State: "joining", Meta: k.addrs,
 	})
-	p.run(r.ctx)
 	c.add(p)
+	p.run()
 }
 
 // gone ends p, if it is not nil: the last confirmations, its routes, Left.
@@ -207,6 +210,12 @@ func (r *roll) gone(p *peer, reason goneReason) {
 	r.ids.give(p.id, time.Now())
 	c.recv.Left(n)
 	c.settle()
+}
+
+func (c *Cluster) setUsurper(start uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.usurper = start
 }
 
 // recall tries nodes that were declared gone and that gossip still reaches.

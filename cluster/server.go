@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
 	"dunlin/proto/clusterpb"
@@ -18,6 +19,10 @@ const (
 	connWindow   = 4 << 20  // and of all streams of a connection
 	maxHello     = 16 << 10 // bytes of metadata
 	maxStreams   = 16       // of one connection
+
+	// A connection that swallows everything is noticed even if gossip goes on.
+	pingInterval = 10 * time.Second
+	pingTimeout  = 5 * time.Second
 )
 
 // server answers the streams that peers open.
@@ -40,6 +45,7 @@ func (c *Cluster) newServer() *grpc.Server {
 		grpc.InitialWindowSize(streamWindow),
 		grpc.InitialConnWindowSize(connWindow),
 		grpc.ConnectionTimeout(c.opts.HandshakeTimeout),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingInterval / 2}),
 	)
 	clusterpb.RegisterPeerServer(s, server{c: c})
 	return s
