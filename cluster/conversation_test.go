@@ -14,7 +14,7 @@ import (
 // reliable frame is accepted once, in order, and confirmed once it is done;
 // unless the inbox is forgotten, when what is not confirmed may be lost.
 func TestConversationAgainstModel(t *testing.T) {
-	for seed := range uint64(300) {
+	for seed := range uint64(60) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		forgets := seed%3 == 0
 		o := DefaultOptions()
@@ -24,8 +24,8 @@ func TestConversationAgainstModel(t *testing.T) {
 		in := &inbox{numbers: numbers}
 
 		var (
-			accepted  []uint64          // numbers, in order
-			dones     []func()          // not called yet
+			accepted  []uint64           // numbers, in order
+			dones     []func()           // not called yet
 			settled   = map[Token]bool{} // token, lost
 			sent      uint64             // numbers given to Forward
 			stream    *inStream
@@ -136,14 +136,12 @@ func TestConversationAgainstModel(t *testing.T) {
 		for range 2000 {
 			step(r.IntN(11))
 		}
-		forgetsBefore := forgets
 		for i := 0; len(settled) < int(sent); i++ {
 			if i > 1_000_000 {
 				t.Fatalf("seed %d: %d of %d settled", seed, len(settled), sent)
 			}
 			step(2 + i%7)
 		}
-		forgets = forgetsBefore
 		for i := 1; i < len(accepted); i++ {
 			if accepted[i] <= accepted[i-1] {
 				t.Fatalf("seed %d: %d accepted after %d", seed, accepted[i], accepted[i-1])
