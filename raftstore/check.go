@@ -16,7 +16,7 @@ func (st *state) check() error {
 		if uint64(rec.Epoch()) > st.epochs {
 			return fmt.Errorf("session %q has epoch %d, the latest given is %d", rec.clientID, rec.Epoch(), st.epochs)
 		}
-		if !rec.stored && !rec.Attached() {
+		if !rec.Stored() && !rec.Attached() {
 			return fmt.Errorf("claim of %q is detached", rec.clientID)
 		}
 		if err := rec.Check(&st.messages); err != nil {

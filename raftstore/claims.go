@@ -20,7 +20,7 @@ func (st *state) applyClaim(body *reader, res *Result) {
 	if rec != nil && rec.Attached() {
 		st.fx.end(rec, mqtt.SessionTakenOver)
 	}
-	if rec != nil && (c.clean || !rec.stored) {
+	if rec != nil && (c.clean || !rec.Stored()) {
 		st.end(slot, rec) // E3 [MQTT-3.1.2-4]
 		rec = nil
 	}
@@ -31,7 +31,6 @@ func (st *state) applyClaim(body *reader, res *Result) {
 		}
 		st.births++
 		slot, rec = st.sessions.add(string(c.clientID), string(c.user), uint64(st.shard+1)<<40|st.births)
-		rec.stored = c.terms.Expiry > 0
 	} else {
 		res.Claim.Present = true
 	}
@@ -91,9 +90,6 @@ func (st *state) applyDetach(body *reader, res *Result) {
 	}
 	if !hasExpiry {
 		expiry = rec.Expiry()
-	}
-	if !rec.stored {
-		expiry = 0
 	}
 	will, ended := rec.Detach(fire, expiry, st.now)
 	if ended {

@@ -52,7 +52,7 @@ func (st *state) list(cursor uint32, limit int) (page []SessionInfo, next uint32
 			return page, slot, true
 		}
 		info := SessionInfo{
-			ClientID: rec.clientID, User: rec.user, Epoch: rec.Epoch(), Attached: rec.Attached(), Stored: rec.stored,
+			ClientID: rec.clientID, User: rec.user, Epoch: rec.Epoch(), Attached: rec.Attached(), Stored: rec.Stored(),
 			Expiry: rec.Expiry(), Subscriptions: rec.CountSubscriptions(),
 		}
 		if info.Attached {

@@ -12,7 +12,6 @@ type record struct {
 	clientID string
 	user     string
 	conn     router.Subscriber // of the connection that owns it; meaningless when detached
-	stored   bool              // outlives its connection; else it is a claim alone
 	session.Durable
 }
 
@@ -73,11 +72,6 @@ func (t *sessions) each(yield func(slot uint32, rec *record) bool) {
 	}
 }
 
-const (
-	recordStored = 1 << iota
-	recordFlags  = 1<<iota - 1
-)
-
 // snapshot writes the slots' number and the free ones, in the order in which
 // they were freed; then each record.
 func (t *sessions) snapshot(w *snapshotWriter) {
@@ -88,11 +82,7 @@ func (t *sessions) snapshot(w *snapshotWriter) {
 		w.b = appendBytes(w.b, rec.clientID)
 		w.b = appendBytes(w.b, rec.user)
 		w.b = binary.AppendUvarint(w.b, uint64(rec.conn))
-		flags := byte(0)
-		if rec.stored {
-			flags |= recordStored
-		}
-		w.b = rec.Durable.Append(append(w.b, flags))
+		w.b = rec.Durable.Append(w.b)
 		w.item()
 	}
 }
@@ -105,11 +95,11 @@ func (rs *restoring) session(r *reader) {
 		rs.records, t.free = r.slots()
 		return
 	}
-	slot, clientID, user, conn, flags := r.uvarint(), r.string(), r.string(), r.uvarint(), r.byte()
+	slot, clientID, user, conn := r.uvarint(), r.string(), r.string(), r.uvarint()
 	d, rest, err := session.ParseDurable(r.b, rs)
 	r.b = rest
 	_, twice := t.ids[clientID]
-	if err != nil || twice || d.Epoch() == 0 || flags > recordFlags ||
+	if err != nil || twice || d.Epoch() == 0 ||
 		slot < uint64(t.size) || slot-uint64(t.size) > uint64(len(t.free)) {
 		r.fail()
 		return
@@ -118,9 +108,7 @@ func (rs *restoring) session(r *reader) {
 		t.extend()
 	}
 	rec := t.at(uint32(slot))
-	*rec = record{
-		clientID: clientID, user: user, conn: router.Subscriber(conn), stored: flags&recordStored != 0, Durable: d,
-	}
+	*rec = record{clientID: clientID, user: user, conn: router.Subscriber(conn), Durable: d}
 	t.ids[clientID] = uint32(slot)
 	st.subscriptions.index(uint32(slot), &rec.Durable)
 	st.deadlines.set(uint32(slot), rec.Due())

@@ -58,20 +58,36 @@ type Durable struct {
 	seq      uint64 // number of the latest inbound QoS 2 message or will (R1)
 	detached Time   // when the connection ended
 	will     *Will
-	out      *outbound // nil until something was queued
-	inbound  []inbound // QoS 2 identifiers that await PUBREL, rising by seq
-	subs     []byte    // packed subscriptions
-	terms    terms
-	attached bool
+	out      *outbound  // nil until something was queued
+	inbound  *[]inbound // QoS 2 identifiers that await PUBREL, rising by seq; nil for none
+	subs     string     // packed subscriptions
+	terms
 }
 
-// terms is Terms without the will.
+// terms is Terms without the will, and what fits beside it: a million claims
+// are a million of these.
 type terms struct {
 	expiry      uint32
 	maxMessages uint32
 	maxBytes    uint32
 	inflight    uint16
-	dropOldest  bool
+	flags       uint8
+}
+
+const (
+	isAttached uint8 = 1 << iota
+	isStored
+	dropsOldest
+	allDurableFlags = 1<<iota - 1
+)
+
+func (t *terms) is(flag uint8) bool { return t.flags&flag != 0 }
+
+func (t *terms) set(flag uint8, on bool) {
+	t.flags &^= flag
+	if on {
+		t.flags |= flag
+	}
 }
 
 // NewDurable begins an incarnation; origin must never name another.
@@ -82,13 +98,18 @@ func (d *Durable) Epoch() Epoch   { return d.epoch }
 func (d *Durable) Origin() uint64 { return d.origin }
 
 // Attached says that the latest claim's connection is there.
-func (d *Durable) Attached() bool { return d.attached }
+func (d *Durable) Attached() bool { return d.is(isAttached) }
+
+// Stored says that the session may outlive its connection, because it was made
+// with an expiry above 0. Others are the claim of an identifier, and end with
+// the connection whatever it says then.
+func (d *Durable) Stored() bool { return d.is(isStored) }
 
 // Expiry is the session expiry interval in seconds.
-func (d *Durable) Expiry() uint32 { return d.terms.expiry }
+func (d *Durable) Expiry() uint32 { return d.expiry }
 
 // Owns says whether a write under e is the owner's (E1).
-func (d *Durable) Owns(e Epoch) bool { return d.attached && d.epoch == e }
+func (d *Durable) Owns(e Epoch) bool { return d.Attached() && d.epoch == e }
 
 // Attach gives the session to a new connection, under an epoch above all before
 // it. A will that the session still held is returned if it fires now: its delay
@@ -98,26 +119,32 @@ func (d *Durable) Attach(e Epoch, t Terms) (fires *Will) {
 	if e <= d.epoch {
 		panic("session: epoch does not rise")
 	}
-	if d.attached && d.will != nil && d.will.Delay == 0 {
+	if d.Attached() && d.will != nil && d.will.Delay == 0 {
 		fires = d.will
 	}
-	d.epoch, d.attached, d.detached, d.will = e, true, Never, t.Will
-	d.terms = terms{
-		expiry: t.Expiry, inflight: max(t.Inflight, 1), dropOldest: t.DropOldest,
-		maxMessages: t.MaxQueueMessages, maxBytes: t.MaxQueueBytes,
+	first := d.epoch == 0
+	d.epoch, d.detached, d.will = e, Never, t.Will
+	d.expiry, d.inflight = t.Expiry, max(t.Inflight, 1)
+	d.maxMessages, d.maxBytes = t.MaxQueueMessages, t.MaxQueueBytes
+	d.set(isAttached, true)
+	d.set(dropsOldest, t.DropOldest)
+	if first {
+		d.set(isStored, t.Expiry > 0)
 	}
 	return fires
 }
 
 // Detach ends the connection. fire says that the will is due [MQTT-3.1.2-8],
 // after its delay; without it the will is forgotten [MQTT-3.14.4-3]. With expiry
-// 0 the session has ended, and the caller calls End.
+// 0, or if it was a mere claim, the session has ended, and the caller calls End.
 func (d *Durable) Detach(fire bool, expiry uint32, now Time) (fires *Will, ended bool) {
-	d.attached, d.detached, d.terms.expiry = false, now, expiry
+	d.set(isAttached, false)
+	d.detached, d.expiry = now, expiry
+	d.out.rest()
 	if !fire {
 		d.will = nil
 	}
-	if expiry == 0 {
+	if expiry == 0 || !d.Stored() {
 		return nil, true
 	}
 	if d.will != nil && d.will.Delay == 0 {
@@ -138,11 +165,11 @@ func (d *Durable) End(b Bodies) (fires *Will) {
 // Due is the next moment at which Expire has something to do, or Never.
 func (d *Durable) Due() Time {
 	due := d.out.nextExpiry()
-	if d.attached {
+	if d.Attached() {
 		return due
 	}
-	if d.terms.expiry != Forever {
-		due = earlier(due, d.detached+Seconds(d.terms.expiry))
+	if d.expiry != Forever {
+		due = earlier(due, d.detached+Seconds(d.expiry))
 	}
 	if d.will != nil {
 		due = earlier(due, d.detached+Seconds(d.will.Delay))
@@ -154,8 +181,8 @@ func (d *Durable) Due() Time {
 // End, which gives the will), and messages that expired waiting, whose number it
 // returns.
 func (d *Durable) Expire(now Time, b Bodies) (fires *Will, ended bool, dropped int) {
-	if !d.attached {
-		if d.terms.expiry != Forever && now >= d.detached+Seconds(d.terms.expiry) {
+	if !d.Attached() {
+		if d.expiry != Forever && now >= d.detached+Seconds(d.expiry) {
 			return nil, true, 0
 		}
 		if d.will != nil && now >= d.detached+Seconds(d.will.Delay) {

@@ -8,7 +8,7 @@ func (d *Durable) Check(b Bodies) error {
 		return err
 	}
 	ids, last := map[uint16]bool{}, uint64(0)
-	for _, in := range d.inbound {
+	for _, in := range d.awaiting() {
 		if ids[in.id] || in.seq <= last || in.seq > d.seq {
 			return fmt.Errorf("session: invariant 6: inbound %d with number %d", in.id, in.seq)
 		}

@@ -18,50 +18,70 @@ type inbound struct {
 // whatever DUP says (R3). ok is false when the client holds back releases until
 // its numbers lie too far apart.
 func (d *Durable) Receive(id uint16) (seq uint64, known, ok bool) {
-	if i := d.findInbound(id); i >= 0 {
-		return d.inbound[i].seq, true, true
+	held := d.awaiting()
+	if i := findInbound(held, id); i >= 0 {
+		return held[i].seq, true, true
 	}
-	if len(d.inbound) > 0 && d.seq-d.inbound[0].seq >= maxInboundSpan {
+	if len(held) > 0 && d.seq-held[0].seq >= maxInboundSpan {
 		return 0, false, false
 	}
 	seq = d.NextSeq()
-	d.inbound = append(d.inbound, inbound{seq: seq, id: id})
+	d.await(append(held, inbound{seq: seq, id: id}))
 	return seq, false, true
 }
 
 // Release frees an inbound identifier and says whether it was there.
 func (d *Durable) Release(id uint16) (known bool) {
-	i := d.findInbound(id)
+	held := d.awaiting()
+	i := findInbound(held, id)
 	if i < 0 {
 		return false
 	}
-	d.inbound = slices.Delete(d.inbound, i, i+1)
-	if len(d.inbound) == 0 {
-		d.inbound = nil
-	}
+	d.await(slices.Delete(held, i, i+1))
 	return true
 }
 
 // Low is the low-water mark of the session as a publisher: no number below it
 // will ever be proposed again (R2).
 func (d *Durable) Low() uint64 {
-	if len(d.inbound) > 0 {
-		return d.inbound[0].seq
+	if held := d.awaiting(); len(held) > 0 {
+		return held[0].seq
 	}
 	return d.seq + 1
 }
 
 // Inbound appends the identifiers that await PUBREL.
 func (d *Durable) Inbound(dst []uint16) []uint16 {
-	for _, in := range d.inbound {
+	for _, in := range d.awaiting() {
 		dst = append(dst, in.id)
 	}
 	return dst
 }
 
-func (d *Durable) findInbound(id uint16) int {
-	for i := range d.inbound {
-		if d.inbound[i].id == id {
+// awaiting is what Receive committed and Release has not freed.
+func (d *Durable) awaiting() []inbound {
+	if d.inbound == nil {
+		return nil
+	}
+	return *d.inbound
+}
+
+func (d *Durable) await(held []inbound) {
+	switch {
+	case len(held) == 0:
+		d.inbound = nil
+	case d.inbound == nil:
+		d.inbound = &held
+	default:
+		*d.inbound = held
+	}
+}
+
+// findInbound looks through all; there are no more than the server's Receive
+// Maximum.
+func findInbound(held []inbound, id uint16) int {
+	for i := range held {
+		if held[i].id == id {
 			return i
 		}
 	}

@@ -51,7 +51,7 @@ func (d *Durable) Enqueue(ref uint32, qos mqtt.QoS, retain bool, ids []uint32, n
 			q.purge(now, b)
 		}
 		for !q.fits(&d.terms, size) {
-			if !d.terms.dropOldest || q.waiting.len == 0 {
+			if !d.is(dropsOldest) || q.waiting.len == 0 {
 				return QueueFull, dropped
 			}
 			q.letGo(q.popWaiting(b), b)
@@ -108,7 +108,7 @@ func (d *Durable) Next(now Time, b Bodies) (o Outbound, expired int, ok bool) {
 
 // hasRoom says whether the window may grow (S1).
 func (d *Durable) hasRoom() bool {
-	return d.attached && d.out.unacked < uint32(d.terms.inflight) && d.out.window.len < maxSpan
+	return d.Attached() && d.out.unacked < uint32(d.inflight) && d.out.window.len < maxSpan
 }
 
 // Window calls yield with each entry of the committed window that is not done,
@@ -177,6 +177,18 @@ func (q *outbound) letGo(e entry, b Bodies) {
 	}
 	if e.flags&flagListed != 0 {
 		delete(q.lists, e.id)
+	}
+}
+
+// rest gives back the memory of an empty queue, whose owner left.
+func (q *outbound) rest() {
+	if q == nil {
+		return
+	}
+	for _, r := range [...]*ring{&q.window, &q.waiting} {
+		if r.len == 0 {
+			*r = ring{}
+		}
 	}
 }
 

@@ -16,7 +16,7 @@ const (
 	flagsAll     = 1<<iota - 1
 )
 
-// ring is a queue of entries. An empty one holds no memory.
+// ring is a queue of entries.
 type ring struct {
 	buf  []entry // length a power of two, or 0
 	head uint32
@@ -46,7 +46,7 @@ func (r *ring) pop() entry {
 // cut shortens the ring to its first n entries.
 func (r *ring) cut(n uint32) {
 	r.len = n
-	if size := uint32(len(r.buf)); n == 0 && size <= 4 || size > 16 && n <= size/8 {
+	if size := uint32(len(r.buf)); size > 16 && n <= size/8 {
 		r.resize(n)
 	}
 }

@@ -10,23 +10,17 @@ const durableVersion = 1
 
 var errSnapshot = errors.New("session: bad durable encoding")
 
+// Beside Durable's own flags, which keep their numbers for it.
 const (
-	snapAttached = 1 << iota
-	snapDropOldest
-	snapWill
+	snapWill = (allDurableFlags + 1) << iota
 	snapOutbound
+	snapFlags = snapOutbound<<1 - 1
 )
 
 // Append writes the whole of d, in a versioned form that is the same for equal
 // sessions. References stay what they are.
 func (d *Durable) Append(b []byte) []byte {
-	flags := byte(0)
-	if d.attached {
-		flags |= snapAttached
-	}
-	if d.terms.dropOldest {
-		flags |= snapDropOldest
-	}
+	flags := d.flags
 	if d.will != nil {
 		flags |= snapWill
 	}
@@ -35,8 +29,8 @@ func (d *Durable) Append(b []byte) []byte {
 	}
 	b = append(b, durableVersion, flags)
 	for _, v := range [...]uint64{
-		uint64(d.epoch), d.origin, d.seq, uint64(d.detached), uint64(d.terms.expiry),
-		uint64(d.terms.maxMessages), uint64(d.terms.maxBytes), uint64(d.terms.inflight),
+		uint64(d.epoch), d.origin, d.seq, uint64(d.detached), uint64(d.expiry),
+		uint64(d.maxMessages), uint64(d.maxBytes), uint64(d.inflight),
 	} {
 		b = binary.AppendUvarint(b, v)
 	}
@@ -44,12 +38,13 @@ func (d *Durable) Append(b []byte) []byte {
 		b = binary.AppendUvarint(b, uint64(d.will.Delay))
 		b = appendBytes(b, d.will.Packed)
 	}
-	b = binary.AppendUvarint(b, uint64(len(d.inbound)))
-	for _, in := range d.inbound {
+	b = binary.AppendUvarint(b, uint64(len(d.awaiting())))
+	for _, in := range d.awaiting() {
 		b = binary.AppendUvarint(b, in.seq)
 		b = binary.AppendUvarint(b, uint64(in.id))
 	}
-	b = appendBytes(b, d.subs)
+	b = binary.AppendUvarint(b, uint64(len(d.subs)))
+	b = append(b, d.subs...)
 	if d.out != nil {
 		b = d.out.append(b)
 	}
@@ -91,14 +86,16 @@ func ParseDurable(b []byte, bodies Bodies) (d Durable, rest []byte, err error) {
 		return d, nil, errSnapshot
 	}
 	flags := r.byte()
-	d.attached = flags&snapAttached != 0
+	if flags&^snapFlags != 0 {
+		return d, nil, errSnapshot
+	}
 	d.epoch = Epoch(r.uvarint())
 	d.origin = r.uvarint()
 	d.seq = r.uvarint()
 	d.detached = Time(r.uvarint())
 	d.terms = terms{
 		expiry: uint32(r.uvarint()), maxMessages: uint32(r.uvarint()), maxBytes: uint32(r.uvarint()),
-		inflight: uint16(r.uvarint()), dropOldest: flags&snapDropOldest != 0,
+		inflight: uint16(r.uvarint()), flags: flags & allDurableFlags,
 	}
 	if flags&snapWill != 0 {
 		d.will = &Will{Delay: uint32(r.uvarint()), Packed: r.bytes()}
@@ -108,14 +105,17 @@ func ParseDurable(b []byte, bodies Bodies) (d Durable, rest []byte, err error) {
 		}
 	}
 	if n := r.count(2); n > 0 {
-		d.inbound = make([]inbound, n)
-		for i := range d.inbound {
-			d.inbound[i] = inbound{seq: r.uvarint(), id: uint16(r.uvarint())}
+		held := make([]inbound, n)
+		for i := range held {
+			held[i] = inbound{seq: r.uvarint(), id: uint16(r.uvarint())}
 		}
+		d.await(held)
 	}
-	if d.subs = r.bytes(); !validSubscriptions(d.subs) {
+	subs := r.bytes()
+	if !validSubscriptions(subs) {
 		return Durable{}, nil, errSnapshot
 	}
+	d.subs = string(subs)
 	if flags&snapOutbound != 0 {
 		d.out = &outbound{}
 		d.out.parse(&r, bodies)

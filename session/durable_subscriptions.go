@@ -19,15 +19,11 @@ const (
 // Subscribe adds or replaces a subscription [MQTT-3.8.4-3].
 func (d *Durable) Subscribe(s Subscription) (existed bool) {
 	text := s.Filter.String()
-	if from, to := d.findFilter(text); to > 0 {
-		existed = true
-		d.subs = append(d.subs[:from], d.subs[to:]...)
-	}
-	if d.subs == nil {
-		d.subs = make([]byte, 0, len(text)+4)
-	}
-	d.subs = appendSubscription(d.subs, text, s)
-	return existed
+	from, to := d.findFilter(text)
+	b := make([]byte, 0, len(d.subs)+len(text)+8)
+	b = append(append(b, d.subs[:from]...), d.subs[to:]...)
+	d.subs = string(appendSubscription(b, text, s))
+	return to > 0
 }
 
 // Unsubscribe removes one.
@@ -36,10 +32,7 @@ func (d *Durable) Unsubscribe(f router.Filter) (existed bool) {
 	if to == 0 {
 		return false
 	}
-	d.subs = append(d.subs[:from], d.subs[to:]...)
-	if len(d.subs) == 0 {
-		d.subs = nil
-	}
+	d.subs = d.subs[:from] + d.subs[to:]
 	return true
 }
 
@@ -48,7 +41,7 @@ func (d *Durable) Subscriptions(yield func(Subscription) bool) {
 	for b := d.subs; len(b) > 0; {
 		text, opt, id, rest := cutSubscription(b)
 		b = rest
-		f, err := router.ParseFilter(text)
+		f, err := router.ParseFilter([]byte(text))
 		if err != nil {
 			panic("session: stored filter: " + err.Error())
 		}
@@ -78,7 +71,7 @@ func (d *Durable) CountSubscriptions() (n int) {
 func (d *Durable) findFilter(text string) (from, to int) {
 	for b := d.subs; len(b) > 0; {
 		t, _, _, rest := cutSubscription(b)
-		if string(t) == text {
+		if t == text {
 			return len(d.subs) - len(b), len(d.subs) - len(rest)
 		}
 		b = rest
@@ -101,12 +94,21 @@ func appendSubscription(b []byte, text string, s Subscription) []byte {
 }
 
 // cutSubscription reads the first of b, which appendSubscription wrote.
-func cutSubscription(b []byte) (text []byte, opt byte, id uint32, rest []byte) {
-	n, w := binary.Uvarint(b)
-	b = b[w:]
+func cutSubscription(b string) (text string, opt byte, id uint32, rest string) {
+	n, b := cutString(b)
 	text, opt, b = b[:n], b[n], b[n+1:]
-	v, w := binary.Uvarint(b)
-	return text, opt, uint32(v), b[w:]
+	v, b := cutString(b)
+	return text, opt, uint32(v), b
+}
+
+// cutString is binary.Uvarint for a string that is known to be well-formed.
+func cutString(b string) (v uint64, rest string) {
+	for i, shift := 0, 0; ; i, shift = i+1, shift+7 {
+		v |= uint64(b[i]&0x7F) << shift
+		if b[i] < 0x80 {
+			return v, b[i+1:]
+		}
+	}
 }
 
 // validSubscriptions says whether b is a sequence of packed subscriptions.
