@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"net"
 	"os"
 	"strconv"
@@ -90,7 +91,7 @@ func (c *connection) options(cmd *cobra.Command) (client.Options, error) {
 		return none, wrongUsage("before MQTT 5.0 a password needs a user name: want -u")
 	}
 	if o.ClientID == "" && o.Version == mqtt.V31 {
-		o.ClientID = "dunlin-" + strconv.Itoa(os.Getpid()) // 3.1 has no empty identifier
+		o.ClientID = "dunlin-" + rand.Text()[:16] // 3.1 has no empty identifier, and 23 characters at most
 	}
 	if o.Version == mqtt.V5 {
 		o.SessionExpiry = c.expiry

@@ -91,7 +91,7 @@ func yamlValue(dst []byte, dec *json.Decoder, depth int) []byte {
 		return append(append(dst, ' '), yamlScalar(tok)...)
 	}
 	if !dec.More() {
-		dec.Token()
+		_, _ = dec.Token() // the end
 		return append(dst, map[json.Delim]string{'[': " []", '{': " {}"}[open]...)
 	}
 	for first := true; dec.More(); first = false {
@@ -109,7 +109,7 @@ func yamlValue(dst []byte, dec *json.Decoder, depth int) []byte {
 		}
 		dst = yamlValue(dst, dec, depth+1)
 	}
-	dec.Token()
+	_, _ = dec.Token() // the end
 	return dst
 }
 

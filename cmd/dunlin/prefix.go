@@ -72,14 +72,14 @@ type lineWriter struct {
 func (w *lineWriter) Write(b []byte) (int, error) {
 	w.rest = append(w.rest, b...)
 	for {
-		i := bytes.IndexByte(w.rest, '\n')
-		if i < 0 && len(w.rest) > maxLine {
-			i = maxLine
+		line, rest, ok := bytes.Cut(w.rest, []byte("\n"))
+		if len(line) > maxLine {
+			line, rest, ok = w.rest[:maxLine], w.rest[maxLine:], true
 		}
-		if i < 0 {
+		if !ok {
 			return len(b), nil
 		}
-		w.say(w.prefix + string(w.rest[:i]) + "\n")
-		w.rest = append(w.rest[:0], w.rest[min(i+1, len(w.rest)):]...)
+		w.say(w.prefix + string(line) + "\n")
+		w.rest = append(w.rest[:0], rest...)
 	}
 }

@@ -66,15 +66,13 @@ func untilSignal(ctx context.Context, log *slog.Logger) (context.Context, contex
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
-		select {
-		case s := <-signals:
+		for s := range signals {
+			if ctx.Err() != nil {
+				log.Warn("stopped at once by a second signal", "signal", s.String())
+				os.Exit(exitFailed)
+			}
 			log.Info("stopping", "signal", s.String())
 			cancel()
-		case <-ctx.Done():
-		}
-		if s, ok := <-signals; ok {
-			log.Warn("stopped at once by a second signal", "signal", s.String())
-			os.Exit(exitFailed)
 		}
 	}()
 	return ctx, func() {

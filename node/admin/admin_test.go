@@ -342,8 +342,13 @@ func TestServerBoundsWhatItReads(t *testing.T) {
 	}
 	r.Header.Set("X-Long", strings.Repeat("x", 2*maxHeaderBytes))
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	if resp, err := client.Do(r); err != nil || resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
-		t.Errorf("%v %v", resp, err)
+	resp, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Error(resp.Status)
 	}
 	for _, p := range f.parts {
 		for name, d := range map[string]time.Duration{

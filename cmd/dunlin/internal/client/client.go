@@ -197,7 +197,7 @@ func (c *Client) Err() error {
 // nothing.
 func (c *Client) Close(reason mqtt.Reason) {
 	d := mqtt.Disconnect{Reason: reason}
-	c.write(func(b []byte) []byte { return d.Append(b, c.opts.Version) })
+	_ = c.write(func(b []byte) []byte { return d.Append(b, c.opts.Version) }) // it is closed anyway
 	c.end(ErrClosed)
 }
 
