@@ -23,13 +23,12 @@ func (l *loop) Begin(id ID) []byte {
 	if c == nil {
 		return l.scratch[:0]
 	}
-	l.lent = id
 	if c.out != 0 {
+		l.lent = id
 		return l.outputs.at(c.out).b
 	}
 	if len(l.dirty) >= maxDirty {
 		if l.flush(); !c.is(connOpen) {
-			l.lent = 0
 			return l.scratch[:0]
 		}
 	}
@@ -37,21 +36,20 @@ func (l *loop) Begin(id ID) []byte {
 	c.out, o = l.outputs.take()
 	o.b = l.buffers.get(c.class())
 	o.index, o.since = index, l.now
+	l.lent = id
 	return o.b
 }
 
 func (l *loop) End(id ID, b []byte) {
-	index, c := l.find(id)
-	if c == nil {
+	if l.lent == 0 || id != l.lent {
 		if cap(b) <= l.opts.ReadBuffer {
 			l.scratch = b[:0]
 		}
 		return
 	}
-	if invariants && l.lent != id {
-		panic("listen: End without Begin")
-	}
 	l.lent = 0
+	index := id.Index()
+	c := l.conns.at(index)
 	o := l.outputs.at(c.out)
 	if invariants && len(b) < len(o.b) {
 		panic("listen: output cut by the handler")
