@@ -28,11 +28,24 @@ type directory struct {
 	segs    []atomic.Pointer[segment]
 }
 
+// soleDirectory is a directory of one segment, most nodes of the trie having few
+// entries: one object, and next to no way for readers.
+type soleDirectory struct {
+	directory
+	sole [1]atomic.Pointer[segment]
+}
+
 type segment struct {
 	buckets []bucket // a power of two
 	depth   uint8    // bits of the hash that all entries here share
 	count   int      // the writer's
 	spilled int      // buckets marked as spilled; the writer's
+}
+
+// soleSegment is a segment of one bucket, for the same reason.
+type soleSegment struct {
+	segment
+	sole [1]bucket
 }
 
 // bucket is a cache line: seven entries, a byte of each one's hash, and in the
@@ -52,7 +65,7 @@ const (
 	spillMark = 1 << 56
 )
 
-// tag is never 0, which marks a free slot.
+// tag is the byte of h that a slot is marked with: never 0, which is a free one.
 func tag(h uint64) uint64 { return max(h>>40&0xff, 1) }
 
 // find returns the entry with key, whose hash is h, or nil.
@@ -162,10 +175,20 @@ func (seg *segment) locate(h uint64, key string) (*bucket, int) {
 }
 
 func newSegment(depth uint8, buckets int) *segment {
+	if buckets == 1 {
+		s := &soleSegment{}
+		s.buckets, s.depth = s.sole[:], depth
+		return &s.segment
+	}
 	return &segment{buckets: make([]bucket, buckets), depth: depth}
 }
 
 func newDirectory(bits uint8) *directory {
+	if bits == 0 {
+		d := &soleDirectory{}
+		d.segs = d.sole[:]
+		return &d.directory
+	}
 	return &directory{bits: bits, segs: make([]atomic.Pointer[segment], 1<<bits)}
 }
 
