@@ -45,10 +45,18 @@ func (l *Live) resolve(p *mqtt.Publish) (reason mqtt.Reason, ok bool) {
 	return 0, true
 }
 
+// shortestAliased is the length of the shortest topic that gets an alias. An alias
+// takes three bytes, and perhaps a fourth for the length of the properties, so
+// that a packet with a known one is never longer than without.
+const shortestAliased = 5
+
 // sendAlias finds the alias to send topic with, 0 for none. The first topics
 // get them. Of a new one the client learns with the packet that has both; bind
 // enters it when that is certain to be sent.
 func (l *Live) sendAlias(topic string) (alias uint16, known bool) {
+	if len(topic) < shortestAliased {
+		return 0, false
+	}
 	if l.aliases == nil {
 		return 1, false
 	}

@@ -44,10 +44,7 @@ func FuzzLive(f *testing.F) {
 			index uint64
 			p     mqtt.Packet
 		)
-		a, err := router.ParseTopic([]byte("a"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		topics := [2]router.Topic{topic(t, "a"), topic(t, "a/topic")}
 		if persistent {
 			l.ResumeInbound([]uint16{1, 2})
 		}
@@ -68,7 +65,7 @@ func FuzzLive(f *testing.F) {
 				}
 			case 1, 9:
 				shape := next()
-				m := Message{Topic: a, Payload: make([]byte, int(next())), QoS: mqtt.QoS(shape & 3 % 3), Received: now}
+				m := Message{Topic: topics[op>>7], Payload: make([]byte, int(next())), QoS: mqtt.QoS(shape & 3 % 3), Received: now}
 				m.HasExpiry, m.Expiry = shape&4 != 0, 2
 				d := Delivery{Message: &m, QoS: m.QoS, Dup: shape&8 != 0 && m.QoS > 0, Retain: shape&16 != 0}
 				if shape&32 != 0 {
