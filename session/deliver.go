@@ -197,8 +197,8 @@ func (l *Live) Inflight() int {
 func (l *Live) drain(now Time, max int, out []byte) []byte {
 	t := l.traffic
 	l.flags |= moved
+	v := t.scratch()
 	for start := len(out); t.outbox.waiting > 0; {
-		v := &t.view
 		v.read(t.outbox.at(t.outbox.unsent))
 		if !l.room(&v.Delivery) {
 			break
@@ -283,7 +283,7 @@ func (l *Live) Outstanding(yield func(d *Delivery, sent bool) bool) {
 	if t == nil {
 		return
 	}
-	v := &t.view
+	v := t.scratch()
 	f := &t.inflight
 	for i := f.first; i < f.end; i++ {
 		s := *f.at(i)

@@ -60,7 +60,7 @@ type traffic struct {
 	inflight inflight
 	outbox   outbox
 	drops    []Drop
-	view     view // scratch
+	view     *view // scratch of those that read the outbox
 }
 
 // Connect begins the connection. It takes the client's limits from c and the
@@ -100,6 +100,14 @@ func (l *Live) Connect(c *mqtt.Connect, lim Limits, persistentSession bool, now 
 	if lim.DropOldest {
 		l.flags |= dropOldest
 	}
+}
+
+// scratch returns the view to read records into.
+func (t *traffic) scratch() *view {
+	if t.view == nil {
+		t.view = &view{}
+	}
+	return t.view
 }
 
 func (l *Live) is(f liveFlags) bool { return l.flags&f != 0 }

@@ -216,7 +216,7 @@ func (p *player) run(line string) {
 		})
 	case "backlog":
 		waiting, _ := p.l.Backlog()
-		fmt.Fprintf(&p.out, "! waiting %d, for the socket %v\n", waiting, p.l.Waiting())
+		fmt.Fprintf(&p.out, "! in flight %d, waiting %d, for the socket %v\n", p.l.Inflight(), waiting, p.l.Waiting())
 	case "trim":
 		p.l.Trim()
 		fmt.Fprintf(&p.out, "! traffic %v\n", p.l.traffic != nil)
