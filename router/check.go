@@ -101,6 +101,15 @@ func (ix *index) check(each func(*entry) error) error {
 		if here != seg.count {
 			return fmt.Errorf("segment has %d entries, counted %d", here, seg.count)
 		}
+		marks := 0
+		for j := range seg.buckets {
+			if seg.buckets[j].tags.Load()&spillMark != 0 {
+				marks++
+			}
+		}
+		if marks != seg.spilled {
+			return fmt.Errorf("segment has %d marks, counted %d", marks, seg.spilled)
+		}
 		count += here
 		i += span
 	}

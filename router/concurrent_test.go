@@ -261,6 +261,11 @@ func TestIndexIsAMap(t *testing.T) {
 		}
 	}
 	check(len(keys)-300, len(keys))
+	for i := range ix.dir.Load().segs {
+		if seg := ix.dir.Load().segs[i].Load(); seg.spilled > len(seg.buckets)*7/8 {
+			t.Errorf("%d of %d buckets are marked as spilled", seg.spilled, len(seg.buckets))
+		}
+	}
 }
 
 func TestFingerprintsAreASet(t *testing.T) {

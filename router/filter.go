@@ -118,7 +118,7 @@ func matchLevels(p, t string) bool {
 			return false
 		}
 		if !pMore || !tMore {
-			return pMore == tMore || pMore && pRest == "#" // a/# matches a [MQTT-4.7.1.2]
+			return pMore == tMore || pMore && pRest == "#" // a/# matches a (section 4.7.1.2)
 		}
 		p, t = pRest, tRest
 	}

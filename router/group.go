@@ -166,7 +166,8 @@ func (g *Group) setShare(n NodeID, count uint32) {
 	if count > 0 {
 		shares = append(shares, share{node: n, count: count})
 	}
-	// The same order everywhere, whatever the order of news.
+	// In the same order whatever the order of news, so that one node's news does
+	// not shift the turns of the others.
 	slices.SortFunc(shares, func(a, b share) int { return int(a.node) - int(b.node) })
 	var sum uint64
 	for i := range shares {

@@ -40,6 +40,7 @@ type segment struct {
 	depth   uint8    // bits of the hash that all entries here share
 	count   int      // the writer's
 	spilled int      // buckets marked as spilled; the writer's
+	fresh   int      // of these, when the segment was new; the writer's
 }
 
 // soleSegment is a segment of one bucket, for the same reason.
@@ -152,8 +153,7 @@ func (ix *index) put(h uint64, key string, e *entry) {
 		ix.count--
 		ix.shrink(h)
 	case e != nil:
-		for seg = ix.room(h); !seg.add(h, e); seg = ix.room(h) {
-		}
+		ix.room(h).add(h, e)
 		ix.count++
 	}
 }
@@ -195,8 +195,12 @@ func newDirectory(bits uint8) *directory {
 // full says that one more entry would make the segment slow.
 func (seg *segment) full() bool { return 5*(seg.count+1) > 4*bucketSlots*len(seg.buckets) }
 
-// add puts e into the first free slot; there is always one while full is heeded.
-func (seg *segment) add(h uint64, e *entry) bool {
+// worn says that too many marks have outlived what made them: they make every
+// search for what is not there a long one.
+func (seg *segment) worn() bool { return 4*(seg.spilled-seg.fresh) > len(seg.buckets) }
+
+// add puts e into the first free slot. There is one: see full.
+func (seg *segment) add(h uint64, e *entry) {
 	for i := range seg.buckets {
 		b := &seg.buckets[(int(h)+i)&(len(seg.buckets)-1)]
 		tags := b.tags.Load()
@@ -205,7 +209,7 @@ func (seg *segment) add(h uint64, e *entry) bool {
 				b.slots[j].Store(e)
 				b.tags.Store(tags | tag(h)<<(8*j)) // from here readers find it
 				seg.count++
-				return true
+				return
 			}
 		}
 		if tags&spillMark == 0 {
@@ -213,7 +217,7 @@ func (seg *segment) add(h uint64, e *entry) bool {
 			seg.spilled++
 		}
 	}
-	return false
+	panic("router: no free slot in a segment that is not full")
 }
 
 // room returns the segment for h with room for one more entry.
@@ -222,12 +226,10 @@ func (ix *index) room(h uint64) *segment {
 		d := ix.dir.Load()
 		seg := d.segs[h>>(64-d.bits)].Load()
 		switch {
-		case !seg.full() && 2*seg.spilled > len(seg.buckets) && len(seg.buckets) > 2 && 2*seg.count < bucketSlots*len(seg.buckets):
-			// Marks outlive what made them: too many, and every miss is a
-			// long search.
-			ix.replace(h, seg.copy(len(seg.buckets)))
-		case !seg.full():
+		case !seg.full() && !seg.worn():
 			return seg
+		case !seg.full():
+			ix.replace(h, seg.copy(len(seg.buckets)))
 		case len(seg.buckets) < maxBuckets || seg.depth >= maxDepth:
 			ix.replace(h, seg.copy(2*len(seg.buckets)))
 		default:
@@ -242,6 +244,7 @@ func (seg *segment) copy(buckets int) *segment {
 	for e := range seg.all {
 		c.add(hash(e.key()), e)
 	}
+	c.fresh = c.spilled
 	return c
 }
 
@@ -275,6 +278,7 @@ func (ix *index) split(h uint64, seg *segment) {
 			high.add(eh, e)
 		}
 	}
+	low.fresh, high.fresh = low.spilled, high.spilled
 	if low.depth == d.bits {
 		d.deepest += 2
 	}
@@ -315,6 +319,7 @@ func (ix *index) join(h uint64, a, b *segment) {
 			both.add(hash(e.key()), e)
 		}
 	}
+	both.fresh = both.spilled
 	ix.replace(h, both)
 	if a.depth != d.bits {
 		return

@@ -86,7 +86,7 @@ func (tr *trie) match(topic string, ms *Matches) {
 		// A wildcard in the first level leaves topics with $ alone [MQTT-4.7.2-1].
 		wild := s.level > 0 || topic[0] != '$'
 		if e := s.node.hash.Load(); e != nil && wild {
-			ms.hits = append(ms.hits, e) // also the parent level [MQTT-4.7.1.2]
+			ms.hits = append(ms.hits, e) // also the parent level (section 4.7.1.2)
 		}
 		if !w.reach(s.level) {
 			if e := s.node.end.Load(); e != nil {
