@@ -150,6 +150,11 @@ func (c *Client) Waiting() bool {
 	return true
 }
 
+// Poll is Next that gives up after a while, with os.ErrDeadlineExceeded.
+func (c *Client) Poll(wait time.Duration) (*mqtt.Packet, error) {
+	return c.read(time.Now().Add(wait))
+}
+
 // Expect reads the next packet, which has to be of this kind.
 func (c *Client) Expect(k mqtt.Kind) *mqtt.Packet {
 	c.t.Helper()
