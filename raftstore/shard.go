@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"log/slog"
 	"sync"
 	"time"
 
@@ -19,6 +20,7 @@ type shard struct {
 	owner   Owner
 	routes  *router.Table
 	clock   func() session.Time
+	log     *slog.Logger
 	metrics *metrics
 
 	inbox inbox
@@ -33,6 +35,8 @@ type shard struct {
 	results   []Result
 	scratch   []Delivery
 	commit    func(entry []byte) // hook of the tests, before the entry is applied
+
+	warned session.Time // when it last said that the shard is full
 
 	// base is the node's time at shard time 0; constant while the shard leads.
 	base session.Time
@@ -65,7 +69,7 @@ type item struct {
 
 func newShard(id router.ShardID, o *Options, owner Owner, s *Store, m *metrics) *shard {
 	sh := &shard{
-		id: id, store: s, owner: owner, routes: o.Routes, clock: o.Clock, metrics: m,
+		id: id, store: s, owner: owner, routes: o.Routes, clock: o.Clock, log: o.Logger, metrics: m,
 		wake: make(chan struct{}, 1), st: newState(id), handovers: newHandovers(),
 	}
 	sh.st.fx.leads = true
@@ -252,6 +256,7 @@ func (sh *shard) step(items []item) {
 	sh.push(func(e session.Epoch) bool { return e > epoch })
 	sh.finish()
 	sh.metrics.observe(sh, commands)
+	sh.warn()
 	fx.reset()
 	sh.nextHandovers(settled)
 }
@@ -320,6 +325,21 @@ func (sh *shard) finish() {
 			other.submit(forget{origin}, nil)
 		}
 	}
+}
+
+// warnEvery is the least time between two warnings of one shard.
+const warnEvery session.Time = 60e9
+
+// warn tells the operator that messages are dropped because the shard is full;
+// those that one session's own bound costs are counted only.
+func (sh *shard) warn() {
+	fx := &sh.st.fx
+	if fx.dropped[dropShardFull] == 0 || sh.warned != session.Never && fx.clock-sh.warned < warnEvery {
+		return
+	}
+	sh.warned = fx.clock
+	sh.log.Warn("shard holds all the queued messages it may: new ones are dropped",
+		"shard", sh.id, "bytes", sh.st.messages.bytes, "limit", sh.st.limits.QueuedBytes)
 }
 
 // transient pushes a QoS 0 message to the connected sessions that want it.
