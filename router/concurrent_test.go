@@ -136,6 +136,60 @@ func TestMatchBesideWriters(t *testing.T) {
 	tb.mustCheck(t)
 }
 
+// TestSteadyBesideRestructuring: what a writer moves about is found all the
+// while. The loops are tight, so that readers meet the moments in between.
+func TestSteadyBesideRestructuring(t *testing.T) {
+	const steady, rounds = Subscriber(1), 20000
+	toggle := func(tb *Table, f Filter, s Subscriber, i int) {
+		if i%2 == 0 {
+			tb.Subscribe(f, s, Options{})
+		} else {
+			tb.Unsubscribe(f, s)
+		}
+	}
+	for _, c := range []struct {
+		name, filter, topic string
+		churn               func(tb *Table, i int)
+	}{
+		{"split and fold under it", "a/b/+", "a/b/c", func(tb *Table, i int) { toggle(tb, mustFilter(t, "a/b/+/x"), 2, i) }},
+		{"split and fold above it", "a/b/+", "a/b/c", func(tb *Table, i int) { toggle(tb, mustFilter(t, "a/#"), 2, i) }},
+		{"one and many", "a/b", "a/b", func(tb *Table, i int) { toggle(tb, mustFilter(t, "a/b"), 2, i) }},
+		{"a group comes and goes", "+/b", "a/b", func(tb *Table, i int) { toggle(tb, mustFilter(t, "$share/g/+/b"), 2, i) }},
+		{"its index grows and shrinks", "a/b", "a/b", func(tb *Table, i int) {
+			toggle(tb, mustFilter(t, strconv.Itoa(i/2%50)), 2, i/100)
+		}},
+		{"its set grows and shrinks", "a/b", "a/b", func(tb *Table, i int) {
+			toggle(tb, mustFilter(t, "a/b"), Subscriber(2+i%100), i/100)
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			tb := NewTable()
+			tb.Subscribe(mustFilter(t, c.filter), steady, Options{ID: 7})
+			topic := mustTopic(t, c.topic)
+			var done atomic.Bool
+			var reading sync.WaitGroup
+			for range 2 {
+				reading.Go(func() {
+					var ms Matches
+					for !done.Load() {
+						tb.Match(topic, 0, &ms)
+						if !slices.ContainsFunc(ms.Local, func(m Match) bool { return m.Subscriber == steady }) {
+							t.Error("a reader missed it")
+							return
+						}
+					}
+				})
+			}
+			for i := range rounds {
+				c.churn(tb, i)
+			}
+			done.Store(true)
+			reading.Wait()
+			tb.mustCheck(t)
+		})
+	}
+}
+
 // TestFeedBesideWriters: a peer that takes full copies and changes while the
 // table changes ends with the table's routes.
 func TestFeedBesideWriters(t *testing.T) {
