@@ -64,7 +64,6 @@ type Limits struct {
 	MaxInflight           uint16        // deliveries in flight to a client, at most
 	TopicAliasMaximum     uint16        // aliases a client may set; 0: none
 	SendTopicAliasMaximum uint16        // aliases the server sets at most; 0: none
-	MaxTopicLevels        int           // levels of a topic or filter (case 15)
 	MaxKeepalive          time.Duration // whole seconds up to 65,535; 0: what the client asks for
 	MaxSessionExpiry      time.Duration // whole seconds; 0: no bound
 
@@ -126,7 +125,6 @@ func Default() Config {
 			MaxInflight:           256,
 			TopicAliasMaximum:     32,
 			SendTopicAliasMaximum: 16,
-			MaxTopicLevels:        128,
 			MaxSessionExpiry:      30 * 24 * time.Hour,
 			MaxSessions:           1_000_000,
 			MaxSubscriptions:      10_000,
