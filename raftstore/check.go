@@ -10,7 +10,7 @@ import (
 // from them agrees.
 func (st *state) check() error {
 	for slot, rec := range st.sessions.each {
-		if at, ok := st.sessions.ids[rec.clientID]; !ok || at != slot {
+		if at, ok := st.sessions.ids.find([]byte(rec.clientID)); !ok || at != slot {
 			return fmt.Errorf("session %q in slot %d is indexed at %d (%t)", rec.clientID, slot, at, ok)
 		}
 		if uint64(rec.Epoch()) > st.epochs {
@@ -26,8 +26,8 @@ func (st *state) check() error {
 			return fmt.Errorf("session %q is due at %d, scheduled for %d", rec.clientID, rec.Due(), due)
 		}
 	}
-	if used := int(st.sessions.size) - len(st.sessions.free); used != len(st.sessions.ids) {
-		return fmt.Errorf("%d session slots in use, %d identifiers", used, len(st.sessions.ids))
+	if used := int(st.sessions.size) - len(st.sessions.free); used != st.sessions.ids.used {
+		return fmt.Errorf("%d session slots in use, %d identifiers", used, st.sessions.ids.used)
 	}
 	if err := st.deadlines.check(); err != nil {
 		return err

@@ -25,7 +25,7 @@ func (st *state) applyClaim(body *reader, res *Result) {
 		rec = nil
 	}
 	if rec == nil {
-		if len(st.sessions.ids) >= st.limits.Sessions {
+		if st.sessions.ids.used >= st.limits.Sessions {
 			res.Err = ErrQuota // case 34
 			return
 		}

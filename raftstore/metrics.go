@@ -87,7 +87,7 @@ func (m *metrics) observe(sh *shard, commands int) {
 		}
 	}
 	g := m.gauges[sh.id]
-	g.sessions.Store(int64(len(st.sessions.ids)))
+	g.sessions.Store(int64(st.sessions.ids.used))
 	g.messages.Store(int64(st.messages.stored()))
 	g.messageBytes.Store(int64(st.messages.bytes))
 	g.retained.Store(int64(st.retained.tree.Len()))

@@ -3,6 +3,7 @@ package raftstore
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -408,10 +409,10 @@ func describe(index uint64, payload string, qos mqtt.QoS, retain bool, ids []uin
 
 // describeResult is the store's half of model.apply's answer.
 func describeResult(c Command, r Result) string {
-	switch r.Err {
-	case ErrFenced:
+	switch {
+	case errors.Is(r.Err, ErrFenced):
 		return "fenced"
-	case ErrNotYours:
+	case errors.Is(r.Err, ErrNotYours):
 		return "not yours"
 	}
 	switch c.(type) {

@@ -82,7 +82,7 @@ func (rs *restoring) endMessages() {
 // finish does what the whole is needed for, and verifies it.
 func (rs *restoring) finish() error {
 	st := rs.st
-	t := &st.sessions
+	t := st.sessions
 	if rs.records < uint64(t.size) || rs.records-uint64(t.size) > uint64(len(t.free)) || rs.bad {
 		return errMalformed
 	}

@@ -22,7 +22,7 @@ type record struct {
 // every other slot is on the free list once.
 type sessions struct {
 	chunks []*[chunkSize]record
-	ids    map[string]uint32
+	ids    identifiers
 	free   []uint32
 	size   uint32 // slots in use or on the free list
 }
@@ -30,12 +30,16 @@ type sessions struct {
 // chunkSize is the number of records allocated at once; records never move.
 const chunkSize = 64
 
-func newSessions() sessions { return sessions{ids: make(map[string]uint32)} }
+func newSessions() *sessions {
+	t := &sessions{}
+	t.ids = newIdentifiers(func(slot uint32) string { return t.at(slot).clientID })
+	return t
+}
 
 func (t *sessions) at(slot uint32) *record { return &t.chunks[slot/chunkSize][slot%chunkSize] }
 
 func (t *sessions) find(clientID []byte) (slot uint32, rec *record) {
-	slot, ok := t.ids[string(clientID)]
+	slot, ok := t.ids.find(clientID)
 	if !ok {
 		return 0, nil
 	}
@@ -51,15 +55,14 @@ func (t *sessions) add(clientID, user string, origin uint64) (slot uint32, rec *
 		slot = t.extend()
 	}
 	rec = t.at(slot)
-	*rec = record{clientID: clientID, user: user, Durable: session.NewDurable(origin)}
-	t.ids[clientID] = slot
+	*rec = record{clientID: string(clientID), user: user, Durable: session.NewDurable(origin)}
+	t.ids.add(slot)
 	return slot, rec
 }
 
 func (t *sessions) remove(slot uint32) {
-	rec := t.at(slot)
-	delete(t.ids, rec.clientID)
-	*rec = record{}
+	t.ids.remove(slot)
+	*t.at(slot) = record{}
 	t.free = append(t.free, slot)
 }
 
@@ -89,16 +92,16 @@ func (t *sessions) snapshot(w *snapshotWriter) {
 
 func (rs *restoring) session(r *reader) {
 	st := rs.st
-	t := &st.sessions
+	t := st.sessions
 	if rs.first(sectionSessions) {
 		rs.endMessages()
 		rs.records, t.free = r.slots()
 		return
 	}
-	slot, clientID, user, conn := r.uvarint(), r.string(), r.string(), r.uvarint()
+	slot, clientID, user, conn := r.uvarint(), r.bytes(), r.string(), r.uvarint()
 	d, rest, err := session.ParseDurable(r.b, rs)
 	r.b = rest
-	_, twice := t.ids[clientID]
+	_, twice := t.ids.find(clientID)
 	if err != nil || twice || d.Epoch() == 0 ||
 		slot < uint64(t.size) || slot-uint64(t.size) > uint64(len(t.free)) {
 		r.fail()
@@ -108,8 +111,8 @@ func (rs *restoring) session(r *reader) {
 		t.extend()
 	}
 	rec := t.at(uint32(slot))
-	*rec = record{clientID: clientID, user: user, conn: router.Subscriber(conn), Durable: d}
-	t.ids[clientID] = uint32(slot)
+	*rec = record{clientID: string(clientID), user: user, conn: router.Subscriber(conn), Durable: d}
+	t.ids.add(uint32(slot))
 	st.subscriptions.index(uint32(slot), &rec.Durable)
 	st.deadlines.set(uint32(slot), rec.Due())
 }

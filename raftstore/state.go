@@ -18,7 +18,7 @@ type state struct {
 	births uint64       // session incarnations
 	limits Limits
 
-	sessions   sessions
+	sessions   *sessions
 	messages   messages
 	retained   *retained
 	publishers publishers
@@ -42,24 +42,20 @@ func newState(sh router.ShardID) *state {
 
 // applies has the function of each command. What a function does may depend on
 // the state and the body, on nothing else.
-var applies [kindForget + 1]func(st *state, body *reader, res *Result)
-
-func init() {
-	applies = [...]func(st *state, body *reader, res *Result){
-		kindLimits:      (*state).applyLimits,
-		kindClaim:       (*state).applyClaim,
-		kindDetach:      (*state).applyDetach,
-		kindSubscribe:   (*state).applySubscribe,
-		kindUnsubscribe: (*state).applyUnsubscribe,
-		kindEnqueue:     (*state).applyEnqueue,
-		kindEnqueueFor:  (*state).applyEnqueueFor,
-		kindAcks:        (*state).applyAcks,
-		kindReceive:     (*state).applyReceive,
-		kindRelease:     (*state).applyRelease,
-		kindRetain:      (*state).applyRetain,
-		kindDelete:      (*state).applyDelete,
-		kindForget:      (*state).applyForget,
-	}
+var applies = [...]func(st *state, body *reader, res *Result){
+	kindLimits:      (*state).applyLimits,
+	kindClaim:       (*state).applyClaim,
+	kindDetach:      (*state).applyDetach,
+	kindSubscribe:   (*state).applySubscribe,
+	kindUnsubscribe: (*state).applyUnsubscribe,
+	kindEnqueue:     (*state).applyEnqueue,
+	kindEnqueueFor:  (*state).applyEnqueueFor,
+	kindAcks:        (*state).applyAcks,
+	kindReceive:     (*state).applyReceive,
+	kindRelease:     (*state).applyRelease,
+	kindRetain:      (*state).applyRetain,
+	kindDelete:      (*state).applyDelete,
+	kindForget:      (*state).applyForget,
 }
 
 // apply applies one log entry: first time moves and what is due by then is done,
