@@ -178,6 +178,7 @@ func (p *peer) readHeld(st grpc.ClientStream) error {
 			return err
 		}
 		p.c.metrics.bytesIn.Add(float64(len(b.data)))
+		before := p.holds.Load()
 		err := b.each(maxFeedFrame, func(f frame) error {
 			if f.kind != frameHeld || f.seq > p.c.routes.Version() || f.seq+1 < p.holds.Load() {
 				return errFrameMisplace
@@ -190,6 +191,9 @@ func (p *peer) readHeld(st grpc.ClientStream) error {
 			return p.fault("feed", err)
 		}
 		p.c.settle()
+		if before == 0 {
+			p.c.reckon()
+		}
 	}
 }
 

@@ -46,11 +46,13 @@ func (c *Cluster) startGossip(ctx context.Context) error {
 	conf.Alive = gossipDelegate{c}
 	conf.EnableCompression = false
 
-	// A silent node: suspected after one failed probe, declared dead after three
-	// intervals if another node confirms the suspicion and six if none does.
+	// A silent node is suspected after one failed probe and declared dead four
+	// intervals later, in larger clusters eight unless others confirm it. What a
+	// node had accepted is lost with it, so it is better missed late than falsely;
+	// killed processes are noticed otherwise (watch.go).
 	conf.ProbeInterval = c.opts.ProbeInterval
 	conf.ProbeTimeout = c.opts.ProbeInterval / 2
-	conf.SuspicionMult = 3
+	conf.SuspicionMult = 4
 	conf.SuspicionMaxTimeoutMult = 2
 	conf.AwarenessMaxMultiplier = 3
 	conf.GossipInterval = 100 * time.Millisecond

@@ -100,6 +100,11 @@ func TestStartInEveryOrder(t *testing.T) {
 					if got := len(n.Nodes()); got != 3 {
 						t.Errorf("%s has %d members", n.opts.Name, got)
 					}
+					for _, m := range n.Nodes() {
+						if m.State != "alive" {
+							t.Errorf("%s: %s is %s", n.opts.Name, m.Name, m.State)
+						}
+					}
 				}
 			})
 		})

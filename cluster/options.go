@@ -64,8 +64,8 @@ type Options struct {
 	MaxReliableBytes   int
 	MaxReliableFrames  int
 
-	// ProbeInterval is how often gossip probes one member. A silent one is
-	// declared dead three to eight intervals after its last sign of life.
+	// ProbeInterval is how often gossip probes one member. A silent one of a few
+	// is declared dead about six intervals after its last sign of life.
 	ProbeInterval time.Duration
 	// HandshakeTimeout bounds the opening of a stream.
 	HandshakeTimeout time.Duration
@@ -99,7 +99,7 @@ func DefaultOptions() Options {
 		MaxUnreliableBytes: 8 << 20,
 		MaxReliableBytes:   64 << 20,
 		MaxReliableFrames:  1 << 16,
-		ProbeInterval:      400 * time.Millisecond,
+		ProbeInterval:      500 * time.Millisecond,
 		HandshakeTimeout:   3 * time.Second,
 		Dial: func(ctx context.Context, addr string) (net.Conn, error) {
 			return dialer.DialContext(ctx, "tcp", addr)

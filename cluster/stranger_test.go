@@ -1,0 +1,320 @@
+package cluster_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"dunlin/cluster"
+	"dunlin/proto/clusterpb"
+	"dunlin/router"
+)
+
+func TestOptionsAreChecked(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*cluster.Options)
+		want   string
+	}{
+		{"gossip beyond loopback", func(o *cluster.Options) { o.GossipAddr = "0.0.0.0:7946" }, "gossip key is required"},
+		{"gossip on all interfaces", func(o *cluster.Options) { o.GossipAddr = ":7946" }, "gossip key is required"},
+		{"cluster beyond loopback", func(o *cluster.Options) { o.ClusterAddr = "10.1.2.3:7947" }, "certificate, key and CA are required"},
+		{"half of TLS", func(o *cluster.Options) { o.TLS.CertFile = "x" }, "go together"},
+		{"short key", func(o *cluster.Options) { o.GossipKey = []byte("short") }, "16, 24 or 32"},
+		{"no port", func(o *cluster.Options) { o.ClusterAddr = "127.0.0.1" }, "host:port"},
+		{"join without port", func(o *cluster.Options) { o.Join = []string{"other"} }, "host:port"},
+		{"no identity", func(o *cluster.Options) { o.Identity = "" }, "identity"},
+		{"metadata too long", func(o *cluster.Options) { o.Name = strings.Repeat("x", 600) }, "gossip carries 512"},
+	} {
+		o := loopback(t, "a")
+		c.change(&o)
+		_, err := cluster.New(o, router.NewTable(), newBroker(t))
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+// raw is a codec of bytes, as a stranger may speak.
+type raw struct{}
+
+func (raw) Name() string                  { return "dunlin" }
+func (raw) Marshal(v any) ([]byte, error) { return v.([]byte), nil }
+func (raw) Unmarshal(b []byte, v any) error {
+	*v.(*[]byte) = append([]byte(nil), b...)
+	return nil
+}
+
+// call opens a stream to n with a Hello, sends b and returns how it ends.
+func call(t *testing.T, n *node, method string, hello *clusterpb.Hello, b []byte) error {
+	t.Helper()
+	conn, err := grpc.NewClient("passthrough:///"+n.Nodes()[0].ClusterAddr,
+		grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if hello != nil {
+		h, err := proto.Marshal(hello)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx = metadata.AppendToOutgoingContext(ctx, "dunlin-hello-bin", string(h))
+	}
+	st, err := conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, method, grpc.ForceCodec(raw{}))
+	if err != nil {
+		return err
+	}
+	_ = st.SendMsg(b)
+	for err == nil {
+		var got []byte
+		err = st.RecvMsg(&got)
+	}
+	return err
+}
+
+func TestStrangersAtTheClusterPort(t *testing.T) {
+	a := newNode(t, loopback(t, "a")).ready()
+	good := func() *clusterpb.Hello {
+		return &clusterpb.Hello{
+			VersionMin: 1, VersionMax: 1, Identity: "x", Start: 1,
+			ToIdentity: a.opts.Identity, ToStart: a.opts.Start,
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		method string
+		hello  func(*clusterpb.Hello)
+		want   codes.Code
+	}{
+		{"no hello", "Forward", nil, codes.PermissionDenied},
+		{"wrong cluster id", "Forward", func(h *clusterpb.Hello) { h.ClusterId = "other" }, codes.PermissionDenied},
+		{"no identity", "Feed", func(h *clusterpb.Hello) { h.Identity = "" }, codes.PermissionDenied},
+		{"its own identity", "Feed", func(h *clusterpb.Hello) { h.Identity = a.opts.Identity }, codes.PermissionDenied},
+		{"newer versions only", "Feed", func(h *clusterpb.Hello) { h.VersionMin, h.VersionMax = 7, 9 }, codes.PermissionDenied},
+		{"another start meant", "Feed", func(h *clusterpb.Hello) { h.ToStart = 9 }, codes.FailedPrecondition},
+		{"no member", "Forward", func(*clusterpb.Hello) {}, codes.Unavailable},
+		{"unknown method", "Other", func(*clusterpb.Hello) {}, codes.Unimplemented},
+	} {
+		var h *clusterpb.Hello
+		if c.hello != nil {
+			h = good()
+			c.hello(h)
+		}
+		err := call(t, a, "/dunlin.cluster.v1.Peer/"+c.method, h, []byte("rubbish"))
+		if status.Code(err) != c.want {
+			t.Errorf("%s: %v, not %v", c.name, err, c.want)
+		}
+	}
+}
+
+// A member whose frames are malformed is disconnected, and nothing worse (case 53).
+func TestBadFramesOfAMember(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	o := loopback(t, "a")
+	o.Registerer = reg
+	a := newNode(t, o).ready()
+	bo := loopback(t, "b", a.GossipAddr())
+	bo.BootstrapExpect = 0
+	newNode(t, bo).ready()
+	a.broker.until("b", func() bool { return len(a.broker.members) == 1 })
+	h := &clusterpb.Hello{
+		VersionMin: 1, VersionMax: 1, Identity: "id-b", Start: 1,
+		ToIdentity: a.opts.Identity, ToStart: a.opts.Start, Sender: 1 << 40,
+	}
+	for _, method := range []string{"Forward", "Feed"} {
+		for _, b := range [][]byte{[]byte("rubbish"), make([]byte, 64), []byte("\x01\x63aaaaaaaaaaaaaaaaaaaaaaaaaaa")} {
+			if err := call(t, a, "/dunlin.cluster.v1.Peer/"+method, h, b); status.Code(err) != codes.Aborted {
+				t.Errorf("%s: %q: %v", method, b, err)
+			}
+		}
+	}
+	if got := metric(t, reg, "dunlin_cluster_bad_frames_total"); got != 6 {
+		t.Errorf("%v bad frames counted", got)
+	}
+	// The true b finds its way back.
+	a.Forward(a.peer("b"), cluster.Frame{Body: a.body(0), Reliable: true, Token: 1})
+	a.broker.until("confirmation", func() bool { return len(a.broker.confirmed) == 1 })
+}
+
+// metric sums the series of that name.
+func metric(t *testing.T, reg *prometheus.Registry, name string) (sum float64) {
+	t.Helper()
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+		}
+		return sum
+	}
+	t.Fatalf("no metric %s", name)
+	return 0
+}
+
+func TestMutualTLS(t *testing.T) {
+	ours, theirs := newCA(t), newCA(t)
+	key := []byte("0123456789abcdef")
+	secure := func(name string, ca *authority, join ...string) cluster.Options {
+		o := loopback(t, name, join...)
+		o.TLS = ca.issue(t, name)
+		o.GossipKey = key
+		return o
+	}
+	a := newNode(t, secure("a", ours)).ready()
+	bo := secure("b", ours, a.GossipAddr())
+	bo.BootstrapExpect = 0
+	b := newNode(t, bo).ready()
+	a.broker.until("b", func() bool { return len(a.broker.members) == 1 })
+	a.Forward(a.peer("b"), cluster.Frame{Body: a.body(0), Reliable: true, Token: 1})
+	a.broker.until("confirmation", func() bool { return len(a.broker.confirmed) == 1 })
+
+	// Without a certificate, or with one of another CA, nobody gets to a Hello.
+	if err := call(t, b, "/dunlin.cluster.v1.Peer/Feed", &clusterpb.Hello{}, nil); status.Code(err) != codes.Unavailable {
+		t.Errorf("plaintext: %v", err)
+	}
+	xo := secure("x", theirs, a.GossipAddr())
+	xo.BootstrapExpect = 0
+	x := newNode(t, xo)
+	x.broker.until("meeting by gossip", func() bool { return len(x.broker.members) > 0 })
+	if err := x.Ready(); err == nil {
+		t.Error("a node with a certificate of another CA is ready")
+	}
+}
+
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	pem  []byte
+}
+
+func newCA(t *testing.T) *authority {
+	t.Helper()
+	a := &authority{}
+	a.cert = &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ca"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
+	}
+	var err error
+	if a.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, a.cert, a.cert, &a.key.PublicKey, a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.pem = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	return a
+}
+
+func (a *authority) issue(t *testing.T, name string) cluster.TLSOptions {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}, a.cert, &key.PublicKey, a.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kb, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	write := func(file string, b []byte) string {
+		path := filepath.Join(dir, file)
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	return cluster.TLSOptions{
+		CertFile: write("cert.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
+		KeyFile:  write("key.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: kb})),
+		CAFile:   write("ca.pem", a.pem),
+	}
+}
+
+// Shutdown leaves neither goroutine nor port behind.
+func TestShutdownLeavesNothing(t *testing.T) {
+	before := runtime.NumGoroutine()
+	var addrs []string
+	func() {
+		a := newNode(t, loopback(t, "a")).ready()
+		o := loopback(t, "b", a.GossipAddr())
+		o.BootstrapExpect = 0
+		b := newNode(t, o).ready()
+		addrs = append(addrs, a.GossipAddr(), b.GossipAddr(), a.Nodes()[0].ClusterAddr, b.Nodes()[0].ClusterAddr)
+		a.shutdown()
+		b.shutdown()
+	}()
+	for late := time.Now().Add(20 * time.Second); runtime.NumGoroutine() > before; {
+		if time.Now().After(late) {
+			b := make([]byte, 1<<20)
+			t.Fatalf("%d goroutines more than before:\n%s", runtime.NumGoroutine()-before, b[:runtime.Stack(b, true)])
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	for _, addr := range addrs {
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		_ = l.Close()
+	}
+}
+
+// Two members of one name have series of their own.
+func TestMetricsOfNamesakes(t *testing.T) {
+	inLab(t, 3, func(t *testing.T, l *lab) {
+		reg := prometheus.NewRegistry()
+		for i := range l.nodes {
+			l.start(i, func(o *cluster.Options) {
+				o.Name = "same"
+				if i == 0 {
+					o.Registerer = reg
+				}
+			})
+		}
+		for _, n := range l.nodes {
+			n.ready()
+		}
+		if got := metric(t, reg, "dunlin_cluster_members"); got != 3 {
+			t.Error(fmt.Sprint(got, " members"))
+		}
+	})
+}
