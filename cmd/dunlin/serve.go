@@ -33,11 +33,14 @@ ${FILE:/path}. dunlin config show lists all settings with their values and where
                                                       the first of two nodes that form a cluster`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, _, err := s.load()
+			c, origins, err := s.load()
 			if err != nil {
 				return err
 			}
 			log := newLogger(c, cmd.ErrOrStderr())
+			if origins["mqtt-addr"] == "default" {
+				log.Info("only this machine can connect; mqtt-addr and allow-anonymous open the node to others", "mqtt-addr", c.MQTTAddr)
+			}
 			ctx, stop := untilSignal(cmd.Context(), log)
 			defer stop()
 			n, err := node.New(c, log)
