@@ -74,7 +74,7 @@ type Enqueue struct {
 }
 
 // Transient brings a QoS 0 message to the connected sessions that want it. It
-// is not committed.
+// is not committed, and dropped if too much waits for the shard.
 type Transient struct {
 	From    string
 	Message session.Message

@@ -65,10 +65,11 @@ const (
 	dropQueueFull
 	dropQueueOldest
 	dropShardFull
+	dropOverload
 	dropReasons
 )
 
-var dropNames = [dropReasons]string{"expired", "queue_full", "queue_oldest", "shard_full"}
+var dropNames = [dropReasons]string{"expired", "queue_full", "queue_oldest", "shard_full", "overload"}
 
 func (fx *effects) drop(reason, n int) { fx.dropped[reason] += n }
 

@@ -34,8 +34,10 @@ const (
 	kindDelete
 	kindForget
 
-	// kindTransient is submitted like the others but never logged.
+	// Submitted like the others but never logged: a QoS 0 message, and what is
+	// left of one that came too fast.
 	kindTransient kind = 0xFF
+	kindRefused   kind = 0xFE
 )
 
 func appendEntryHead(b []byte, now session.Time) []byte {

@@ -181,3 +181,24 @@ func TestPublisherMemory(t *testing.T) {
 	expect(t, "forgotten", len(sh.st.publishers.seen), 0)
 	expect(t, "forgotten by the replica", len(sh.replica.publishers.seen), 0)
 }
+
+// P10: QoS 0 that comes faster than the shard works is dropped and counted, in
+// bounded memory; the rest of what was submitted is not.
+func TestInboxLimit(t *testing.T) {
+	sh := newManual(DefaultOptions())
+	e := sh.do(Claim{ClientID: "c", Conn: 1, Expiry: 60, Inflight: 9}).Claim.Epoch
+	sh.do(Subscribe{ClientID: "c", Epoch: e, Filters: []Subscription{subscription("#", 1)}})
+	dropped, payload := 0, string(make([]byte, 64<<10))
+	for range 300 {
+		sh.submit(Transient{Message: publish("a", payload, 0)}, func(r Result) { dropped += r.Dropped })
+	}
+	sh.submit(Enqueue{Message: publish("a", payload, 1)}, nil)
+	if n := len(sh.inbox.bodies); n > maxInboxBytes+128<<10 {
+		t.Fatalf("%d bytes wait", n)
+	}
+	sh.settle()
+	expect(t, "pushed or dropped", len(sh.owner.log)+dropped, 301)
+	if dropped < 100 || dropped > 200 {
+		t.Errorf("%d dropped", dropped)
+	}
+}

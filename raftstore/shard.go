@@ -49,6 +49,11 @@ const (
 	maxEntryBytes    = 256 << 10
 )
 
+// maxInboxBytes is how much may wait for a shard before QoS 0 messages are
+// dropped. What is committed waits without a bound of its own: its publishers
+// wait for their acknowledgements, no more than Receive Maximum each.
+const maxInboxBytes = 8 << 20
+
 // inbox is what has been submitted and not yet taken.
 type inbox struct {
 	sync.Mutex
@@ -91,6 +96,9 @@ func (sh *shard) submit(cmd Command, done func(Result)) {
 	}
 	from := len(in.bodies)
 	k, b := cmd.encode(in.bodies, sh.clock)
+	if k == kindTransient && len(b) > maxInboxBytes {
+		k, b = kindRefused, b[:from]
+	}
 	in.bodies = b
 	in.items = append(in.items, item{kind: k, from: from, to: len(b), done: done})
 	first := len(in.items) == 1
@@ -217,6 +225,8 @@ func (sh *shard) step(items []item) {
 		case it.own != nil:
 			it.own()
 		case it.kind == kindTransient:
+		case it.kind == kindRefused:
+			fx.drop(dropOverload, 1)
 		case it.kind == kindClaim && sh.mustEvict(body, it.done):
 			it.skip = true
 		default:
@@ -248,6 +258,8 @@ func (sh *shard) step(items []item) {
 		case it.own != nil || it.skip:
 		case it.kind == kindTransient:
 			sh.answer(it.done, &Result{Index: st.index}, version)
+		case it.kind == kindRefused:
+			sh.answer(it.done, &Result{Index: st.index, Dropped: 1}, version)
 		default:
 			sh.answer(it.done, &results[0], version)
 			results = results[1:]
