@@ -106,8 +106,8 @@ type Cluster struct {
 	// lock. The roster alone replaces it, holding mu.
 	byID atomic.Pointer[[]*peer]
 
-	// Lock order: inbox.deliver, Cluster.mu, then any one of the others. The
-	// Receiver is called with at most inbox.deliver held.
+	// Lock order: inbox.deliver or feedIn.mu, Cluster.mu, then any one of the
+	// others. The Receiver is called with at most inbox.deliver held.
 	mu struct {
 		sync.Mutex
 		peers    map[string]*peer // by identity

@@ -34,7 +34,7 @@ func (p *peer) feed(ctx context.Context) error {
 		return err
 	}
 	defer cancel()
-	if w.Whole {
+	if w.Whole = w.Whole && w.Held <= p.c.routes.Version(); w.Whole {
 		p.holds.Store(w.Held + 1)
 	} else {
 		p.holds.Store(0) // it may have held something before it declared us dead
@@ -296,14 +296,6 @@ func (p *peer) readFeed(st grpc.ServerStream, in *inStream) error {
 
 // takeFeed applies one frame. changes is room to work in.
 func (p *peer) takeFeed(st *inStream, f frame, changes []router.Change) ([]router.Change, error) {
-	if f.kind == frameMembers {
-		m := new(clusterpb.Members)
-		if err := proto.Unmarshal(f.body, m); err != nil {
-			return changes, err
-		}
-		p.c.setTold(p, m)
-		return changes, nil
-	}
 	in := &p.feedIn
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -313,6 +305,11 @@ func (p *peer) takeFeed(st *inStream, f frame, changes []router.Change) ([]route
 	routes := p.c.routes
 	var err error
 	switch {
+	case f.kind == frameMembers:
+		m := new(clusterpb.Members)
+		if err = proto.Unmarshal(f.body, m); err == nil {
+			p.c.setTold(p, m)
+		}
 	case f.kind == frameCopyBegin && !in.mu.copying:
 		routes.BeginRemote(p.id)
 		in.mu.copying, in.mu.whole = true, false

@@ -32,7 +32,7 @@ type peer struct {
 	id       router.NodeID
 	identity string
 	start    uint64
-	member   member
+	member   member // constant, as the rest of this group
 	label    string // of metrics
 
 	out *outbox

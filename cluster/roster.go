@@ -164,14 +164,8 @@ func (r *roll) up(k *known) {
 		return
 	}
 	if p := c.peerWith(k.identity); p != nil {
-		switch {
-		case p.start > k.start:
-			return
-		case p.start == k.start:
-			c.mu.Lock()
-			p.member.name, p.member.addrs = k.name, k.addrs
-			c.mu.Unlock()
-			return
+		if p.start >= k.start {
+			return // what a start says of itself never changes
 		}
 		r.gone(p, goneReplaced)
 	}
