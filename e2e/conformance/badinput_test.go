@@ -127,8 +127,8 @@ var badInputs = []badInput{
 	{"4 properties beyond the packet", mqtt.V5, hx("30 04 00 01 61 05"), disconnect(mqtt.MalformedPacket)},
 	{"4 trailing bytes", mqtt.V5, hx("c0 01 00"), disconnect(mqtt.MalformedPacket)},
 	{"4 trailing bytes in PUBACK", mqtt.V5, hx("40 05 00 01 00 00 00"), disconnect(mqtt.MalformedPacket)},
-	{"4 CONNECT without a client identifier", 0, connect5(2, hx("00")), connack(mqtt.MalformedPacket)},
-	{"4 trailing bytes in CONNECT", 0, connect5(2, hx("00"), text("c"), hx("00")), connack(mqtt.MalformedPacket)},
+	{"4 CONNECT without a client identifier", 0, connect5(2, hx("00")), refused},
+	{"4 trailing bytes in CONNECT", 0, connect5(2, hx("00"), text("c"), hx("00")), refused},
 
 	{"7 type 0", mqtt.V5, hx("00 00"), disconnect(mqtt.MalformedPacket, mqtt.ProtocolError)},
 	{"7 type 15 before version 5", mqtt.V311, hx("f0 00"), closed},
