@@ -52,6 +52,9 @@ type acceptor interface {
 // A backend makes drivers and binds addresses for them.
 type backend interface {
 	driver() (driver, error)
+	// processors adds to, or takes from, the Go scheduler's processors those that n
+	// running drivers hold.
+	processors(n int)
 	// bind returns an acceptor for each of the drivers, and the address with the
 	// port that was chosen if addr had none.
 	bind(addr *net.TCPAddr, drivers []driver) ([]acceptor, *net.TCPAddr, error)

@@ -19,8 +19,9 @@ type epolls struct{}
 // processor that the loop runs on.
 type epoll struct {
 	fd      int
-	wakeFD  int // eventfd
-	reserve int // a descriptor to spend when there are no others (case 56); -1: spent
+	wakeFD  int  // eventfd
+	reserve int  // a descriptor to spend when there are no others (case 56); -1: spent
+	lively  bool // the last wait was short
 	events  [eventsPerTurn]unix.EpollEvent
 }
 
@@ -30,6 +31,8 @@ const (
 	readEvents  = unix.EPOLLIN | unix.EPOLLRDHUP | unix.EPOLLET
 	writeEvents = readEvents | unix.EPOLLOUT
 )
+
+func (epolls) processors(n int) { addProcessors(n) }
 
 func (epolls) driver() (driver, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
@@ -59,17 +62,14 @@ func (e *epoll) close() {
 }
 
 func (e *epoll) wait(d time.Duration, events []event) []event {
-	var n int
-	if d > 0 {
-		n, _ = unix.EpollWait(e.fd, e.events[:], int((d+time.Millisecond-1)/time.Millisecond))
-	} else {
-		r, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(e.fd),
-			uintptr(unsafe.Pointer(&e.events)), uintptr(len(e.events)), 0, 0, 0)
-		if errno == 0 {
-			n = int(r)
-		}
+	n := 0
+	if d == 0 || e.lively {
+		n = e.poll(min(d, patience))
 	}
-	for k := range max(n, 0) {
+	if n == 0 && d > 0 {
+		n = e.sleep(d)
+	}
+	for k := range n {
 		v := &e.events[k]
 		key := uint64(uint32(v.Fd)) | uint64(uint32(v.Pad))<<32
 		if key == keyWake {
@@ -88,6 +88,37 @@ func (e *epoll) wait(d time.Duration, events []event) []event {
 		events = append(events, event{key, what})
 	}
 	return events
+}
+
+// patience is how long a loop to which something happens all the time waits without
+// telling the scheduler. Told of each wait, at a few thousand messages a second, the
+// scheduler would spend more than the loop in taking the processor away and finding
+// another one.
+const patience = time.Millisecond
+
+// poll waits without the scheduler's knowledge. When the collector wants the loop to
+// stop it sends the thread a signal, again and again, which ends the wait.
+func (e *epoll) poll(d time.Duration) int {
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(e.fd),
+		uintptr(unsafe.Pointer(&e.events)), uintptr(len(e.events)), milliseconds(d), 0, 0)
+	if errno != 0 {
+		n = 0
+	}
+	e.lively = e.lively && (n > 0 || d == 0)
+	return int(n)
+}
+
+// sleep waits as any goroutine does in a system call.
+func (e *epoll) sleep(d time.Duration) int {
+	start := time.Now()
+	n, _ := unix.EpollWait(e.fd, e.events[:], int(milliseconds(d)))
+	e.lively = n > 0 && time.Since(start) < patience
+	return max(n, 0)
+}
+
+// milliseconds rounds up: a wait that ends early is a turn for nothing.
+func milliseconds(d time.Duration) uintptr {
+	return uintptr((d + time.Millisecond - 1) / time.Millisecond)
 }
 
 func (e *epoll) wake() {

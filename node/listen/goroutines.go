@@ -23,6 +23,9 @@ type goDriver struct {
 	running sync.WaitGroup  // readers, writers and acceptors
 }
 
+// processors adds none: nothing blocks without the scheduler's knowledge.
+func (goroutines) processors(int) {}
+
 func (goroutines) driver() (driver, error) {
 	return &goDriver{signal: make(chan struct{}, 1), timer: time.NewTimer(time.Hour)}, nil
 }

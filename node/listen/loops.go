@@ -2,7 +2,6 @@ package listen
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -15,6 +14,7 @@ type Loops struct {
 	loops   []*loop
 	drivers []driver
 	started sync.Once
+	ended   sync.Once
 }
 
 // New makes the loops and a Handler for each; handle is called for one loop after
@@ -66,9 +66,11 @@ func (s *Loops) Listen(name, addr string) (net.Addr, error) {
 	return bound, nil
 }
 
-// Start lets the loops run, until Shutdown.
+// Start lets the loops run, until Shutdown. Meanwhile GOMAXPROCS is higher by one for
+// each loop on epoll.
 func (s *Loops) Start() {
 	s.started.Do(func() {
+		s.backend.processors(len(s.loops))
 		for _, l := range s.loops {
 			go l.run()
 		}
@@ -118,7 +120,8 @@ func (s *Loops) Shutdown(ctx context.Context) error {
 			<-l.done
 		}
 	}
-	return errors.Join(err)
+	s.ended.Do(func() { s.backend.processors(-len(s.loops)) })
+	return err
 }
 
 func (s *Loops) closeAll(atOnce bool) {

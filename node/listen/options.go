@@ -3,13 +3,12 @@ package listen
 import (
 	"fmt"
 	"log/slog"
-	"runtime"
 	"time"
 )
 
 // Options are a set of loops' settings.
 type Options struct {
-	Loops       int           // 0: one per CPU; at most 256
+	Loops       int           // 0: as many as GOMAXPROCS, one per CPU; at most 256
 	Portable    bool          // goroutines instead of epoll
 	ReadBuffer  int           // bytes read at a time and loop; default 128 KiB
 	SendTimeout time.Duration // a peer that takes nothing for so long is closed; default 30 s
@@ -32,7 +31,7 @@ const (
 
 func (o Options) withDefaults() (Options, error) {
 	if o.Loops == 0 {
-		o.Loops = min(runtime.GOMAXPROCS(0), maxLoops)
+		o.Loops = min(processors(), maxLoops)
 	}
 	if o.ReadBuffer == 0 {
 		o.ReadBuffer = 128 << 10
