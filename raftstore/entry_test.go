@@ -2,10 +2,12 @@ package raftstore
 
 import (
 	"bytes"
+	"encoding/hex"
 	"math/rand/v2"
 	"strings"
 	"testing"
 
+	"dunlin/router"
 	"dunlin/session"
 )
 
@@ -27,6 +29,37 @@ func TestUnknownCommandStops(t *testing.T) {
 			newState(0).apply(entry, nil)
 			t.Error("applied")
 		})
+	}
+}
+
+// Entries outlive releases: this one was written by the first.
+func TestEntryOfTheFirstRelease(t *testing.T) {
+	m := session.Message{
+		Topic: topic("a/b"), Payload: []byte("p"), QoS: 2, Retain: true, HasExpiry: true, Expiry: 7, Origin: 5, Seq: 4, Low: 3,
+	}
+	now := func() session.Time { return 0 }
+	b := appendEntryHead(nil, 300)
+	for _, c := range []Command{
+		Limits{1, 2, 3, 4, 5, 6},
+		Claim{ClientID: "c", User: "u", Conn: 9, CleanStart: true, Expiry: 60, Inflight: 20, Will: &Will{publish("w", "x", 1), 8}, MaxQueueMessages: 1, MaxQueueBytes: 2, DropOldest: true},
+		Detach{ClientID: "c", Epoch: 2, Fire: true, HasExpiry: true, Expiry: 3},
+		Subscribe{ClientID: "c", Epoch: 2, Filters: []Subscription{{Filter: filter("a/#"), Options: router.Options{QoS: 2, NoLocal: true, RetainAsPublished: true, ID: 4}, RetainHandling: 2}}},
+		Unsubscribe{ClientID: "c", Epoch: 2, Filters: []router.Filter{filter("a/#")}},
+		Enqueue{From: "p", Message: m},
+		EnqueueFor{ClientID: "c", Epoch: 2, Delivery: Delivery{Message: m, QoS: 1, Retain: true, IDs: []uint32{4}}},
+		Acks{[]Ack{{"c", 2, 6, true}, {"c", 2, 7, false}, {"d", 2, 7, false}}},
+		Receive{"c", 2, 300},
+		Release{"c", 2, 300},
+		Retain{m},
+		Delete{"c"},
+		forget{5},
+	} {
+		k, body := c.encode(nil, now)
+		b = appendCommand(b, k, body)
+	}
+	const golden = "01ac02010601020304050602120163017509073c140102080101017700017803050163020303040a0163020103612f232e0405080163020103612f2306120170011e0000000705040103612f62000170071701630201010104011e0000000705040103612f62000170080c000163020d010e000164020e0905016302ac020a05016302ac020b10011e0000000705040103612f620001700c0201630d0105"
+	if got := hex.EncodeToString(b); got != golden {
+		t.Errorf("an entry of version %d is now written\n%s", entryVersion, got)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"dunlin/router"
+	"dunlin/session"
 )
 
 // compareTopics orders topics by their levels: as bytes, but the slash before
@@ -20,6 +21,41 @@ func compareTopics(a, b string) int {
 		}
 	}
 	return len(a) - len(b)
+}
+
+// retained reads the latest published view.
+func (sh *shard) retained(f router.Filter, cursor string, now session.Time, yield func(*session.Message, uint64) bool) {
+	view, at := sh.st.retained.view.Load(), now-sh.base
+	var m session.Message
+	give := func(r *retainedMessage) bool {
+		if r.deadline != session.Never && r.deadline <= at {
+			return true
+		}
+		parseStored(r.packed, r.deadline, at, now, &m)
+		return yield(&m, r.index)
+	}
+	if f.IsExact() {
+		if r, ok := view.Get(retainedMessage{topic: f.Pattern()}); ok && compareTopics(cursor, r.topic) < 0 {
+			give(&r)
+		}
+		return
+	}
+	s := newSeek(f)
+	from := s.first
+	if cursor != "" && compareTopics(cursor+"/", from) > 0 {
+		from = cursor + "/" // the least topic after cursor
+	}
+	for more := true; more; {
+		more = false
+		view.AscendGreaterOrEqual(retainedMessage{topic: from}, func(r retainedMessage) bool {
+			matches, next, done := s.next(r.topic)
+			if matches {
+				return give(&r)
+			}
+			from, more = next, !done
+			return false
+		})
+	}
 }
 
 // seek walks the topics that a filter matches, in their order, without looking

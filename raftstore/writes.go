@@ -73,6 +73,21 @@ func (st *state) applyEnqueue(body *reader, res *Result) {
 	st.stored(&e)
 }
 
+// transient pushes a QoS 0 message to the connected sessions that want it.
+func (st *state) transient(body reader) {
+	from := body.bytes()
+	var m session.Message
+	packed := body.message(&m, st.fx.clock)
+	if body.err != nil {
+		panic("raftstore: transient message: " + body.err.Error())
+	}
+	e := enqueuing{m: &m, packed: packed, deadline: session.Never}
+	var none Result
+	for _, w := range st.subscriptions.match(m.Topic, st.publisher(from)) {
+		st.enqueue(w.slot, &e, 0, m.Retain && w.retain, w.ids, &none)
+	}
+}
+
 // publisher is the handle of the publishing session, for no-local
 // [MQTT-3.8.3-3]; 0 if it does not live in this shard.
 func (st *state) publisher(clientID []byte) router.Subscriber {

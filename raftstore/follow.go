@@ -1,0 +1,79 @@
+package raftstore
+
+import "dunlin/session"
+
+// This file carries out what an entry gave the leader to do: see effects.
+
+// route brings the shard's changes into the node's table.
+func (sh *shard) route() (version uint64) {
+	if sh.routes == nil {
+		return 0
+	}
+	for _, c := range sh.st.fx.routes {
+		if c.add {
+			sh.routes.SubscribeShard(c.filter, sh.id)
+		} else {
+			sh.routes.UnsubscribeShard(c.filter, sh.id)
+		}
+	}
+	return sh.routes.Version()
+}
+
+// push hands each session's deliveries to its owner, for the epochs from first
+// to last.
+func (sh *shard) push(first, last session.Epoch) {
+	fx := &sh.st.fx
+	var m session.Message
+	var parsed []byte // what m was parsed from
+	for _, n := range fx.first {
+		head := &fx.pushes[n]
+		if head.epoch < first || head.epoch > last {
+			continue
+		}
+		ds := sh.scratch[:0]
+		for ; n >= 0; n = fx.pushes[n].next {
+			p := &fx.pushes[n]
+			if parsed == nil || &parsed[0] != &p.packed[0] {
+				parseStored(p.packed, p.deadline, sh.st.now, fx.clock, &m)
+				parsed = p.packed
+			}
+			ds = append(ds, Delivery{Index: p.index, Message: m, QoS: p.qos, Retain: p.retain, IDs: p.ids})
+		}
+		sh.owner.Push(head.conn, head.epoch, ds)
+		sh.scratch = recycle(ds)
+	}
+}
+
+// finish does what else the entry gave the leader to do.
+func (sh *shard) finish() {
+	fx := &sh.st.fx
+	for _, e := range fx.ended {
+		sh.owner.Ended(e.conn, e.epoch, e.reason)
+	}
+	for _, w := range fx.wills {
+		var m session.Message
+		parseStored(w.packed, session.Never, sh.st.now, fx.clock, &m)
+		m.Origin, m.Seq = w.origin, w.seq
+		sh.owner.Publish(&m, w.clientID, w.user)
+	}
+	for _, origin := range fx.origins {
+		for _, other := range sh.store.shards {
+			other.submit(forget{origin}, nil)
+		}
+	}
+}
+
+// warnEvery is the least time between two warnings of one shard.
+const warnEvery session.Time = 60e9
+
+// warn tells the operator that messages are dropped because the shard is full;
+// those that one session's own bound costs are counted only.
+func (sh *shard) warn() {
+	fx := &sh.st.fx
+	if fx.dropped[dropShardFull] == 0 || sh.warned != session.Never && fx.clock-sh.warned < warnEvery {
+		return
+	}
+	sh.warned = fx.clock
+	sh.log.Warn("shard holds all the queued messages it may: new ones are dropped",
+		"shard", sh.id, "bytes", sh.st.messages.bytes, "limit", sh.st.limits.QueuedBytes)
+}
