@@ -259,16 +259,15 @@ func (c *Cluster) flush(ctx context.Context) {
 func (c *Cluster) Buffer() []byte { return c.pool.get() }
 
 // Forward queues f for a peer, behind what was queued before. It reports false,
-// having taken nothing, for any frame while that node is no member, for one
-// above MaxFrameBytes, and for one that is not reliable while the peer's queue
-// is full or its stream down. The queue of reliable frames has a byte bound too:
-// Full tells that the peer is behind, so that callers stop reading from
-// publishers.
+// having taken nothing, for any frame while that node is no member, and for one
+// that is not reliable while the peer's queue is full or its stream down, or
+// that is above MaxFrameBytes there or here. (A reliable one above it is
+// confirmed in the end, but its body dropped and counted.) The queue of reliable
+// frames has a byte bound too: Full tells that the peer is behind, so that
+// callers stop reading from publishers.
 func (c *Cluster) Forward(to router.NodeID, f Frame) bool {
 	p := c.peer(to)
 	switch {
-	case len(f.Body) > c.opts.MaxFrameBytes:
-		c.metrics.dropped.WithLabelValues("too_large").Inc()
 	case p == nil:
 		c.metrics.dropped.WithLabelValues("no_member").Inc()
 	case p.out.put(f):

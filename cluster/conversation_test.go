@@ -67,7 +67,7 @@ func TestConversationAgainstModel(t *testing.T) {
 				settle(ob.restart(numbers()), true)
 				return
 			}
-			if _, ok := ob.attach(w.Receiver, w.Accepted); !ok {
+			if _, ok := ob.attach(w.Receiver, w.Accepted, 1<<10); !ok {
 				t.Fatalf("seed %d: the inbox accepted more than was sent", seed)
 			}
 			stream = st
@@ -158,7 +158,7 @@ func TestConversationAgainstModel(t *testing.T) {
 
 func TestOutboxRefusesFalseConfirmations(t *testing.T) {
 	ob := newOutbox(1, DefaultOptions(), new(buffers))
-	if _, ok := ob.attach(2, 1); ok {
+	if _, ok := ob.attach(2, 1, 1<<10); ok {
 		t.Error("accepted before it was sent")
 	}
 	ob.put(Frame{Body: []byte("x"), Reliable: true})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -34,7 +35,7 @@ func (p *peer) forward(ctx context.Context) error {
 	defer cancel()
 	resent, ok := 0, w.Receiver != 0
 	if ok {
-		resent, ok = p.out.attach(w.Receiver, w.Accepted)
+		resent, ok = p.out.attach(w.Receiver, w.Accepted, int(w.MaxBody))
 	}
 	if !ok {
 		// The peer has declared this node dead since and forgot what it accepted. So
@@ -94,6 +95,10 @@ func (p *peer) write(ctx context.Context, st grpc.ClientStream) (unwritten []out
 				*it = outgoing{}
 			}
 			p.out.wrote(last)
+			if n := p.out.takeTooLarge(); n > 0 {
+				p.c.metrics.dropped.WithLabelValues("too_large").Add(float64(n))
+				p.c.log.Warn("messages above the peer's largest frame are dropped", "peer", p.member.name, "messages", n)
+			}
 			p.c.metrics.framesOut.Add(float64(frames))
 			p.c.metrics.bytesOut.Add(float64(size))
 			if err := st.SendMsg(&b); err != nil {
@@ -165,6 +170,7 @@ func (s server) Forward(st grpc.BidiStreamingServer[clusterpb.Batch, clusterpb.B
 		return err
 	}
 	defer p.wg.Done()
+	w.MaxBody = uint32(min(s.c.opts.MaxFrameBytes, math.MaxUint32))
 	in := p.in.attach(h, w)
 	if in == nil {
 		return answer(st, w)

@@ -268,6 +268,30 @@ func TestUnreliableFrames(t *testing.T) {
 	})
 }
 
+// A peer may take smaller frames only: a larger one does not stop the others.
+func TestFrameTooLargeForThePeer(t *testing.T) {
+	inLab(t, 2, func(t *testing.T, l *lab) {
+		a := l.start(0).opts.Name
+		b := l.start(1, func(o *cluster.Options) { o.MaxFrameBytes = 1 << 10 })
+		b.ready()
+		n := l.nodes[0].ready()
+		to := n.peer("b")
+		l.net.Sever(l.hosts[0], l.hosts[1]) // so that some wait for the stream
+		for i := range uint64(10) {
+			n.Forward(to, cluster.Frame{Body: n.body(i), Reliable: true, Token: cluster.Token(2 * i)})
+			n.Forward(to, cluster.Frame{Body: make([]byte, 2<<10), Reliable: true, Token: cluster.Token(2*i + 1)})
+			if i == 5 {
+				synctest.Wait()
+			}
+		}
+		n.broker.until("confirmations", func() bool { return len(n.broker.confirmed) == 20 })
+		inOrder(t, b, b.peer(a), 10)
+		if n.Forward(to, cluster.Frame{Body: make([]byte, 2<<10)}) {
+			t.Error("a larger frame was taken")
+		}
+	})
+}
+
 func TestKilledNodeIsGoneAtOnce(t *testing.T) {
 	inLab(t, 3, func(t *testing.T, l *lab) {
 		l.startAll()

@@ -55,8 +55,8 @@ type Options struct {
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil for none
 
-	// Bounds for each peer. A frame's body may have MaxFrameBytes, on all nodes the
-	// same: a peer takes a larger one for a fault. Unreliable
+	// Bounds for each peer. A frame's body may have MaxFrameBytes, or fewer if the
+	// peer takes fewer. Unreliable
 	// frames beyond MaxUnreliableBytes waiting are dropped; Full reports reliable
 	// ones of MaxReliableBytes or MaxReliableFrames unconfirmed.
 	MaxFrameBytes      int

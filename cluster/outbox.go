@@ -20,6 +20,7 @@ type outbox struct {
 	maxUnreliable int // bytes waiting
 	maxReliable   int // bytes held, before Full
 	maxFrames     int // frames held, before Full
+	maxBody       int // bytes of a body, as far as this side is concerned
 	pool          *buffers
 	wake          chan struct{} // one pending signal for the writer
 
@@ -35,9 +36,11 @@ type outbox struct {
 		sent     uint64 // highest sequence ever written in this conversation
 		window   []held // ring: sequence s lies at s & (len-1)
 
+		maxBody         int // the smaller one of both sides
 		queue           []outgoing
 		unreliableBytes int // in queue
 		reliableBytes   int // in window, by capacity: that is what they cost
+		tooLarge        int // bodies left out, not counted yet: see takeTooLarge
 	}
 }
 
@@ -59,21 +62,34 @@ func newOutbox(sender uint64, o Options, pool *buffers) *outbox {
 		maxUnreliable: o.MaxUnreliableBytes,
 		maxReliable:   o.MaxReliableBytes,
 		maxFrames:     o.MaxReliableFrames,
+		maxBody:       o.MaxFrameBytes,
 		pool:          pool,
 		wake:          make(chan struct{}, 1),
 	}
 	ob.mu.sender = sender
 	ob.mu.head, ob.mu.next = 1, 1
 	ob.mu.window = make([]held, 16)
+	ob.mu.maxBody = ob.maxBody
 	return ob
 }
 
 // put queues f and says whether it took it.
+//
+// A body above the peer's bound, which may be configured lower than this node's,
+// would only make it close the stream, again and again. A reliable frame with
+// one goes without it: to its sender it is a frame of which nothing was wanted.
 func (ob *outbox) put(f Frame) bool {
 	ob.mu.Lock()
 	defer ob.mu.Unlock()
 	if ob.mu.closed {
 		return false
+	}
+	if len(f.Body) > ob.mu.maxBody {
+		if !f.Reliable {
+			return false
+		}
+		ob.mu.tooLarge++
+		f.Body = nil
 	}
 	if !f.Reliable {
 		if !ob.mu.live || ob.mu.unreliableBytes+len(f.Body) > ob.maxUnreliable {
@@ -138,26 +154,42 @@ func (ob *outbox) conversation() (sender, receiver uint64) {
 	return ob.mu.sender, ob.mu.receiver
 }
 
-// attach starts writing to a stream whose receiver, of that number, has accepted
-// the sequences up to accepted: what is above is queued again, in order. It
-// returns how many of these had been written before. ok is false if the receiver
-// claims what was never written.
-func (ob *outbox) attach(receiver, accepted uint64) (resent int, ok bool) {
+// attach starts writing to a stream whose receiver, of that number, takes bodies
+// up to maxBody and has accepted the sequences up to accepted: what is above is
+// queued again, in order. It returns how many of these had been written before.
+// ok is false if the receiver claims what was never written.
+func (ob *outbox) attach(receiver, accepted uint64, maxBody int) (resent int, ok bool) {
 	ob.mu.Lock()
 	defer ob.mu.Unlock()
 	if accepted > ob.mu.sent {
 		return 0, false
 	}
-	ob.mu.live, ob.mu.receiver = true, receiver
+	ob.mu.live, ob.mu.receiver, ob.mu.maxBody = true, receiver, min(ob.maxBody, maxBody)
 	ob.mu.queue = ob.mu.queue[:0]
 	for s := max(accepted+1, ob.mu.head); s < ob.mu.next; s++ {
 		if s <= ob.mu.sent {
 			resent++
 		}
-		ob.mu.queue = append(ob.mu.queue, outgoing{seq: s, body: ob.slotLocked(s).body})
+		h := ob.slotLocked(s)
+		if len(h.body) > ob.mu.maxBody {
+			ob.mu.tooLarge++
+			ob.mu.reliableBytes -= cap(h.body)
+			ob.pool.put(h.body)
+			h.body = nil
+		}
+		ob.mu.queue = append(ob.mu.queue, outgoing{seq: s, body: h.body})
 	}
 	signal(ob.wake)
 	return resent, true
+}
+
+// takeTooLarge counts the bodies left out since the last call.
+func (ob *outbox) takeTooLarge() int {
+	ob.mu.Lock()
+	defer ob.mu.Unlock()
+	n := ob.mu.tooLarge
+	ob.mu.tooLarge = 0
+	return n
 }
 
 // detach ends the writing. What is not reliable is dropped with the stream;

@@ -183,6 +183,8 @@ type Welcome struct {
 	// sequence it has accepted frames. 0: it does not know the conversation.
 	Receiver uint64 `protobuf:"varint,4,opt,name=receiver,proto3" json:"receiver,omitempty"`
 	Accepted uint64 `protobuf:"varint,5,opt,name=accepted,proto3" json:"accepted,omitempty"`
+	// Forward: the largest body of a frame that the receiver takes, in bytes.
+	MaxBody uint32 `protobuf:"varint,8,opt,name=max_body,json=maxBody,proto3" json:"max_body,omitempty"`
 	// Feed: the receiver holds all of the caller's routes as of the version.
 	Whole         bool   `protobuf:"varint,6,opt,name=whole,proto3" json:"whole,omitempty"`
 	Held          uint64 `protobuf:"varint,7,opt,name=held,proto3" json:"held,omitempty"`
@@ -251,6 +253,13 @@ func (x *Welcome) GetReceiver() uint64 {
 func (x *Welcome) GetAccepted() uint64 {
 	if x != nil {
 		return x.Accepted
+	}
+	return 0
+}
+
+func (x *Welcome) GetMaxBody() uint32 {
+	if x != nil {
+		return x.MaxBody
 	}
 	return 0
 }
@@ -486,13 +495,14 @@ const file_cluster_proto_rawDesc = "" +
 	"toIdentity\x12\x19\n" +
 	"\bto_start\x18\a \x01(\x04R\atoStart\x12\x16\n" +
 	"\x06sender\x18\b \x01(\x04R\x06sender\x12\x1a\n" +
-	"\breceiver\x18\t \x01(\x04R\breceiver\"\xb7\x01\n" +
+	"\breceiver\x18\t \x01(\x04R\breceiver\"\xd2\x01\n" +
 	"\aWelcome\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1a\n" +
 	"\bidentity\x18\x02 \x01(\tR\bidentity\x12\x14\n" +
 	"\x05start\x18\x03 \x01(\x04R\x05start\x12\x1a\n" +
 	"\breceiver\x18\x04 \x01(\x04R\breceiver\x12\x1a\n" +
-	"\baccepted\x18\x05 \x01(\x04R\baccepted\x12\x14\n" +
+	"\baccepted\x18\x05 \x01(\x04R\baccepted\x12\x19\n" +
+	"\bmax_body\x18\b \x01(\rR\amaxBody\x12\x14\n" +
 	"\x05whole\x18\x06 \x01(\bR\x05whole\x12\x12\n" +
 	"\x04held\x18\a \x01(\x04R\x04held\"\x9c\x02\n" +
 	"\x04Meta\x12\x18\n" +
