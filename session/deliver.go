@@ -10,7 +10,7 @@ type Delivery struct {
 	Dup     bool     // a resend after resumption (S3)
 	IDs     []uint32 // subscription identifiers; 5.0 only
 	Handle  uint64   // given back in Action when the delivery is done; for share groups. 0: none
-	Index   uint64   // persistent sessions: the committed queue index, which decides the packet id (S1)
+	Index   uint64   // persistent sessions: the committed queue index, which decides the packet id (S1); the first is 1
 }
 
 // Outcome is what became of a delivery.

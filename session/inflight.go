@@ -5,7 +5,7 @@ package session
 const idSpan = 65535
 
 // PacketID is the packet identifier of the delivery at index (S1).
-func PacketID(index uint64) uint16 { return uint16(1 + index%idSpan) }
+func PacketID(index uint64) uint16 { return uint16(1 + (index-1)%idSpan) }
 
 // flight is how far the handshake of a sent delivery has come.
 type flight uint8
@@ -110,7 +110,7 @@ func (f *inflight) find(id uint16) (index uint64, ok bool) {
 	if id == 0 || f.n == 0 {
 		return 0, false
 	}
-	index = f.first + (uint64(id-1)+idSpan-f.first%idSpan)%idSpan
+	index = f.first + (uint64(id-1)+idSpan-(f.first-1)%idSpan)%idSpan
 	return index, index < f.end && *f.at(index) != landed
 }
 

@@ -69,6 +69,7 @@ type traffic struct {
 func (l *Live) Connect(c *mqtt.Connect, lim Limits, persistentSession bool, now Time) {
 	*l = Live{
 		version:          c.Version,
+		next:             1,
 		maxQueueMessages: lim.MaxQueueMessages,
 		maxQueueBytes:    lim.MaxQueueBytes,
 		receiveMax:       idSpan,

@@ -39,7 +39,8 @@ const (
 
 // decode sets Version before it refuses anything that comes after the protocol
 // level, so that the refusal can be sent in the client's version; 0 means that
-// there is none to answer in.
+// there is none to answer in. A packet whose fields and length do not agree is no
+// CONNECT that could be answered (case 4).
 //
 // 3.1 clients may send an identifier longer than the 23 bytes of their
 // standard: many did, and no server of note ever minded. An empty one it
@@ -47,6 +48,14 @@ const (
 // [MQTT-3.1.3-8].
 func (c *Connect) decode(b []byte) error {
 	*c = Connect{ReceiveMaximum: 65535, RequestProblemInfo: true}
+	err := c.decodeFields(b)
+	if err == errShort || err == errTrailing {
+		c.Version = 0
+	}
+	return err
+}
+
+func (c *Connect) decodeFields(b []byte) error {
 	r := reader{rest: b}
 	if err := c.decodeVersion(&r); err != nil {
 		return err
