@@ -19,6 +19,9 @@ const (
 	// RecordReturned: no member took the message of Handle, or the one that had it
 	// left without acknowledging; its sender gives it to another.
 	RecordReturned
+	// RecordForget: the session of the publisher that Handle names as
+	// Message.Origin has ended; no message of it comes again (R2).
+	RecordForget
 )
 
 // Record is one entry of a frame's body. Filter and Message borrow the body.
@@ -38,6 +41,7 @@ var ErrRecord = errors.New("cluster: malformed record")
 //	group     handle (8), length of the filter (2), filter, length (4), message
 //	settled   handle (8)
 //	returned  handle (8)
+//	forget    origin (8)
 //
 // Numbers are little-endian. Lengths have a fixed size so that a message can be
 // packed in place, behind a length that is not known yet.
@@ -89,6 +93,11 @@ func AppendReturned(dst []byte, handle uint64) []byte {
 	return binary.LittleEndian.AppendUint64(append(dst, byte(RecordReturned)), handle)
 }
 
+// AppendForget appends a RecordForget.
+func AppendForget(dst []byte, origin uint64) []byte {
+	return binary.LittleEndian.AppendUint64(append(dst, byte(RecordForget)), origin)
+}
+
 // ReadRecord cuts the record at the head of a frame's body and returns the rest,
 // which is empty after the last. It allocates nothing.
 func ReadRecord(body []byte) (r Record, rest []byte, err error) {
@@ -111,7 +120,7 @@ func ReadRecord(body []byte) (r Record, rest []byte, err error) {
 		}
 		r.Filter, body = body[:n:n], body[n:]
 		r.Message, body, err = cutMessage(body)
-	case RecordSettled, RecordReturned:
+	case RecordSettled, RecordReturned, RecordForget:
 		if len(body) < 8 {
 			return Record{}, nil, ErrRecord
 		}

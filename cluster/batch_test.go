@@ -59,7 +59,7 @@ func TestReadRecordAllocatesNothing(t *testing.T) {
 
 func FuzzReadRecord(f *testing.F) {
 	f.Add(AppendMessage(nil, []byte("message")))
-	f.Add(AppendReturned(AppendGroup(nil, "$share/g/a", 7, nil), 9))
+	f.Add(AppendForget(AppendReturned(AppendGroup(nil, "$share/g/a", 7, nil), 9), 11))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var again []byte
 		for rest := b; len(rest) > 0; {
@@ -76,6 +76,8 @@ func FuzzReadRecord(f *testing.F) {
 				again = AppendSettled(again, r.Handle)
 			case RecordReturned:
 				again = AppendReturned(again, r.Handle)
+			case RecordForget:
+				again = AppendForget(again, r.Handle)
 			}
 			rest = next
 		}

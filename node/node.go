@@ -82,7 +82,7 @@ func New(cfg config.Config, log *slog.Logger) (*Node, error) {
 	if n.cluster, err = cluster.New(clusterOptions(cfg, id, log, registry), n.table, n.broker); err != nil {
 		return nil, err
 	}
-	n.broker.Attach(n.store, n.cluster)
+	n.broker.Attach(n.store, n.store, n.cluster)
 	if n.loops, err = listen.New(loopOptions(cfg, log), n.broker.Worker); err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ func (o *counter) Push(_ router.Subscriber, _ session.Epoch, ds []Delivery) {
 	o.pushed.Add(int64(len(ds)))
 }
 func (o *counter) Publish(*session.Message, string, string)            {}
+func (o *counter) Forget(uint64)                                       {}
 func (o *counter) Ended(router.Subscriber, session.Epoch, mqtt.Reason) {}
 
 // Many submit, read and rival for one identifier at once; each result comes once,

@@ -57,6 +57,7 @@ func (sh *shard) finish() {
 		sh.owner.Publish(&m, w.clientID, w.user)
 	}
 	for _, origin := range fx.origins {
+		sh.outlet.Forget(origin)
 		for _, other := range sh.store.shards {
 			other.submit(forget{origin}, nil)
 		}

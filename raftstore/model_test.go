@@ -459,6 +459,7 @@ func (l *logger) Push(conn router.Subscriber, _ session.Epoch, ds []Delivery) {
 func (l *logger) Publish(m *session.Message, clientID, _ string) {
 	l.log = append(l.log, fmt.Sprintf("will of %s: %s", clientID, m.Payload))
 }
+func (l *logger) Forget(uint64)                                       {}
 func (l *logger) Ended(router.Subscriber, session.Epoch, mqtt.Reason) {}
 
 // manual is a shard that a test drives by hand, with a clock of its own and a

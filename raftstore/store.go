@@ -32,6 +32,9 @@ type Owner interface {
 	// Ended tells that a connected session was ended by the store (overtaken
 	// fence, administrative delete): the connection is to be closed.
 	Ended(conn router.Subscriber, epoch session.Epoch, reason mqtt.Reason)
+	// Forget tells that the publisher's session has ended and that no copy of a
+	// message of Origin comes any more (R2).
+	Forget(origin uint64)
 }
 
 // Options are what a Store is made with.

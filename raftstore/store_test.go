@@ -40,6 +40,8 @@ func (o *owner) Publish(m *session.Message, clientID, _ string) {
 	o.wills = append(o.wills, clientID+" "+m.Topic.String()+" "+string(m.Payload))
 }
 
+func (o *owner) Forget(uint64) {}
+
 func (o *owner) Ended(conn router.Subscriber, e session.Epoch, r mqtt.Reason) {
 	o.ended = append(o.ended, endedConn{conn, e, r})
 }

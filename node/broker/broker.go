@@ -20,6 +20,10 @@ type Shards interface {
 	TopicShard(t router.Topic) router.ShardID
 	Shards() int
 	Submit(sh router.ShardID, cmd raftstore.Command, done func(raftstore.Result))
+}
+
+// RetainedMessages reads what the shards retain: raftstore.Store.
+type RetainedMessages interface {
 	Retained(sh router.ShardID, f router.Filter, cursor string, now session.Time,
 		yield func(m *session.Message, index uint64) bool)
 }
@@ -71,9 +75,11 @@ type Options struct {
 // the event loops through the handlers that Worker makes.
 type Broker struct {
 	Options
-	table  *router.Table
-	shards Shards
-	peers  Peers
+	table    *router.Table
+	shards   Shards
+	retained RetainedMessages
+	peers    Peers
+	accepted accepted
 
 	workers []*worker // by loop index; fixed before the loops run
 	ready   atomic.Bool
@@ -88,7 +94,9 @@ func New(o Options, table *router.Table) *Broker {
 }
 
 // Attach gives the broker the floors that call up into it, before anything runs.
-func (b *Broker) Attach(shards Shards, peers Peers) { b.shards, b.peers = shards, peers }
+func (b *Broker) Attach(shards Shards, retained RetainedMessages, peers Peers) {
+	b.shards, b.retained, b.peers = shards, retained, peers
+}
 
 // Worker makes the handler of one event loop; loops ask in the order of their index.
 func (b *Broker) Worker(l listen.Loop) listen.Handler {

@@ -329,6 +329,57 @@ func TestPersistentQoS2IsExactlyOnceAcrossReconnects(t *testing.T) {
 	})
 }
 
+func TestResentQoS2ReachesNoLiveSubscriberTwice(t *testing.T) {
+	inBubble(t, func(t *testing.T) { // P2, R2: the publisher resends what was routed already
+		c := newCell(t, 2, 2, nil)
+		subs := []*testConn{c.connect(0, 1, "here"), c.connect(1, 0, "there")}
+		for _, sub := range subs {
+			sub.subscribe("t", 2)
+		}
+		connect := &mqtt.Connect{Version: mqtt.V5, ClientID: []byte("pub"), SessionExpiry: 100}
+		publish := &mqtt.Publish{Topic: []byte("t"), Payload: []byte("once"), QoS: 2, PacketID: 9}
+		c.nodes[0].silent = true // so that there is no PUBREC
+		for range 3 {
+			pub := c.dial(0, 0)
+			pub.send(connect)
+			pub.recv()
+			pub.send(publish)
+			pub.none()
+			pub.hangUp()
+		}
+		for i, sub := range subs {
+			if got := payloads(sub.recv()); len(got) != 1 {
+				t.Errorf("subscriber %d got %v", i, got)
+			}
+		}
+		c.nodes[0].silent = false
+		for _, confirm := range c.nodes[0].kept {
+			confirm()
+		}
+		c.sleep(100*time.Second + 700*time.Second) // the session ends, and is forgotten
+		for i, n := range c.nodes {
+			if left := len(n.b.accepted.origins); left != 0 {
+				t.Errorf("node %d remembers %d publishers that are gone", i, left)
+			}
+		}
+	})
+}
+
+func TestQueueMovesOnWhenTheKernelTakesEverything(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		c := newCell(t, 1, 1, nil)
+		sub, pub := c.connect(0, 0, "sub"), c.connect(0, 0, "pub")
+		sub.subscribe("t", 1)
+		sub.unsent = 2 << 20 // gathered in this turn, not refused: no Writable comes
+		pub.in = (&mqtt.Publish{Topic: []byte("t"), Payload: []byte("x"), QoS: 1, PacketID: 1}).Append(pub.in, mqtt.V5)
+		sub.flushed = true
+		c.settle()
+		if got := payloads(sub.recv()); len(got) != 1 {
+			t.Errorf("got %v", got)
+		}
+	})
+}
+
 func TestTakeover(t *testing.T) {
 	inBubble(t, func(t *testing.T) { // E2, P5
 		c := newCell(t, 1, 2, nil)

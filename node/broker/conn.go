@@ -45,6 +45,7 @@ type conn struct {
 	claimed    bool // a claim at shard is ours under epoch
 	persistent bool // the session outlives the connection: its queue is the shard's
 	graceful   bool // the client said goodbye: no will
+	awaited    bool // in the worker's list of sessions that wait for their output to leave
 	shard      router.ShardID
 	epoch      session.Epoch
 

@@ -140,6 +140,9 @@ func (w *worker) deliver(c *conn, d *session.Delivery) session.Outcome {
 		w.skip(c, d)
 	}
 	w.drops(c)
+	if !ready {
+		w.await(c)
+	}
 	return outcome
 }
 
@@ -168,6 +171,38 @@ func (w *worker) skip(c *conn, d *session.Delivery) {
 func (w *worker) drain(c *conn) {
 	w.loop.End(c.id, c.live.Drain(w.now(), w.MaxUnsent, w.loop.Begin(c.id)))
 	w.drops(c)
+	w.await(c)
+}
+
+// await notes a session whose queue waits for its output to leave. If the kernel
+// takes all of it at the end of the turn, no Writable tells, so that the next turn
+// looks.
+func (w *worker) await(c *conn) {
+	if !c.awaited && c.live.Waiting() {
+		c.awaited = true
+		w.awaited = append(w.awaited, c.id)
+	}
+}
+
+// drainAwaited sends on what waited for the flush of the turn before. Output that
+// is still there was refused by the kernel: Writable will tell.
+func (w *worker) drainAwaited() {
+	if len(w.awaited) == 0 {
+		return
+	}
+	ids := w.awaited
+	w.awaited = w.spareIDs[:0]
+	for _, id := range ids {
+		c := w.conn(id)
+		if c == nil {
+			continue
+		}
+		c.awaited = false
+		if c.phase == up && w.loop.Unsent(id) < w.MaxUnsent {
+			w.drain(c)
+		}
+	}
+	w.spareIDs = ids
 }
 
 // receiveBatch takes deliveries from another goroutine.

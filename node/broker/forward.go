@@ -163,6 +163,20 @@ func (b *Broker) Confirmed(_ router.NodeID, t cluster.Token, _ bool) {
 // Joined is called by the cluster: a peer's frames come from now on.
 func (b *Broker) Joined(n cluster.Node) { b.ingresses.Store(n.ID, newIngress(b, n.ID)) }
 
+// Forget is called by the store when a publisher's session has ended: here and
+// at the peers nobody needs to remember its messages (R2).
+func (b *Broker) Forget(origin uint64) {
+	b.accepted.forget(origin)
+	b.workers[0].loop.Post(func(w *worker) {
+		b.ingresses.Range(func(n, _ any) bool {
+			o := w.frameFor(n.(router.NodeID))
+			o.body = cluster.AppendForget(o.body, origin)
+			o.reliable = true
+			return true
+		})
+	})
+}
+
 // Left is called by the cluster when a peer is gone for good.
 func (b *Broker) Left(n cluster.Node) {
 	b.ingresses.Delete(n.ID)
@@ -252,6 +266,9 @@ func (in *ingress) record(rec cluster.Record, a *arrival) {
 		p.handles = append(p.handles, rec.Handle)
 		p.again = append(p.again, rec.Kind == cluster.RecordReturned)
 		return
+	case cluster.RecordForget:
+		in.b.accepted.forget(rec.Handle)
+		return
 	}
 	m := &in.message
 	if _, err := m.Parse(rec.Message, now); err != nil {
@@ -265,6 +282,9 @@ func (in *ingress) record(rec cluster.Record, a *arrival) {
 	}
 	ms := &in.matches
 	in.b.table.Match(m.Topic, 0, ms)
+	if !in.b.accepted.first(m) {
+		ms.Local = ms.Local[:0] // R2
+	}
 	for i := range ms.Local {
 		x := ms.Local[i]
 		it := item{to: x.Subscriber, qos: min(m.QoS, mqtt.QoS(x.QoS)), retain: m.Retain && x.RetainAsPublished}

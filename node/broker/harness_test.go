@@ -65,7 +65,7 @@ func newCell(t *testing.T, nodes, loops int, adjust func(*Options)) *cell {
 		}
 		n.b = New(o, n.table)
 		n.store = openStore(t, n)
-		n.b.Attach(n.store, n)
+		n.b.Attach(n.store, n.store, n)
 		for j := range loops {
 			l := &testLoop{node: n, index: j, conns: map[listen.ID]*testConn{}}
 			l.handler = n.b.Worker(l)
@@ -76,6 +76,11 @@ func newCell(t *testing.T, nodes, loops int, adjust func(*Options)) *cell {
 	}
 	for _, n := range c.nodes {
 		n.feed()
+		for _, other := range c.nodes {
+			if other != n {
+				n.b.Joined(cluster.Node{ID: n.peer(other)})
+			}
+		}
 	}
 	return c
 }
@@ -212,6 +217,7 @@ type testConn struct {
 	closed  bool
 	idle    time.Duration
 	unsent  int
+	flushed bool // unsent is taken by the kernel at the end of the turn
 }
 
 func (l *testLoop) turn() bool {
@@ -237,6 +243,11 @@ func (l *testLoop) turn() bool {
 	}
 	l.closed = l.closed[:0]
 	l.handler.Turn()
+	for _, c := range l.conns {
+		if c.flushed {
+			c.unsent = 0
+		}
+	}
 	return worked
 }
 

@@ -18,6 +18,7 @@ func (w *worker) Mail(m any) {
 	case []suback:
 		w.routed(m)
 	case again:
+		w.drainAwaited()
 	case func(*worker):
 		m(w)
 	default:

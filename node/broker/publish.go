@@ -98,11 +98,12 @@ func (w *worker) commitRetained(from publisher, m *session.Message) {
 // through one shard; client.retaining makes others wait (P7).
 func (w *worker) retain(from publisher, m *session.Message, slot int32) {
 	w.shards.Submit(w.shards.TopicShard(m.Topic), raftstore.Retain{Message: *m}, func(r raftstore.Result) {
-		w.loop.Post(func(w *worker) { w.retained(from, slot, r) })
+		w.loop.Post(func(w *worker) { w.retainedLeg(from, slot, r) })
 	})
 }
 
-func (w *worker) retained(from publisher, slot int32, r raftstore.Result) {
+// retainedLeg takes the shard's answer about a retained leg.
+func (w *worker) retainedLeg(from publisher, slot int32, r raftstore.Result) {
 	if c := w.conn(from.conn); c != nil {
 		if c.client.retaining--; c.client.retaining == 0 {
 			defer w.release(c, holdRetain)
@@ -116,14 +117,35 @@ func (w *worker) retained(from publisher, slot int32, r raftstore.Result) {
 		w.route(from, m, slot)
 	case raftstore.ErrQuota:
 		w.counters.RetainRefused++
+		committed := p.origin != 0
 		w.pendings.free(slot)
-		w.answer(from.conn, from.packetID, mqtt.QuotaExceeded) // case 32
+		w.reject(from, committed, mqtt.QuotaExceeded) // case 32
 	default:
 		w.pendings.free(slot)
 		if c := w.conn(from.conn); c != nil {
 			w.drop(c) // unknown is not failed (R6)
 		}
 	}
+}
+
+// reject answers a publish with a failure. An identifier that was committed for
+// it is freed in the shard first, since the client will use it again (R1).
+func (w *worker) reject(from publisher, committed bool, reason mqtt.Reason) {
+	c := w.conn(from.conn)
+	if c == nil || !committed {
+		w.answer(from.conn, from.packetID, reason)
+		return
+	}
+	w.shards.Submit(c.shard, raftstore.Release{ClientID: from.clientID, Epoch: c.epoch, PacketID: from.packetID},
+		func(r raftstore.Result) {
+			w.loop.Post(func(w *worker) {
+				if r.Err == nil {
+					w.answer(from.conn, from.packetID, reason)
+				} else if c := w.conn(from.conn); c != nil {
+					w.drop(c)
+				}
+			})
+		})
 }
 
 // load reads a kept message back into m.
@@ -139,11 +161,16 @@ func (w *worker) load(p *pending, m *session.Message) {
 func (w *worker) route(from publisher, m *session.Message, slot int32) {
 	ms := &w.matches
 	w.table.Match(m.Topic, from.subscriber, ms)
+	wanted := len(ms.Local) + len(ms.Nodes) + len(ms.Shards) + len(ms.Groups)
 	w.beginMessage()
 	if len(ms.Local) > 1 {
 		m.Share(&w.forms)
 	}
 	legs := legs{w: w, from: from, slot: slot}
+	if !w.accepted.first(m) {
+		// The live subscribers here had it (R2); shards and peers judge for themselves.
+		ms.Local, ms.Groups = ms.Local[:0], ms.Groups[:0]
+	}
 	for i := range ms.Local {
 		w.offer(m, ms.Local[i], ms.IDs(ms.Local[i]))
 	}
@@ -157,7 +184,7 @@ func (w *worker) route(from publisher, m *session.Message, slot int32) {
 		w.share(g, m, &legs)
 	}
 	reason := mqtt.Success
-	if len(ms.Local)+len(ms.Nodes)+len(ms.Shards)+len(ms.Groups) == 0 {
+	if wanted == 0 {
 		reason = mqtt.NoMatchingSubscribers
 		w.counters.Unrouted++
 	}

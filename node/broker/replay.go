@@ -58,7 +58,7 @@ func (w *worker) flushReplays() {
 	}
 }
 
-// again is mail to oneself: there is more to do.
+// again is mail to oneself: the next turn has more to do.
 type again struct{}
 
 // replay sends a page of the connection's first replay and says whether to come
@@ -72,7 +72,7 @@ func (w *worker) replay(c *conn) (more bool) {
 	}
 	r := &c.client.replays[0]
 	sent, bytes, full := 0, 0, false
-	w.shards.Retained(r.shard, r.filter, r.cursor, w.now(), func(m *session.Message, _ uint64) bool {
+	w.retained.Retained(r.shard, r.filter, r.cursor, w.now(), func(m *session.Message, _ uint64) bool {
 		if sent == replayPage || bytes > replayBytes {
 			full = true
 			return false

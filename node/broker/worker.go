@@ -43,6 +43,8 @@ type worker struct {
 	routing  []suback          // SUBACKs that wait for the routes to be everywhere
 	replayed []listen.ID       // connections with a retained replay under way
 	stalled  []listen.ID       // connections held for a peer
+	awaited  []listen.ID       // connections whose queue waits for their output to leave
+	spareIDs []listen.ID       // an emptied list, for reuse
 
 	serial        uint64 // numbers messages, so that a batch packs each once
 	trimmed       int    // the chunk of connections trimmed last
@@ -103,6 +105,9 @@ func (w *worker) Idle(id listen.ID) {
 
 // Turn sends what the turn has gathered for others.
 func (w *worker) Turn() {
+	if len(w.awaited) > 0 {
+		w.loop.Post(again{}) // the next turn looks at them, after this one's flush
+	}
 	w.flushReplays()
 	w.flushAcks()
 	w.flushBatches()

@@ -1,0 +1,63 @@
+package broker
+
+import (
+	"slices"
+	"sync"
+
+	"dunlin/session"
+)
+
+// accepted remembers which QoS 2 messages of persistent publishers this node has
+// given to its live subscribers, so that a publisher's resend reaches none of them
+// twice (R2). It is the same for all loops and for what peers forward, and it is
+// kept until the publisher's session ends.
+type accepted struct {
+	mu      sync.Mutex
+	origins map[uint64]*received // by Message.Origin
+}
+
+// received is what was accepted of one publisher: every sequence number below low,
+// and those in above, which are in ascending order. Their number is bounded by the
+// publisher's Receive Maximum, since low follows what it has released.
+type received struct {
+	low   uint64
+	above []uint64
+}
+
+// first says whether m is new here, and remembers it. Messages without an origin
+// always are.
+func (a *accepted) first(m *session.Message) bool {
+	if m.Origin == 0 {
+		return true
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	r := a.origins[m.Origin]
+	if r == nil {
+		if a.origins == nil {
+			a.origins = make(map[uint64]*received)
+		}
+		r = &received{}
+		a.origins[m.Origin] = r
+	}
+	if m.Low > r.low {
+		r.low = m.Low
+		i, _ := slices.BinarySearch(r.above, r.low)
+		r.above = slices.Delete(r.above, 0, i)
+	}
+	if m.Seq < r.low {
+		return false
+	}
+	i, seen := slices.BinarySearch(r.above, m.Seq)
+	if !seen {
+		r.above = slices.Insert(r.above, i, m.Seq)
+	}
+	return !seen
+}
+
+// forget drops the memory of a publisher whose session has ended.
+func (a *accepted) forget(origin uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.origins, origin)
+}
