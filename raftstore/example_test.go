@@ -15,6 +15,7 @@ type printer struct{}
 func (printer) Evict(_ router.Subscriber, _ string, _ session.Epoch, done func()) { done() }
 func (printer) Publish(m *session.Message, clientID, _ string)                    {}
 func (printer) Ended(router.Subscriber, session.Epoch, mqtt.Reason)               {}
+func (printer) Forget(uint64)                                                     {}
 func (printer) Push(conn router.Subscriber, _ session.Epoch, ds []raftstore.Delivery) {
 	for _, d := range ds {
 		fmt.Printf("to %d: %d %s\n", conn, d.Index, d.Message.Payload)
