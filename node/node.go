@@ -76,7 +76,7 @@ func New(cfg config.Config, log *slog.Logger) (*Node, error) {
 	// that it declares for it.
 	n.table = router.NewTable()
 	n.broker = broker.New(brokerOptions(cfg, access, clock, log), n.table)
-	if n.store, err = raftstore.Open(storeOptions(cfg, n.table, clock, log, registry), n.broker); err != nil {
+	if n.store, err = raftstore.Open(storeOptions(cfg, n.table, clock, log, registry), n.broker, n.broker); err != nil {
 		return nil, err
 	}
 	if n.cluster, err = cluster.New(clusterOptions(cfg, id, log, registry), n.table, n.broker); err != nil {

@@ -31,7 +31,7 @@ func TestConcurrentUse(t *testing.T) {
 	o := DefaultOptions()
 	o.Shards, o.Routes = 2, router.NewTable()
 	owner := &counter{}
-	s, err := Open(o, owner)
+	s, err := Open(o, owner, owner)
 	if err != nil {
 		t.Fatal(err)
 	}

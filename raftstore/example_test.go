@@ -25,7 +25,7 @@ func (printer) Push(conn router.Subscriber, _ session.Epoch, ds []raftstore.Deli
 // A client connects with a session that outlives its connections, subscribes,
 // leaves, and finds on its return what came meanwhile.
 func Example() {
-	store, err := raftstore.Open(raftstore.DefaultOptions(), printer{})
+	store, err := raftstore.Open(raftstore.DefaultOptions(), printer{}, printer{})
 	if err != nil {
 		panic(err)
 	}

@@ -54,7 +54,7 @@ func (sh *shard) finish() {
 		var m session.Message
 		parseStored(w.packed, session.Never, sh.st.now, fx.clock, &m)
 		m.Origin, m.Seq = w.origin, w.seq
-		sh.owner.Publish(&m, w.clientID, w.user)
+		sh.outlet.Publish(&m, w.clientID, w.user)
 	}
 	for _, origin := range fx.origins {
 		sh.outlet.Forget(origin)

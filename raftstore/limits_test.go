@@ -100,7 +100,7 @@ func TestMetrics(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	o := DefaultOptions()
 	o.Shards, o.Registerer = 2, reg
-	s, err := Open(o, &logger{})
+	s, err := Open(o, &logger{}, &logger{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -476,7 +476,7 @@ func newManual(o Options) *manual {
 	s := &Store{shards: make([]*shard, 1)}
 	o.Clock = func() session.Time { return m.now }
 	o.Shards = 1
-	m.shard = newShard(0, &o, m.owner, s, newMetrics(nil, s))
+	m.shard = newShard(0, &o, m.owner, m.owner, s, newMetrics(nil, s))
 	s.shards[0] = m.shard
 	m.commit = func(entry []byte) {
 		m.replica.apply(slices.Clone(entry), nil)

@@ -17,6 +17,7 @@ type shard struct {
 	id      router.ShardID
 	store   *Store
 	owner   Owner
+	outlet  Outlet
 	routes  *router.Table
 	clock   func() session.Time
 	log     *slog.Logger
@@ -48,9 +49,9 @@ const (
 	maxEntryBytes    = 256 << 10
 )
 
-func newShard(id router.ShardID, o *Options, owner Owner, s *Store, m *metrics) *shard {
+func newShard(id router.ShardID, o *Options, owner Owner, outlet Outlet, s *Store, m *metrics) *shard {
 	sh := &shard{
-		id: id, store: s, owner: owner, routes: o.Routes, clock: o.Clock, log: o.Logger, metrics: m,
+		id: id, store: s, owner: owner, outlet: outlet, routes: o.Routes, clock: o.Clock, log: o.Logger, metrics: m,
 		wake: make(chan struct{}, 1), st: newState(id), handovers: newHandovers(),
 	}
 	sh.st.fx.leads = true

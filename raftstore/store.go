@@ -26,12 +26,17 @@ type Owner interface {
 	// and QoS 0 ones. They are borrowed until return. Those of a new claim come
 	// after its Result.
 	Push(conn router.Subscriber, epoch session.Epoch, ds []Delivery)
-	// Publish sends a will (or another message of the store's own) on its way,
-	// as a publish of this node. m is borrowed until return.
-	Publish(m *session.Message, clientID, user string)
 	// Ended tells that a connected session was ended by the store (overtaken
 	// fence, administrative delete): the connection is to be closed.
 	Ended(conn router.Subscriber, epoch session.Epoch, reason mqtt.Reason)
+}
+
+// Outlet is the broker as the store sends into the world through it. Calls come
+// from shard goroutines and may not block.
+type Outlet interface {
+	// Publish sends a will (or another message of the store's own) on its way,
+	// as a publish of this node. m is borrowed until return.
+	Publish(m *session.Message, clientID, user string)
 	// Forget tells that the publisher's session has ended and that no copy of a
 	// message of Origin comes any more (R2).
 	Forget(origin uint64)
@@ -90,14 +95,14 @@ type Store struct {
 }
 
 // Open starts the shards, empty. Close ends them.
-func Open(o Options, owner Owner) (*Store, error) {
+func Open(o Options, owner Owner, outlet Outlet) (*Store, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
 	s := &Store{shards: make([]*shard, o.Shards)}
 	m := newMetrics(o.Registerer, s)
 	for i := range s.shards {
-		s.shards[i] = newShard(router.ShardID(i), &o, owner, s, m)
+		s.shards[i] = newShard(router.ShardID(i), &o, owner, outlet, s, m)
 	}
 	for _, sh := range s.shards {
 		s.running.Go(sh.run)

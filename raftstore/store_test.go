@@ -62,7 +62,7 @@ func inBubble(t *testing.T, test func(b *bench)) {
 		}}
 		o := DefaultOptions()
 		o.Shards, o.Routes = 1, b.table
-		s, err := Open(o, b.owner)
+		s, err := Open(o, b.owner, b.owner)
 		if err != nil {
 			t.Fatal(err)
 		}

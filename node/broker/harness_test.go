@@ -408,7 +408,7 @@ func openStore(t *testing.T, n *testNode) *raftstore.Store {
 	o := raftstore.DefaultOptions()
 	o.Shards, o.Routes, o.Clock = 4, n.table, n.b.Clock
 	o.Logger = n.b.Log
-	s, err := raftstore.Open(o, n.b)
+	s, err := raftstore.Open(o, n.b, n.b)
 	if err != nil {
 		t.Fatal(err)
 	}
