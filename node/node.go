@@ -83,7 +83,7 @@ func New(cfg config.Config, log *slog.Logger) (*Node, error) {
 		return nil, err
 	}
 	n.broker.Attach(n.store, n.store, n.cluster)
-	if n.loops, err = listen.New(loopOptions(cfg, log), n.broker.Worker); err != nil {
+	if n.loops, err = listen.New(loopOptions(cfg, start, log), n.broker.Worker); err != nil {
 		return nil, err
 	}
 	n.admin = admin.New(admin.Options{
@@ -228,10 +228,10 @@ func storeOptions(cfg config.Config, table *router.Table, clock func() session.T
 	return o
 }
 
-func loopOptions(cfg config.Config, log *slog.Logger) listen.Options {
+func loopOptions(cfg config.Config, start time.Time, log *slog.Logger) listen.Options {
 	return listen.Options{
 		Loops: cfg.Loops, Portable: cfg.PortableLoops,
-		SendTimeout: cfg.SendTimeout, MaxUnsent: cfg.Limits.MaxUnsent, Logger: log,
+		SendTimeout: cfg.SendTimeout, MaxUnsent: cfg.Limits.MaxUnsent, Start: start, Logger: log,
 	}
 }
 

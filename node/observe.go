@@ -77,6 +77,11 @@ func (n *Node) observeBroker(emit metrics.Emit) {
 }
 
 func (n *Node) observeRoutes(emit metrics.Emit) {
+	s := n.table.Stats()
+	emit(metrics.Routes, float64(s.Exact), "exact")
+	emit(metrics.Routes, float64(s.Wildcards), "wildcard")
+	emit(metrics.Routes, float64(s.Groups), "group")
+	emit(metrics.Routes, float64(s.Remote), "remote")
 	states := map[string]int{}
 	for _, x := range n.cluster.Nodes() {
 		states[x.State]++

@@ -2,7 +2,6 @@ package listen
 
 import (
 	"testing"
-	"time"
 )
 
 // sinkDriver takes all output at once.
@@ -23,7 +22,7 @@ func TestFanOutIsBounded(t *testing.T) {
 	o, err := Options{}.withDefaults()
 	must(t, err)
 	d := &sinkDriver{}
-	l := newLoop(0, o, time.Now(), d)
+	l := newLoop(0, o, d)
 	l.handler = &funcs{}
 	const n = 4*maxDirty + 100
 	for range n {
@@ -45,7 +44,7 @@ func TestFanOutIsBounded(t *testing.T) {
 func BenchmarkSweepIdle(b *testing.B) {
 	o, err := Options{}.withDefaults()
 	must(b, err)
-	l := newLoop(0, o, time.Now(), stillDriver{})
+	l := newLoop(0, o, stillDriver{})
 	for range sweepChunks * tableChunk {
 		_, c := l.conns.take()
 		c.flags, c.idle = connOpen, 1<<20

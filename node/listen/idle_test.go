@@ -40,7 +40,7 @@ func TestIdleSweep(t *testing.T) {
 	o, err := Options{}.withDefaults()
 	must(t, err)
 	var called int
-	l := newLoop(0, o, time.Now(), stillDriver{})
+	l := newLoop(0, o, stillDriver{})
 	l.handler = &funcs{
 		idle:    func(ID) { called++ },
 		receive: func(_ ID, b []byte) (int, int) { return len(b) - 1, 0 },

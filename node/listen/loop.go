@@ -66,9 +66,9 @@ type ending struct {
 	err   error
 }
 
-func newLoop(index int, o Options, start time.Time, d driver) *loop {
+func newLoop(index int, o Options, d driver) *loop {
 	l := &loop{
-		index: index, opts: o, start: start, driver: d, log: o.Logger,
+		index: index, opts: o, start: o.Start, driver: d, log: o.Logger,
 		done:    make(chan struct{}),
 		readBuf: make([]byte, o.ReadBuffer),
 		events:  make([]event, 0, eventsPerTurn),

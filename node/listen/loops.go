@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"time"
 )
 
 // Loops is a set of event loops with their listeners.
@@ -25,7 +24,6 @@ func New(o Options, handle func(Loop) Handler) (*Loops, error) {
 		return nil, err
 	}
 	s := &Loops{backend: backendFor(o)}
-	start := time.Now()
 	for i := range o.Loops {
 		d, err := s.backend.driver()
 		if err != nil {
@@ -35,7 +33,7 @@ func New(o Options, handle func(Loop) Handler) (*Loops, error) {
 			return nil, fmt.Errorf("listen: loop %d: %w", i, err)
 		}
 		s.drivers = append(s.drivers, d)
-		s.loops = append(s.loops, newLoop(i, o, start, d))
+		s.loops = append(s.loops, newLoop(i, o, d))
 	}
 	for _, l := range s.loops {
 		l.handler = handle(l)

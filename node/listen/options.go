@@ -13,6 +13,7 @@ type Options struct {
 	ReadBuffer  int           // bytes read at a time and loop; default 128 KiB
 	SendTimeout time.Duration // a peer that takes nothing for so long is closed; default 30 s
 	MaxUnsent   int           // bytes of output held for one connection before it is closed; default 16 MiB
+	Start       time.Time     // what Loop.Now counts from; default: when New is called
 	Logger      *slog.Logger  // default slog.Default()
 }
 
@@ -41,6 +42,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.MaxUnsent == 0 {
 		o.MaxUnsent = 16 << 20
+	}
+	if o.Start.IsZero() {
+		o.Start = time.Now()
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
