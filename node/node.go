@@ -57,7 +57,7 @@ func New(cfg config.Config, log *slog.Logger) (*Node, error) {
 	built := false
 	defer func() {
 		if !built {
-			n.undo(context.Background())
+			_ = n.undo(context.Background()) // the first error is what matters
 		}
 	}()
 	id, err := claimIdentity(cfg.DataDir)

@@ -55,7 +55,7 @@ func (t *sessions) add(clientID, user string, origin uint64) (slot uint32, rec *
 		slot = t.extend()
 	}
 	rec = t.at(slot)
-	*rec = record{clientID: string(clientID), user: user, Durable: session.NewDurable(origin)}
+	*rec = record{clientID: clientID, user: user, Durable: session.NewDurable(origin)}
 	t.ids.add(slot)
 	return slot, rec
 }

@@ -213,7 +213,7 @@ func (st *state) applyReceive(body *reader, res *Result) {
 	if rec == nil || body.err != nil {
 		return
 	}
-	ok := false
+	var ok bool
 	if res.Seq, res.Known, ok = rec.Receive(id); !ok {
 		res.Err = ErrQuota
 	}

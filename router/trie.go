@@ -181,28 +181,6 @@ func after(s string, end int) rest {
 	return rest{s[end+1:], true}
 }
 
-// find returns the entry of pattern, nil if there is none. It takes no lock.
-func (tr *trie) find(pattern string) *entry {
-	n, r := &tr.root, rest{pattern, true}
-	for {
-		e := n.place(r).load()
-		if e == nil || !r.any {
-			return e
-		}
-		if e.kind != kindBranch {
-			if e.text() != r.text {
-				return nil
-			}
-			return e
-		}
-		_, mine, theirs := fork(r.text, e.text())
-		if theirs.any {
-			return nil
-		}
-		n, r = e.node(), mine
-	}
-}
-
 // all calls yield with each pattern and its entry until it says no. It may run
 // beside a writer: a pattern that stands all the while is among them, perhaps
 // twice. pattern is borrowed.

@@ -131,7 +131,7 @@ func (m *Message) Parse(b []byte, now Time) (rest []byte, err error) {
 		m.HasExpiry, m.Expiry = true, binary.BigEndian.Uint32(rest)
 		rest = rest[4:]
 	}
-	ok := true
+	var ok bool
 	if flags&packedOrigin != 0 {
 		if m.Origin, rest, ok = cutUvarint(rest); !ok {
 			return b, ErrMessageCut

@@ -24,7 +24,6 @@ type worker struct {
 	forms    session.Forms // encodings of message
 	matches  router.Matches
 	delivery session.Delivery
-	reasons  []mqtt.Reason
 	ids1     [1]uint32
 	packed   []byte // the message under way in packed form, if packedAs is its serial
 	packedAs uint64
