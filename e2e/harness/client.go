@@ -337,9 +337,16 @@ func (c *Client) ExpectMessage(topic, payload string) *mqtt.Publish {
 	return p
 }
 
-// Disconnect ends the connection in order.
+// Disconnect ends the connection in order: the server has seen it and closed its
+// side on return. What it sent before that is lost.
 func (c *Client) Disconnect() {
+	c.t.Helper()
 	c.Send(&mqtt.Disconnect{})
+	for {
+		if _, err := c.read(time.Now().Add(deadline)); err != nil {
+			break
+		}
+	}
 	c.conn.Close()
 }
 
