@@ -164,12 +164,14 @@ func (n *node) ready() *node {
 	return n
 }
 
-// peer is the number of the member of that name.
+// peer is the number of the member of that name, once it is one.
 func (n *node) peer(name string) router.NodeID {
 	n.t.Helper()
-	for _, m := range n.Nodes()[1:] {
-		if m.Name == name {
-			return m.ID
+	for late := time.Now().Add(time.Minute); time.Now().Before(late); time.Sleep(time.Millisecond) {
+		for _, m := range n.Nodes()[1:] {
+			if m.Name == name {
+				return m.ID
+			}
 		}
 	}
 	n.t.Fatalf("%s does not know %s", n.opts.Name, name)

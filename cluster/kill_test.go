@@ -72,9 +72,10 @@ func TestKilledProcess(t *testing.T) {
 	}
 	a.broker.until("child", func() bool { return len(a.broker.members) == 1 })
 	// Once it has confirmed routes and frames its streams are up.
+	child := a.peer("child")
 	_, v := a.table.Subscribe(filter(t, "x"), 1, router.Options{})
 	a.routed(v)
-	a.Forward(a.peer("child"), cluster.Frame{Body: a.body(0), Reliable: true, Token: 1})
+	a.Forward(child, cluster.Frame{Body: a.body(0), Reliable: true, Token: 1})
 	a.broker.until("confirmation", func() bool { return len(a.broker.confirmed) == 1 })
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)

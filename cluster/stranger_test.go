@@ -147,13 +147,15 @@ func TestBadFramesOfAMember(t *testing.T) {
 	}
 	for _, method := range []string{"Forward", "Feed"} {
 		for _, b := range [][]byte{[]byte("rubbish"), make([]byte, 64), []byte("\x01\x63aaaaaaaaaaaaaaaaaaaaaaaaaaa")} {
-			if err := call(t, a, "/dunlin.cluster.v1.Peer/"+method, h, b); status.Code(err) != codes.Aborted {
-				t.Errorf("%s: %q: %v", method, b, err)
+			// The true b may take its stream back before the frame is read.
+			for counted := false; !counted; {
+				before := metric(t, reg, "dunlin_cluster_bad_frames_total")
+				if err := call(t, a, "/dunlin.cluster.v1.Peer/"+method, h, b); status.Code(err) != codes.Aborted {
+					t.Fatalf("%s: %q: %v", method, b, err)
+				}
+				counted = metric(t, reg, "dunlin_cluster_bad_frames_total") > before
 			}
 		}
-	}
-	if got := metric(t, reg, "dunlin_cluster_bad_frames_total"); got != 6 {
-		t.Errorf("%v bad frames counted", got)
 	}
 	// The true b finds its way back.
 	a.Forward(a.peer("b"), cluster.Frame{Body: a.body(0), Reliable: true, Token: 1})
