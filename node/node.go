@@ -38,8 +38,8 @@ type Node struct {
 	loops   *listen.Loops
 	admin   *admin.Server
 
-	addrs   map[string]string // bound client listeners, by name
-	serving atomic.Bool       // clients are let in
+	started time.Time
+	serving atomic.Bool // clients are let in
 }
 
 // New builds a node and binds its addresses, but for those of clients, which are
@@ -53,7 +53,7 @@ func New(cfg config.Config, log *slog.Logger) (*Node, error) {
 			return nil, fmt.Errorf("%s-addr: %w", l.Name, err)
 		}
 	}
-	n := &Node{cfg: cfg, log: log, addrs: map[string]string{}}
+	n := &Node{cfg: cfg, log: log, started: time.Now()}
 	built := false
 	defer func() {
 		if !built {
@@ -69,13 +69,14 @@ func New(cfg config.Config, log *slog.Logger) (*Node, error) {
 		return nil, fmt.Errorf("acl.deny-filters: %w", err)
 	}
 	registry := metrics.NewRegistry(n.observe)
-	start := time.Now()
-	clock := func() session.Time { return session.Time(time.Since(start)) }
+	clock := func() session.Time { return session.Time(time.Since(n.started)) }
 
 	// From the ground up; each floor is handed the one above by the interface
 	// that it declares for it.
 	n.table = router.NewTable()
-	n.broker = broker.New(brokerOptions(cfg, access, clock, log), n.table)
+	o := brokerOptions(cfg, access, clock, log)
+	o.Status = n.status
+	n.broker = broker.New(o, n.table)
 	if n.store, err = raftstore.Open(storeOptions(cfg, n.table, clock, log, registry), n.broker, n.broker); err != nil {
 		return nil, err
 	}
@@ -83,7 +84,7 @@ func New(cfg config.Config, log *slog.Logger) (*Node, error) {
 		return nil, err
 	}
 	n.broker.Attach(n.store, n.store, n.cluster)
-	if n.loops, err = listen.New(loopOptions(cfg, start, log), n.broker.Worker); err != nil {
+	if n.loops, err = listen.New(loopOptions(cfg, n.started, log), n.broker.Worker); err != nil {
 		return nil, err
 	}
 	n.admin = admin.New(admin.Options{

@@ -65,6 +65,10 @@ type Options struct {
 	MaxUnsent        int // bytes not taken by a client's socket before its deliveries wait in its queue
 	MaxSharedBytes   int // share group messages held for members on other nodes, per worker
 
+	// Status lists the values that the node publishes under $SYS/; nil: none. It is
+	// called on event loops.
+	Status func(yield func(topic, value string))
+
 	Auth   Authenticator
 	Access Authorizer
 	Clock  func() session.Time // monotonic, from any goroutine

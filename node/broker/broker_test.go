@@ -592,3 +592,27 @@ func TestKickAndList(t *testing.T) {
 		}
 	})
 }
+
+func TestStatusTopics(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		connected := "1"
+		c := newCell(t, 2, 2, func(o *Options) {
+			o.Status = func(yield func(topic, value string)) {
+				yield("$SYS/broker/version", "x")
+				yield("$SYS/broker/clients/connected", connected)
+			}
+		})
+		conn := c.connect(0, 1, "c")
+		conn.send(&mqtt.Subscribe{PacketID: 1, Filters: []mqtt.Subscription{{Filter: []byte("#")}, {Filter: []byte("$SYS/broker/clients/#")}}})
+		ps := conn.recv()
+		if got := payloads(ps); !slices.Equal(got, []string{"1"}) || !ps[1].Publish.Retain {
+			t.Fatalf("got %v, want the value of the moment, retained", got)
+		}
+		connected = "2"
+		c.sleep(10 * time.Second)
+		ps = conn.recv()
+		if got := payloads(ps); len(got) == 0 || got[len(got)-1] != "2" || ps[0].Publish.Retain {
+			t.Errorf("got %v", got)
+		}
+	})
+}

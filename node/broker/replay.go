@@ -32,6 +32,7 @@ func (w *worker) beginReplays(c *conn, rs []replay) {
 		w.replayed = append(w.replayed, c.id)
 	}
 	for _, r := range rs {
+		w.sendStatus(c, &r)
 		if r.filter.IsExact() {
 			if t, err := router.ParseTopic([]byte(r.filter.Pattern())); err == nil {
 				r.shard = w.shards.TopicShard(t)

@@ -45,9 +45,10 @@ type worker struct {
 	awaited  []listen.ID       // connections whose queue waits for their output to leave
 	spareIDs []listen.ID       // an emptied list, for reuse
 
-	serial        uint64 // numbers messages, so that a batch packs each once
-	trimmed       int    // the chunk of connections trimmed last
-	subscriptions int    // of connections that are up
+	serial        uint64       // numbers messages, so that a batch packs each once
+	statusDue     session.Time // when the node's values are published next
+	trimmed       int          // the chunk of connections trimmed last
+	subscriptions int          // of connections that are up
 	counters      Counters
 	shown         shownCounters
 }
@@ -119,6 +120,7 @@ func (w *worker) Tick() {
 	w.resumeStalled()
 	w.trim()
 	w.showCounters()
+	w.publishStatus()
 }
 
 // trimTicks is the number of ticks in which every session is trimmed once.
