@@ -114,9 +114,9 @@ func (sh *shard) work() {
 }
 
 // step makes one entry of items and applies it; then come, in this order, the
-// routes, so that SUBACK can wait for them; pushes, so that what was committed
-// before an UNSUBSCRIBE goes before its answer; the results; and what concerns
-// connections that learn of their claim only by its result.
+// routes, so that SUBACK can wait for them; the results; and pushes, so that a
+// client that publishes to itself is answered before it receives. Only what was
+// committed before an UNSUBSCRIBE goes before its answer.
 func (sh *shard) step(items []item) {
 	st := sh.st
 	st.fx.clock = sh.clock()
@@ -135,9 +135,13 @@ func (sh *shard) step(items []item) {
 	sh.check()
 
 	version := sh.route()
-	sh.push(1, before)
-	sh.answer(released, items, version)
-	sh.push(before+1, session.Epoch(st.epochs))
+	first := session.Epoch(1)
+	sh.answer(released, items, version, func() {
+		sh.push(first, before)
+		first = before + 1
+	})
+	// Connections claimed in this entry have learned of it by its result.
+	sh.push(first, session.Epoch(st.epochs))
 	sh.finish()
 	sh.metrics.observe(sh, commands)
 	sh.warn()
@@ -171,9 +175,10 @@ func (sh *shard) gather(released []waitingClaim, items []item) (commands int) {
 	return commands
 }
 
-// answer calls back the submitters, in order.
-func (sh *shard) answer(released []waitingClaim, items []item, version uint64) {
-	next := 0
+// answer calls back the submitters, in order, and pushNow before the first
+// UNSUBSCRIBE among them.
+func (sh *shard) answer(released []waitingClaim, items []item, version uint64, pushNow func()) {
+	next, pushed := 0, false
 	result := func() *Result {
 		next++
 		return &sh.results[next-1]
@@ -183,6 +188,10 @@ func (sh *shard) answer(released []waitingClaim, items []item, version uint64) {
 	}
 	for i := range items {
 		it := &items[i]
+		if it.kind == kindUnsubscribe && !pushed {
+			pushNow()
+			pushed = true
+		}
 		switch {
 		case it.own != nil || it.waits:
 		case it.kind == kindTransient:
