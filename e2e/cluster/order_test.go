@@ -67,18 +67,50 @@ func publishOrdered(t *testing.T, pub *harness.Client, messages int) {
 
 // expectOrdered takes the numbers from 0 to messages, and nothing else.
 func expectOrdered(t *testing.T, sub *harness.Client, messages int) {
-	wrong := 0
+	for _, finding := range checkOrder(messages, sub.Receive) {
+		t.Errorf("%s: %s", sub.ID, finding)
+	}
+	sub.ExpectQuiet()
+}
+
+// checkOrder takes so many messages, which have to be the numbers from 0 on, none
+// of them sent again.
+func checkOrder(messages int, receive func() *mqtt.Publish) (findings []string) {
 	for i := range messages {
-		m := sub.Receive()
+		m := receive()
 		if string(m.Payload) != strconv.Itoa(i) || m.Dup {
-			if wrong++; wrong < 5 {
-				t.Errorf("%s: got %q, DUP %v, instead of %d", sub.ID, m.Payload, m.Dup, i)
-			} else if wrong > 100 {
-				return
+			findings = append(findings, fmt.Sprintf("got %q, DUP %v, instead of %d", m.Payload, m.Dup, i))
+			if len(findings) == 5 {
+				break // one fault shifts all that follow
 			}
 		}
 	}
-	sub.ExpectQuiet()
+	return findings
+}
+
+// TestPlantedDisorder gives checkOrder what it must find.
+func TestPlantedDisorder(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		came []int
+		ok   bool
+	}{
+		{"in order", []int{0, 1, 2, 3}, true},
+		{"inversion", []int{0, 2, 1, 3}, false},
+		{"loss", []int{0, 1, 3, 4}, false},
+		{"double", []int{0, 1, 1, 2}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			next := 0
+			findings := checkOrder(len(c.came), func() *mqtt.Publish {
+				next++
+				return &mqtt.Publish{Payload: strconv.AppendInt(nil, int64(c.came[next-1]), 10)}
+			})
+			if ok := len(findings) == 0; ok != c.ok {
+				t.Errorf("found %q", findings)
+			}
+		})
+	}
 }
 
 // cutUntil cuts the links to nodes for short times, one after the other, until
