@@ -1,0 +1,125 @@
+package check
+
+import (
+	"slices"
+
+	"github.com/anishathalye/porcupine"
+
+	"dunlin/e2e/chaos/history"
+)
+
+// retained (P8): each topic is a linearizable register. A write is a retained
+// PUBLISH to its acknowledgement, without payload a deletion; a read is what
+// Read recorded. And the live flow goes on where the read ended: it neither
+// leaves out a message nor repeats one.
+//
+// Topics on which somebody leaves a retained will are left to the will checker.
+func retained(w *world) []Violation {
+	r := report{rule: "retained"}
+	type op struct {
+		write   bool
+		payload string
+	}
+	topics := make(map[string][]porcupine.Operation)
+	wills := make(map[string]bool)
+	for i := range w.h.Events {
+		e := &w.h.Events[i]
+		o := op{payload: e.Payload}
+		switch {
+		case e.Op == history.Connect && e.Will && e.Retain:
+			wills[e.Topic] = true
+			continue
+		case e.Op == history.Publish && e.Retain && e.Outcome != history.Fail:
+			o.write = true
+		case e.Op == history.Read && e.Outcome == history.OK:
+		default:
+			continue
+		}
+		topics[e.Topic] = append(topics[e.Topic], porcupine.Operation{Input: o, Call: int64(e.Invoke), Return: int64(e.Return)})
+	}
+	model := porcupine.Model{
+		Init: func() any { return "" },
+		Step: func(state, input, _ any) (bool, any) {
+			o := input.(op)
+			if o.write {
+				return true, o.payload
+			}
+			return state == o.payload, state
+		},
+	}
+	for topic, ops := range topics {
+		if wills[topic] {
+			continue
+		}
+		if verdict := porcupine.CheckOperationsTimeout(model, ops, undecided); verdict != porcupine.Ok {
+			r.add("%q: %d reads and writes fit no order of a register (%s)", topic, len(ops), verdict)
+		}
+	}
+	w.seams(&r)
+	return r.sorted()
+}
+
+// seams looks at the place where replay ends and the live flow begins: per read
+// on a topic with one writer, whose writes all succeeded with QoS >= 1.
+func (w *world) seams(r *report) {
+	writes := make(map[string][]*history.Event)
+	for _, p := range w.order {
+		if p.Retain {
+			writes[p.Topic] = append(writes[p.Topic], p)
+		}
+	}
+	of := w.publishers()
+	for i := range w.h.Events {
+		e := &w.h.Events[i]
+		if e.Op != history.Read || e.Outcome != history.OK || e.Payload == "" || !plain(writes[e.Topic]) {
+			continue
+		}
+		l := of[e.Client][e.Conn]
+		if l == nil {
+			continue
+		}
+		// The filter was read at its end; what came on this connection after that is
+		// the live flow.
+		at := slices.IndexFunc(writes[e.Topic], func(p *history.Event) bool { return p.Payload == e.Payload })
+		for _, d := range l.delivered {
+			if d.Conn != e.Conn || d.Topic != e.Topic || d.Invoke <= e.Return || d.Retain {
+				continue
+			}
+			next := slices.IndexFunc(writes[e.Topic], func(p *history.Event) bool { return p.Payload == d.Payload })
+			switch {
+			case at < 0 || next < 0:
+			case next <= at && d.Fresh && !d.Dup:
+				r.about("seam", "%s got %q live, after it had read %q", e.Client, d.Payload, e.Payload)
+			case next > at+1:
+				r.about("seam", "%s got %q next after it had read %q: %d between are missing", e.Client, d.Payload, e.Payload, next-at-1)
+			}
+			break
+		}
+	}
+}
+
+// plain says that all writes have one writer and succeeded with QoS >= 1.
+func plain(writes []*history.Event) bool {
+	for _, p := range writes {
+		if p.Client != writes[0].Client || p.Outcome != history.OK || p.QoS == 0 {
+			return false
+		}
+	}
+	return len(writes) > 0
+}
+
+// UnknownShare is the part of the operations on registers, claims and retained
+// messages, that had no answer. Beyond 0.01 porcupine becomes blind.
+func UnknownShare(h *history.History) float64 {
+	var all, unknown int
+	for i := range h.Events {
+		switch e := &h.Events[i]; {
+		case e.Op == history.Connect, e.Op == history.Publish && e.Retain, e.Op == history.Read:
+			all++
+			if e.Outcome == history.Unknown {
+				unknown++
+			}
+		}
+	}
+	return float64(unknown) / float64(max(all, 1))
+}
