@@ -30,9 +30,10 @@ func (c *counter) Forwarded(_ router.NodeID, body []byte, done func()) {
 		done()
 	}
 }
-func (c *counter) Confirmed(router.NodeID, cluster.Token, bool) { c.confirmed.Add(1) }
-func (c *counter) Joined(cluster.Node)                          {}
-func (c *counter) Left(cluster.Node)                            {}
+func (c *counter) Confirmed(router.NodeID, cluster.Token, cluster.Fate) { c.confirmed.Add(1) }
+func (c *counter) Forgotten(router.NodeID)                              {}
+func (c *counter) Joined(cluster.Node)                                  {}
+func (c *counter) Left(cluster.Node)                                    {}
 
 // BenchmarkForward is one message of 128 bytes from node to node over loopback,
 // both nodes in this process, with so many messages in a frame. cpu-ns/op is

@@ -29,15 +29,30 @@ type Receiver interface {
 	// any goroutine, when everything in it has been accepted; nil for a frame
 	// that wants no confirmation.
 	Forwarded(from router.NodeID, body []byte, done func())
-	// Confirmed tells that the peer has accepted the frame of that token, or is
-	// declared dead (lost true): what was there is gone with it. Lost is also what
-	// a peer may or may not have accepted before it declared this node dead.
-	Confirmed(to router.NodeID, token Token, lost bool)
+	// Confirmed tells what became of the reliable frame of that token.
+	Confirmed(to router.NodeID, token Token, f Fate)
+	// Forgotten tells that the peer lives, but had declared this node dead: it
+	// answers for nothing that it took before. It comes after the Confirmed of
+	// what was under way.
+	Forgotten(by router.NodeID)
 	// Joined and Left tell of members, this node excepted; Left comes after the
 	// last Confirmed. No call about a peer comes before Joined or after Left.
 	Joined(n Node)
 	Left(n Node)
 }
+
+// Fate is what became of a reliable frame.
+type Fate uint8
+
+const (
+	// Accepted: the peer's broker has it.
+	Accepted Fate = iota
+	// Gone: the peer is declared dead; what was there is gone with it.
+	Gone
+	// Unknown: the peer lives, but had declared this node dead; it may have accepted
+	// the frame before, or never will.
+	Unknown
+)
 
 // Routes is this node's route table, a *router.Table.
 type Routes interface {

@@ -22,8 +22,8 @@ type broker struct {
 	changed   chan struct{} // closed and replaced at each call
 	members   map[router.NodeID]cluster.Node
 	got       map[router.NodeID][]uint64 // numbers that Forwarded brought, in order
-	confirmed map[cluster.Token]bool     // whether lost
-	hold      bool                       // keep the dones
+	confirmed map[cluster.Token]cluster.Fate
+	hold      bool // keep the dones
 	dones     []func()
 	events    []string // joins and leaves
 }
@@ -34,7 +34,7 @@ func newBroker(t *testing.T) *broker {
 		changed:   make(chan struct{}),
 		members:   make(map[router.NodeID]cluster.Node),
 		got:       make(map[router.NodeID][]uint64),
-		confirmed: make(map[cluster.Token]bool),
+		confirmed: make(map[cluster.Token]cluster.Fate),
 	}
 }
 
@@ -68,7 +68,7 @@ func (b *broker) Forwarded(from router.NodeID, body []byte, done func()) {
 	}
 }
 
-func (b *broker) Confirmed(to router.NodeID, token cluster.Token, lost bool) {
+func (b *broker) Confirmed(to router.NodeID, token cluster.Token, f cluster.Fate) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if _, ok := b.members[to]; !ok {
@@ -77,7 +77,14 @@ func (b *broker) Confirmed(to router.NodeID, token cluster.Token, lost bool) {
 	if _, ok := b.confirmed[token]; ok {
 		b.t.Errorf("token %d confirmed twice", token)
 	}
-	b.confirmed[token] = lost
+	b.confirmed[token] = f
+	b.tellLocked()
+}
+
+func (b *broker) Forgotten(by router.NodeID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.events = append(b.events, "forgotten by "+b.members[by].Name)
 	b.tellLocked()
 }
 

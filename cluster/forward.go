@@ -38,9 +38,10 @@ func (p *peer) forward(ctx context.Context) error {
 		resent, ok = p.out.attach(w.Receiver, w.Accepted, int(w.MaxBody))
 	}
 	if !ok {
-		// The peer has declared this node dead since and forgot what it accepted. So
-		// what it was sent is as lost as if it had died, and both begin anew.
-		p.lost(p.out.restart(p.c.numbers.Add(1)), "forgotten")
+		// The peer has declared this node dead since and forgot what it accepted:
+		// nobody can say what became of what it was sent, and both begin anew.
+		p.lost(p.out.restart(p.c.numbers.Add(1)), Unknown, "forgotten")
+		p.c.recv.Forgotten(p.id)
 		return errConversationOver
 	}
 	p.c.metrics.resent.Add(float64(resent))
@@ -133,7 +134,7 @@ func (p *peer) readConfirms(st grpc.ClientStream) error {
 					return errConfirmedTooEarly
 				}
 				for _, t := range tokens {
-					p.c.recv.Confirmed(p.id, t, false)
+					p.c.recv.Confirmed(p.id, t, Accepted)
 				}
 			}
 			return nil
@@ -146,10 +147,10 @@ func (p *peer) readConfirms(st grpc.ClientStream) error {
 }
 
 // lost tells the broker that nothing more will be heard of these frames.
-func (p *peer) lost(tokens []Token, reason string) {
+func (p *peer) lost(tokens []Token, f Fate, reason string) {
 	p.c.metrics.lost.WithLabelValues(reason).Add(float64(len(tokens)))
 	for _, t := range tokens {
-		p.c.recv.Confirmed(p.id, t, true)
+		p.c.recv.Confirmed(p.id, t, f)
 	}
 }
 

@@ -158,8 +158,8 @@ func TestEveryFrameOnceThoughStreamsBreak(t *testing.T) {
 		}
 		a.broker.until("confirmations", func() bool { return len(a.broker.confirmed) == frames })
 		inOrder(t, b, from, frames)
-		for token, lost := range a.broker.confirmed {
-			if lost {
+		for token, fate := range a.broker.confirmed {
+			if fate != cluster.Accepted {
 				t.Fatalf("frame %d is lost", token)
 			}
 		}
@@ -316,8 +316,8 @@ func TestKilledNodeIsGoneAtOnce(t *testing.T) {
 			t.Errorf("it took %v", took)
 		}
 		for i := range cluster.Token(10) {
-			if lost, ok := a.broker.confirmed[i]; !lost || !ok {
-				t.Errorf("frame %d: confirmed %v, lost %v", i, ok, lost)
+			if fate, ok := a.broker.confirmed[i]; fate != cluster.Gone || !ok {
+				t.Errorf("frame %d: confirmed %v, fate %v", i, ok, fate)
 			}
 		}
 		if len(a.nodesFor("x")) != 0 {
@@ -372,7 +372,7 @@ func TestRestartReplaces(t *testing.T) {
 				if a.peer("b") == old {
 					t.Error("the number of the old b was used again at once")
 				}
-				if lost, ok := a.broker.confirmed[7]; !ok || !lost {
+				if fate, ok := a.broker.confirmed[7]; !ok || fate != cluster.Gone {
 					t.Error("what the old b had was not lost")
 				}
 				a.Forward(a.peer("b"), cluster.Frame{Body: a.body(0), Reliable: true, Token: 8})
@@ -490,14 +490,14 @@ func TestForgottenByOneSide(t *testing.T) {
 			return true
 		})
 		b.broker.until("verdict", func() bool {
-			for token, lost := range b.broker.confirmed {
-				if token < 10 && !lost || token >= 20 && lost {
-					t.Errorf("frame %d: lost %v", token, lost)
+			for token, fate := range b.broker.confirmed {
+				if token < 10 && fate != cluster.Unknown || token >= 20 && fate != cluster.Accepted {
+					t.Errorf("frame %d: fate %v", token, fate)
 				}
 			}
 			return true
 		})
-		if got := fmt.Sprint(a.broker.events, b.broker.events); got != "[joined b left b joined b] [joined a]" {
+		if got := fmt.Sprint(a.broker.events, b.broker.events); got != "[joined b left b joined b] [joined a forgotten by a]" {
 			t.Error(got)
 		}
 		_, v = b.table.Subscribe(filter(t, "y"), 1, router.Options{})

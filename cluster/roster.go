@@ -199,7 +199,7 @@ func (r *roll) gone(p *peer, reason goneReason) {
 	n := p.node()
 	c.take(p)
 	p.end()
-	p.lost(p.out.close(), "member_gone")
+	p.lost(p.out.close(), Gone, "member_gone")
 	c.routes.RemoveRemote(p.id)
 	r.ids.give(p.id, time.Now())
 	c.recv.Left(n)

@@ -98,9 +98,9 @@ func (w *worker) flushFrame(n router.NodeID) {
 	}
 	w.counters.ForwardDropped++
 	if f.Reliable {
-		// The node is no member any more: as if it had left just after.
-		w.confirmed(f.Token)
-		w.lostLoans(n)
+		// The node is no member any more: as if it had left just after. Loans wait for
+		// Left: until then the routes may still lead there.
+		w.confirmed(f.Token, false)
 	}
 }
 
@@ -115,17 +115,20 @@ func (w *worker) spare() []int32 {
 }
 
 // confirmation is mail: a peer has accepted a frame, or is dead and with it
-// whatever wanted the frame.
-type confirmation struct{ token cluster.Token }
+// whatever wanted the frame; or nobody knows.
+type confirmation struct {
+	token   cluster.Token
+	unknown bool
+}
 
-func (w *worker) confirmed(t cluster.Token) {
+func (w *worker) confirmed(t cluster.Token, unknown bool) {
 	f, ok := w.frames[t]
 	if !ok {
 		return
 	}
 	delete(w.frames, t)
 	for _, slot := range f.slots {
-		w.landed(slot, false)
+		w.landed(slot, unknown)
 	}
 	if len(w.spares) < 64 {
 		w.spares = append(w.spares, f.slots[:0])
@@ -154,10 +157,19 @@ func (w *worker) resumeStalled() {
 	}
 }
 
-// Confirmed is called by the cluster. A lost frame is confirmed as well: the
-// live subscribers that it was for are gone with their node.
-func (b *Broker) Confirmed(_ router.NodeID, t cluster.Token, _ bool) {
-	b.workers[uint64(t)>>56].loop.Post(confirmation{t})
+// Confirmed is called by the cluster. A frame that is gone is confirmed as well:
+// so are the live subscribers that it was for, with their node. Of an unknown one
+// they may live and not have it, so that its publishers get no answer (R6).
+func (b *Broker) Confirmed(_ router.NodeID, t cluster.Token, f cluster.Fate) {
+	b.workers[uint64(t)>>56].loop.Post(confirmation{token: t, unknown: f == cluster.Unknown})
+}
+
+// Forgotten is called by the cluster when a peer lives but will not report on
+// what was lent to it: members elsewhere, or others there, get that (P9).
+func (b *Broker) Forgotten(by router.NodeID) {
+	for _, w := range b.workers {
+		w.loop.Post(func(w *worker) { w.lostLoans(by) })
+	}
 }
 
 // Joined is called by the cluster: a peer's frames come from now on.
@@ -181,7 +193,10 @@ func (b *Broker) Forget(origin uint64) {
 func (b *Broker) Left(n cluster.Node) {
 	b.ingresses.Delete(n.ID)
 	for _, w := range b.workers {
-		w.loop.Post(func(w *worker) { w.lostLoans(n.ID) })
+		w.loop.Post(func(w *worker) {
+			w.lostLoans(n.ID)
+			w.shares.disown(n.ID)
+		})
 	}
 }
 

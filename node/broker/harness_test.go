@@ -40,6 +40,7 @@ type testNode struct {
 	full   bool // Full's answer
 	silent bool // confirmations are kept back
 	kept   []func()
+	fate   cluster.Fate // what confirmations say
 	dead   bool
 }
 
@@ -107,10 +108,10 @@ func (n *testNode) Forward(to router.NodeID, f cluster.Frame) bool {
 	if f.Reliable {
 		done = func() {
 			if n.silent {
-				n.kept = append(n.kept, func() { n.b.Confirmed(to, f.Token, false) })
+				n.kept = append(n.kept, func() { n.b.Confirmed(to, f.Token, n.fate) })
 				return
 			}
-			n.b.Confirmed(to, f.Token, false)
+			n.b.Confirmed(to, f.Token, n.fate)
 		}
 	}
 	other.b.Forwarded(other.peer(n), f.Body, done)

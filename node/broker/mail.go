@@ -8,7 +8,7 @@ func (w *worker) Mail(m any) {
 	case *batch:
 		w.receiveBatch(m)
 	case confirmation:
-		w.confirmed(m.token)
+		w.confirmed(m.token, m.unknown)
 	case landing:
 		w.landed(m.slot, m.unknown)
 	case *repayment:

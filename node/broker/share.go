@@ -53,6 +53,16 @@ func (s *shares) free(handle uint64) sharing {
 	return sh
 }
 
+// disown forgets that a node which is gone had lent anything: its number may
+// become another's, to whom the handles would mean other messages.
+func (s *shares) disown(n router.NodeID) {
+	for i := range s.slots {
+		if s.slots[i].node == n {
+			s.slots[i].handle = 0
+		}
+	}
+}
+
 // share brings m to one member of g. The first member in turn that takes it has it.
 func (w *worker) share(g *router.Group, m *session.Message, legs *legs) {
 	turn := g.Turn()
@@ -339,8 +349,9 @@ func (w *worker) endLoan(i int32, again bool) {
 	w.handOn(sharing{filter: f}, m)
 }
 
-// lostLoans hands on what members on a dead node had. Whether a QoS 2 message had
-// been sent there cannot be known, so it counts as sent.
+// lostLoans hands on what members had on a node that is dead or has forgotten
+// this one. Whether a QoS 2 message had been sent there cannot be known, so it
+// counts as sent.
 func (w *worker) lostLoans(n router.NodeID) {
 	for i := range w.loans.slots {
 		if l := &w.loans.slots[i]; l.node == n {

@@ -1,0 +1,100 @@
+package broker
+
+import (
+	"slices"
+	"testing"
+
+	"dunlin/cluster"
+	"dunlin/proto/mqtt"
+)
+
+// What became of a frame decides what its publishers are told: nothing and the end
+// of the connection if nobody knows (R6), for there are live subscribers who may
+// not have it.
+func TestPublisherLearnsTheFateOfAFrame(t *testing.T) {
+	for fate, answered := range map[cluster.Fate]bool{cluster.Accepted: true, cluster.Gone: true, cluster.Unknown: false} {
+		inBubble(t, func(t *testing.T) {
+			c := newCell(t, 2, 1, nil)
+			sub, pub := c.connect(1, 0, "sub"), c.connect(0, 0, "pub")
+			sub.subscribe("t", 1)
+			c.nodes[0].fate = fate
+			pub.publish("t", "x", 1, 1)
+			if answered {
+				pub.one(mqtt.PUBACK)
+			} else {
+				pub.none()
+			}
+			if pub.closed == answered {
+				t.Errorf("fate %d: connection closed: %v", fate, pub.closed)
+			}
+		})
+	}
+}
+
+// A peer that forgot this node reports on none of the messages lent to it: they
+// are given to members anew (P9).
+func TestLoansToAForgetfulPeerAreMadeAnew(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		c := newCell(t, 2, 1, nil)
+		member, pub := c.connect(1, 0, "member"), c.connect(0, 0, "pub")
+		member.subscribe("$share/g/t", 1)
+		for _, s := range []string{"a", "b"} {
+			pub.publish("t", s, 1, 1)
+			pub.one(mqtt.PUBACK)
+		}
+		if got := payloads(member.recv()); !slices.Equal(got, []string{"a", "b"}) {
+			t.Fatalf("got %v", got)
+		}
+		heir := c.connect(0, 0, "heir")
+		heir.subscribe("$share/g/t", 1)
+		c.nodes[0].b.Forgotten(c.nodes[0].peer(c.nodes[1]))
+		c.settle()
+		got := append(payloads(heir.recv()), payloads(member.recv())...)
+		slices.Sort(got)
+		if !slices.Equal(got, []string{"a", "b"}) {
+			t.Errorf("lent anew: %v", got)
+		}
+	})
+}
+
+// Between a peer's end as a member and Left its routes still stand: what is lent to
+// it meanwhile waits, and keeps no loop busy.
+func TestLoansToANodeThatIsLeavingWait(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		c := newCell(t, 2, 1, nil)
+		member, pub := c.connect(1, 0, "member"), c.connect(0, 0, "pub")
+		member.subscribe("$share/g/t", 1)
+		c.nodes[1].dead = true
+		pub.publish("t", "x", 1, 1)
+		pub.one(mqtt.PUBACK)
+		heir := c.connect(0, 0, "heir")
+		heir.subscribe("$share/g/t", 1)
+		heir.none()
+		c.nodes[1].kill()
+		if got := payloads(heir.recv()); !slices.Equal(got, []string{"x"}) {
+			t.Errorf("the heir got %v", got)
+		}
+	})
+}
+
+// The number of a node that is gone may become another's. A member who has a
+// message that the first one lent answers nobody then.
+func TestALoanEndsWithTheLendersNode(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		c := newCell(t, 2, 1, nil)
+		a, b := c.nodes[0], c.nodes[1]
+		member, pub := c.connect(1, 0, "member"), c.connect(0, 0, "pub")
+		member.subscribe("$share/g/t", 1)
+		pub.publish("t", "old", 1, 1)
+		old := member.one(mqtt.PUBLISH).Publish
+		b.b.Left(cluster.Node{ID: b.peer(a)})
+		c.settle()
+
+		// Another node with the same number, handles and a message of its own.
+		b.b.Joined(cluster.Node{ID: b.peer(a)})
+		member.ack(old.PacketID)
+		if n := a.loops[0].handler.(*worker).loans.bytes; n == 0 {
+			t.Error("a message of another lender was settled")
+		}
+	})
+}
