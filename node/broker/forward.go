@@ -17,10 +17,15 @@ type outbound struct {
 	body     []byte
 	reliable bool    // it holds something that must arrive
 	slots    []int32 // publishes that wait for its confirmation
+
+	stalled []listen.ID // publishers held until the peer has caught up
 }
 
 // sentFrame is a reliable frame until its peer has confirmed it.
-type sentFrame struct{ slots []int32 }
+type sentFrame struct {
+	node  router.NodeID
+	slots []int32
+}
 
 // pack returns m in packed form, made once per message.
 func (w *worker) pack(m *session.Message) []byte {
@@ -63,7 +68,7 @@ func (w *worker) sentTo(n router.NodeID, o *outbound, m *session.Message, legs *
 		o.reliable = true
 		o.slots = append(o.slots, legs.add())
 		if w.peers.Full(n) {
-			w.stall(legs.from.conn)
+			w.stall(o, legs.from.conn)
 		}
 	}
 	if len(o.body) >= maxFrame {
@@ -89,7 +94,7 @@ func (w *worker) flushFrame(n router.NodeID) {
 	if f.Reliable {
 		w.token++
 		f.Token = cluster.Token(uint64(w.index)<<56 | w.token)
-		w.frames[f.Token] = sentFrame{slots: o.slots}
+		w.frames[f.Token] = sentFrame{node: n, slots: o.slots}
 		o.slots = w.spare()
 	}
 	o.body, o.reliable = nil, false
@@ -133,28 +138,31 @@ func (w *worker) confirmed(t cluster.Token, unknown bool) {
 	if len(w.spares) < 64 {
 		w.spares = append(w.spares, f.slots[:0])
 	}
-	w.resumeStalled()
+	w.resumeStalled(f.node)
 }
 
-// stall stops reading from a publisher until its peer has caught up.
-func (w *worker) stall(id listen.ID) {
+// stall stops reading from a publisher until the peer has caught up.
+func (w *worker) stall(o *outbound, id listen.ID) {
 	if c := w.conn(id); c != nil && c.holds&holdPeer == 0 {
 		w.counters.Stalls++
 		w.hold(c, holdPeer)
-		w.stalled = append(w.stalled, id)
+		o.stalled = append(o.stalled, id)
 	}
 }
 
-// resumeStalled reads again from all that were stalled; who still meets a peer
-// that is behind is stalled again at its next publish.
-func (w *worker) resumeStalled() {
-	stalled := w.stalled
-	w.stalled = w.stalled[:0]
-	for _, id := range stalled {
+// resumeStalled reads again from those that were stalled for a peer, if it has
+// caught up. Who then meets another that is behind is stalled for that one.
+func (w *worker) resumeStalled(n router.NodeID) {
+	o := w.outbound[n]
+	if o == nil || len(o.stalled) == 0 || w.peers.Full(n) {
+		return
+	}
+	for _, id := range o.stalled {
 		if c := w.conn(id); c != nil {
 			w.release(c, holdPeer)
 		}
 	}
+	o.stalled = o.stalled[:0]
 }
 
 // Confirmed is called by the cluster. A frame that is gone is confirmed as well:

@@ -3,6 +3,7 @@ package broker
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"dunlin/cluster"
 	"dunlin/proto/mqtt"
@@ -29,6 +30,29 @@ func TestPublisherLearnsTheFateOfAFrame(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Who publishes to a peer that is behind is read from again when it has caught up,
+// and not before: else each publisher would add a message now and then.
+func TestStalledUntilThePeerHasCaughtUp(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		c := newCell(t, 2, 1, nil)
+		sub, pub := c.connect(1, 0, "sub"), c.connect(0, 0, "pub")
+		sub.subscribe("t", 1)
+		c.nodes[0].full = true
+		for i := range uint16(3) {
+			pub.publish("t", "x", 1, i+1)
+		}
+		c.sleep(time.Second)
+		if got := payloads(sub.recv()); len(got) != 1 {
+			t.Errorf("%d messages for a peer that is full", len(got))
+		}
+		c.nodes[0].full = false
+		c.sleep(time.Second)
+		if got := payloads(sub.recv()); len(got) != 2 {
+			t.Errorf("%d messages when it is not", len(got))
+		}
+	})
 }
 
 // A peer that forgot this node reports on none of the messages lent to it: they

@@ -41,7 +41,6 @@ type worker struct {
 	acked    []router.ShardID  // shards with acks to send
 	routing  []suback          // SUBACKs that wait for the routes to be everywhere
 	replayed []listen.ID       // connections with a retained replay under way
-	stalled  []listen.ID       // connections held for a peer
 	awaited  []listen.ID       // connections whose queue waits for their output to leave
 	spareIDs []listen.ID       // an emptied list, for reuse
 
@@ -117,7 +116,10 @@ func (w *worker) Turn() {
 
 // Tick runs about every 250 ms.
 func (w *worker) Tick() {
-	w.resumeStalled()
+	for n := range w.outbound {
+		// A peer may have caught up with what other loops sent it.
+		w.resumeStalled(router.NodeID(n))
+	}
 	w.trim()
 	w.showCounters()
 	w.publishStatus()
