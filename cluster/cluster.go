@@ -27,7 +27,7 @@ type Receiver interface {
 	// Forwarded takes a frame of messages from a peer, in the order it was sent
 	// by each of the peer's loops. body is borrowed until return. done is called once, from
 	// any goroutine, when everything in it has been accepted; nil for a frame
-	// that wants no confirmation.
+	// that wants no confirmation. It may wait for room: the peer waits then too.
 	Forwarded(from router.NodeID, body []byte, done func())
 	// Confirmed tells what became of the reliable frame of that token.
 	Confirmed(to router.NodeID, token Token, f Fate)

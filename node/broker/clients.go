@@ -92,5 +92,10 @@ func (b *Broker) Accept(yes bool) { b.ready.Store(yes) }
 // Disconnect closes every connection with 0x8B; the loops flush what they can.
 func (b *Broker) Disconnect(ctx context.Context) error {
 	b.Accept(false)
+	defer func() {
+		for _, w := range b.workers {
+			w.arrears.end() // the loops end next
+		}
+	}()
 	return b.each(ctx, func(w *worker) any { w.shutdown(); return nil }, func(any) {})
 }

@@ -19,6 +19,7 @@ type batch struct {
 	ids     []uint32
 	shared  []sharing // of items of share groups
 	arrival *arrival  // the forwarded frame that the deliveries came in, if any
+	owed    int       // what it counts in the loop's arrears
 
 	serial uint64 // of the message packed last
 	offset uint32 // and where it lies
@@ -65,6 +66,9 @@ func (b *batch) add(m *session.Message, serial uint64, now session.Time, it item
 	}
 	b.items = append(b.items, it)
 }
+
+// size is about what the batch takes in memory.
+func (b *batch) size() int { return len(b.bytes) + 64*len(b.items) + 4*len(b.ids) }
 
 // arrival counts what is left to do of a forwarded frame; the last part confirms it.
 type arrival struct {
@@ -237,5 +241,8 @@ func (w *worker) receiveBatch(b *batch) {
 		w.deliver(c, d)
 	}
 	b.arrival.land()
+	if b.owed > 0 {
+		w.arrears.sub(b.owed)
+	}
 	b.recycle()
 }

@@ -245,6 +245,17 @@ func (w *worker) handOn(sh sharing, m *session.Message) {
 	legs.close(mqtt.Success)
 }
 
+// giveBack returns a lent message that found no member here.
+func (w *worker) giveBack(sh sharing) {
+	if sh.handle == 0 {
+		w.counters.SharedDropped++
+		return
+	}
+	o := w.frameFor(sh.node)
+	o.body = cluster.AppendReturned(o.body, sh.handle)
+	o.reliable = true
+}
+
 // loan is a share group's message that a member on another node has.
 type loan struct {
 	node   router.NodeID // 0: the slot is free

@@ -44,6 +44,8 @@ type worker struct {
 	awaited  []listen.ID       // connections whose queue waits for their output to leave
 	spareIDs []listen.ID       // an emptied list, for reuse
 
+	arrears arrears // of peers' deliveries; any goroutine's
+
 	serial        uint64       // numbers messages, so that a batch packs each once
 	statusDue     session.Time // when the node's values are published next
 	trimmed       int          // the chunk of connections trimmed last
@@ -53,7 +55,9 @@ type worker struct {
 }
 
 func newWorker(b *Broker, l listen.Loop) *worker {
-	return &worker{Broker: b, loop: l, index: l.Index(), frames: make(map[cluster.Token]sentFrame)}
+	w := &worker{Broker: b, loop: l, index: l.Index(), frames: make(map[cluster.Token]sentFrame)}
+	w.arrears.paid.L = &w.arrears.mu
+	return w
 }
 
 func (w *worker) now() session.Time { return session.Time(w.loop.Now()) }
