@@ -14,8 +14,13 @@ import (
 	"dunlin/proto/mqtt"
 )
 
-// patience is how long nothing may come while something is under way.
-const patience = 3 * time.Second
+// patience is how long nothing may come while something is under way. A turn of
+// the loop counts as one wait at most: that the generator itself was not let run
+// says nothing about the broker.
+const (
+	patience = 5 * time.Second
+	oneWait  = 100 * time.Millisecond
+)
 
 // loop is a run in progress. One thread owns all of it.
 type loop struct {
@@ -30,7 +35,7 @@ type loop struct {
 	stopped   bool // publishing has ended
 	delivered int
 	latencies latencies
-	lastCame  int64 // when anything came
+	quiet     time.Duration // since anything came
 
 	buf []byte // one read, behind what was left of the one before
 	out []byte // the acknowledgements of one read
@@ -157,7 +162,6 @@ const timerEvent = -1
 // start has publishing begin: at a rate by a timer that ticks for each message,
 // else at once.
 func (l *loop) start() error {
-	l.lastCame = monotonic()
 	if l.scenario.Rate == 0 {
 		for _, p := range l.publishers {
 			l.look(p)
@@ -208,20 +212,22 @@ var errStalled = errors.New("load: nothing comes any more")
 // while turns the loop as long as cond holds.
 func (l *loop) while(ctx context.Context, cond func(now int64) bool) error {
 	events := make([]unix.EpollEvent, 256)
-	for {
+	for last := monotonic(); ; {
 		now := monotonic()
+		l.quiet += min(time.Duration(now-last), oneWait)
+		last = now
 		switch {
 		case !cond(now):
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case now-l.lastCame > int64(patience):
+		case l.quiet > patience:
 			return errStalled
 		}
 		if err := l.fill(); err != nil {
 			return err
 		}
-		n, err := unix.EpollWait(l.epoll, events, 100)
+		n, err := unix.EpollWait(l.epoll, events, int(oneWait.Milliseconds()))
 		if err != nil && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("load: epoll: %w", err)
 		}
@@ -339,7 +345,7 @@ func (l *loop) read(c *conn) error {
 		return fmt.Errorf("load: the broker has closed a connection: %w", io.ErrUnexpectedEOF)
 	}
 	now := monotonic()
-	l.lastCame = now
+	l.quiet = 0
 	b := l.buf[:have+n]
 	l.out = l.out[:0]
 	for {
