@@ -38,6 +38,7 @@ func TestPackageComments(t *testing.T) {
 // wide are interfaces of more than four methods, each with its reason.
 var wide = map[string]string{
 	"node/listen.Loop":    "a loop is one thing to its handler, and its methods share the loop's goroutine",
+	"cluster.Receiver":    "what becomes of a peer and of its frames comes to one place, in one order",
 	"node/broker.Shards":  "the store is asked where a thing lies, and told what to do, in one breath",
 	"node/listen.driver":  "what differs between epoll and goroutines is one seam",
 	"node/listen.Handler": "the events of a connection's life come to one owner, in order",
