@@ -24,6 +24,12 @@ type Token uint64
 // Receiver is the broker as the cluster calls it. The calls come from goroutines
 // of the cluster, those about one peer in order, and may not block for long.
 type Receiver interface {
+	Frames
+	Members
+}
+
+// Frames takes what comes on the streams of peers.
+type Frames interface {
 	// Forwarded takes a frame of messages from a peer, in the order it was sent
 	// by each of the peer's loops. body is borrowed until return. done is called once, from
 	// any goroutine, when everything in it has been accepted; nil for a frame
@@ -31,14 +37,18 @@ type Receiver interface {
 	Forwarded(from router.NodeID, body []byte, done func())
 	// Confirmed tells what became of the reliable frame of that token.
 	Confirmed(to router.NodeID, token Token, f Fate)
+}
+
+// Members hears of the other members.
+type Members interface {
+	// Joined and Left tell who is one; Left comes after the last Confirmed. No call
+	// about a peer comes before Joined or after Left.
+	Joined(n Node)
+	Left(n Node)
 	// Forgotten tells that the peer lives, but had declared this node dead: it
 	// answers for nothing that it took before. It comes after the Confirmed of
 	// what was under way.
 	Forgotten(by router.NodeID)
-	// Joined and Left tell of members, this node excepted; Left comes after the
-	// last Confirmed. No call about a peer comes before Joined or after Left.
-	Joined(n Node)
-	Left(n Node)
 }
 
 // Fate is what became of a reliable frame.
@@ -109,11 +119,10 @@ type Cluster struct {
 	numbers atomic.Uint64 // of conversations
 
 	// Set by Start.
-	clusterAddr string
-	gossip      *memberlist.Memberlist
-	server      *grpc.Server
-	stop        context.CancelFunc
-	wg          sync.WaitGroup // all goroutines but those of peers
+	gossip *memberlist.Memberlist
+	server *grpc.Server
+	stop   context.CancelFunc
+	wg     sync.WaitGroup // all goroutines but those of peers
 
 	events eventQueue // what the roster has to work through
 
@@ -125,6 +134,8 @@ type Cluster struct {
 	// others. The Receiver is called with at most inbox.deliver held.
 	mu struct {
 		sync.Mutex
+		clusterAddr string // as the others are told it; set by Start
+
 		peers    map[string]*peer // by identity
 		changed  chan struct{}    // closed and replaced when peers changes
 		ready    bool
@@ -157,6 +168,7 @@ func New(o Options, routes Routes, recv Receiver) (*Cluster, error) {
 	c.mu.changed = make(chan struct{})
 	c.byID.Store(new([]*peer))
 	c.barrier.init()
+	c.mu.clusterAddr = advertised(o.ClusterAdvertise, o.ClusterAddr) // the port may be 0 yet
 	if _, err := c.encodeMeta(); err != nil {
 		return nil, err
 	}
@@ -175,7 +187,9 @@ func (c *Cluster) Start(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cluster: cluster-addr: %w", err)
 	}
-	c.clusterAddr = advertised(c.opts.ClusterAdvertise, l.Addr().String())
+	c.mu.Lock()
+	c.mu.clusterAddr = advertised(c.opts.ClusterAdvertise, l.Addr().String())
+	c.mu.Unlock()
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	c.stop = stop
 	c.server = c.newServer()
@@ -311,7 +325,7 @@ func (c *Cluster) Nodes() []Node {
 	self := Node{
 		Name:        c.opts.Name,
 		Identity:    c.opts.Identity,
-		ClusterAddr: c.clusterAddr,
+		ClusterAddr: c.mu.clusterAddr,
 		State:       "joining",
 		Meta:        maps.Clone(c.opts.Meta),
 	}

@@ -124,13 +124,16 @@ func (c *Cluster) ipPort(ctx context.Context, addr string) (ip string, port int,
 func (c *Cluster) GossipAddr() string { return c.gossip.LocalNode().Address() }
 
 func (c *Cluster) encodeMeta() ([]byte, error) {
+	c.mu.Lock()
+	addr := c.mu.clusterAddr
+	c.mu.Unlock()
 	b, err := proto.Marshal(&clusterpb.Meta{
 		Version:     metaVersion,
 		ClusterId:   c.opts.ClusterID,
 		Identity:    c.opts.Identity,
 		Start:       c.opts.Start,
 		Name:        c.opts.Name,
-		ClusterAddr: c.clusterAddr,
+		ClusterAddr: addr,
 		Addrs:       c.opts.Meta,
 	})
 	if err != nil {
