@@ -15,6 +15,17 @@ type Options struct {
 	Args   []string // further arguments of dunlin serve
 	Config string   // YAML, for --config
 	Links  bool     // put a Link before each cluster port
+	// Place says where node i, counted from 0, is to live; nil: each on a loopback
+	// address and in a directory of its own.
+	Place func(i int) Place
+}
+
+// Place is where a node lives.
+type Place struct {
+	Host   string   // IP address
+	Dir    string   // data directory; "": one of the test's
+	Within []string // beginning of the command that runs the node
+	Args   []string // further arguments of this node's dunlin serve
 }
 
 // Cluster is a number of nodes that know of one another.
@@ -41,7 +52,13 @@ func Lay(t testing.TB, o Options) *Cluster {
 	c := &Cluster{t: t}
 	var gossip []string
 	for i := range max(o.Nodes, 1) {
-		n := newNode(t, fmt.Sprintf("n%d", i+1), o)
+		var at Place
+		if o.Place != nil {
+			at = o.Place(i)
+		} else {
+			at.Host = host(t)
+		}
+		n := newNode(t, fmt.Sprintf("n%d", i+1), at, o)
 		c.Nodes = append(c.Nodes, n)
 		gossip = append(gossip, n.gossip())
 	}

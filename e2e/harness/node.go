@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -27,13 +28,18 @@ type Node struct {
 	HTTP string
 	Dir  string // data directory
 
+	// Bin is the program, Env what its environment has beside the test's; changed
+	// between two runs, they hold from the next.
+	Bin string
+	Env []string
+
 	// Link carries what peers send to this node's cluster port, if
 	// Options.Links asked for one.
 	Link *Link
 
-	t    testing.TB
-	bin  string
-	args []string
+	t      testing.TB
+	within []string
+	args   []string
 	log  *log
 	proc *process // nil before the first Start
 }
@@ -52,9 +58,10 @@ func (n *Node) Start() {
 	if n.Running() {
 		n.t.Fatalf("harness: %s is running", n.Name)
 	}
-	cmd := exec.Command(n.bin, n.args...)
+	argv := slices.Concat(n.within, []string{n.Bin}, n.args)
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdout, cmd.Stderr = n.log, n.log
-	cmd.Env = environment()
+	cmd.Env = append(environment(), n.Env...)
 	if err := spawn(cmd); err != nil {
 		n.t.Fatalf("harness: start %s: %v", n.Name, err)
 	}
@@ -76,6 +83,14 @@ func environment() []string {
 	}
 	return append(env, "GOTRACEBACK=all")
 }
+
+// Ended is closed when the process that runs now has ended. A test that wants
+// it to end by itself says so with ExpectEnd.
+func (n *Node) Ended() <-chan struct{} { return n.proc.exited }
+
+// ExpectEnd lets the process end by itself, in whatever way: a node that finds
+// its disk broken does so (D2, D3).
+func (n *Node) ExpectEnd() { n.proc.wanted = true }
 
 // Running says whether the process is there.
 func (n *Node) Running() bool {
@@ -246,17 +261,22 @@ func (n *Node) finish() {
 }
 
 // newNode lays a node out without starting it.
-func newNode(t testing.TB, name string, o Options) *Node {
+func newNode(t testing.TB, name string, at Place, o Options) *Node {
 	t.Helper()
-	h := host(t)
+	h, dir := at.Host, at.Dir
+	if dir == "" {
+		dir = filepath.Join(t.TempDir(), name)
+	}
 	n := &Node{
 		Name: name,
 		MQTT: net.JoinHostPort(h, mqttPort),
 		HTTP: net.JoinHostPort(h, httpPort),
-		Dir:  filepath.Join(t.TempDir(), name),
+		Dir:  dir,
+		Bin:  Binary(t),
 		t:    t,
-		bin:  Binary(t),
 		log:  new(log),
+
+		within: at.Within,
 	}
 	n.args = []string{
 		"serve",
@@ -278,7 +298,7 @@ func newNode(t testing.TB, name string, o Options) *Node {
 		}
 		n.args = append(n.args, "--config", path)
 	}
-	n.args = append(n.args, o.Args...)
+	n.args = slices.Concat(n.args, o.Args, at.Args)
 	t.Cleanup(n.finish)
 	return n
 }
