@@ -7,8 +7,6 @@ import (
 	"sync"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"dunlin/proto/clusterpb"
@@ -98,7 +96,8 @@ func (p *peer) writeFeed(ctx context.Context, st grpc.ClientStream, whole bool, 
 	}
 }
 
-func (p *peer) send(st grpc.ClientStream, b *batch) error {
+// send sends b on a stream of either side.
+func (p *peer) send(st interface{ SendMsg(any) error }, b *batch) error {
 	p.c.metrics.bytesOut.Add(float64(len(b.data)))
 	return st.SendMsg(b)
 }
@@ -220,28 +219,28 @@ func (s server) Feed(st grpc.BidiStreamingServer[clusterpb.Batch, clusterpb.Batc
 	if err := answer(st, w); err != nil {
 		return err
 	}
-	readErr := make(chan error, 1)
-	p.wg.Go(func() { readErr <- p.readFeed(st, in) })
+	return p.serve(in,
+		func() error { return p.readFeed(st, in) },
+		func() error { return p.writeHeld(st, in) })
+}
+
+// writeHeld confirms the version held, whenever it has changed.
+func (p *peer) writeHeld(st grpc.ServerStream, in *inStream) error {
 	var b batch
 	for {
 		select {
 		case <-in.wake:
-			held, ok := p.feedIn.version()
-			if !ok {
-				continue
-			}
-			b.grab(frameHeaderSize)
-			b.data = appendFrame(b.data, frame{kind: frameHeld, seq: held})
-			s.c.metrics.bytesOut.Add(float64(len(b.data)))
-			if err := st.SendMsg(&b); err != nil {
-				return err
-			}
-		case err := <-readErr:
-			return status.Error(codes.Aborted, fmt.Sprint(err))
-		case <-in.ended:
-			return status.Error(codes.Aborted, errStreamReplaced.Error())
-		case <-p.ctx.Done():
-			return status.Error(codes.Aborted, "declared gone")
+		case <-st.Context().Done():
+			return st.Context().Err()
+		}
+		held, ok := p.feedIn.version()
+		if !ok {
+			continue
+		}
+		b.grab(frameHeaderSize)
+		b.data = appendFrame(b.data, frame{kind: frameHeld, seq: held})
+		if err := p.send(st, &b); err != nil {
+			return err
 		}
 	}
 }

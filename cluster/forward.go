@@ -180,39 +180,57 @@ func (s server) Forward(st grpc.BidiStreamingServer[clusterpb.Batch, clusterpb.B
 	if err := answer(st, w); err != nil {
 		return err
 	}
-	readErr := make(chan error, 1)
-	p.wg.Go(func() { readErr <- p.readRecords(st, in) })
+	return p.serve(in,
+		func() error { return p.readRecords(st, in) },
+		func() error { return p.writeConfirms(st, in) })
+}
+
+// serve runs the two directions of a stream that the peer opened, until one
+// fails, another stream takes its place or the peer is declared gone. It does not
+// wait for them: they end when the handler has returned, which is all that frees
+// one who sends to a peer that does not read.
+func (p *peer) serve(in *inStream, read, write func() error) error {
+	failed := make(chan error, 2)
+	p.wg.Go(func() { failed <- read() })
+	p.wg.Go(func() { failed <- write() })
+	select {
+	case err := <-failed:
+		return status.Error(codes.Aborted, fmt.Sprint(err))
+	case <-in.ended:
+		return status.Error(codes.Aborted, errStreamReplaced.Error())
+	case <-p.ctx.Done():
+		return status.Error(codes.Aborted, "declared gone")
+	}
+}
+
+// writeConfirms tells the peer what is done until the stream ends.
+func (p *peer) writeConfirms(st grpc.ServerStream, in *inStream) error {
 	var b batch
 	var spare []span
 	for {
 		select {
 		case <-in.wake:
-			spans := p.in.take(in, spare)
-			spare = spans
-			if len(spans) == 0 {
-				continue
-			}
-			b.grab(frameHeaderSize + 4*len(spans))
-			for len(spans) > 0 {
-				n := min(len(spans), maxSpans)
-				start := len(b.data)
-				b.data = openFrame(b.data, frameConfirm)
-				b.data = closeFrame(appendSpans(b.data, spans[:n]), start, 0)
-				spans = spans[n:]
-				if len(b.data) >= maxBatch || len(spans) == 0 {
-					s.c.metrics.bytesOut.Add(float64(len(b.data)))
-					if err := st.SendMsg(&b); err != nil {
-						return err
-					}
-					b.grab(frameHeaderSize)
+		case <-st.Context().Done():
+			return st.Context().Err()
+		}
+		spans := p.in.take(in, spare)
+		spare = spans
+		if len(spans) == 0 {
+			continue
+		}
+		b.grab(frameHeaderSize + 4*len(spans))
+		for len(spans) > 0 {
+			n := min(len(spans), maxSpans)
+			start := len(b.data)
+			b.data = openFrame(b.data, frameConfirm)
+			b.data = closeFrame(appendSpans(b.data, spans[:n]), start, 0)
+			spans = spans[n:]
+			if len(b.data) >= maxBatch || len(spans) == 0 {
+				if err := p.send(st, &b); err != nil {
+					return err
 				}
+				b.grab(frameHeaderSize)
 			}
-		case err := <-readErr:
-			return status.Error(codes.Aborted, fmt.Sprint(err))
-		case <-in.ended:
-			return status.Error(codes.Aborted, errStreamReplaced.Error())
-		case <-p.ctx.Done():
-			return status.Error(codes.Aborted, "declared gone")
 		}
 	}
 }

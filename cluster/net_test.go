@@ -346,6 +346,27 @@ func TestSilentNodeIsGoneInSeconds(t *testing.T) {
 	})
 }
 
+// A connection that nobody reads, and that is full, does not hold up its peer's end.
+func TestSilentNodeWithFullConnections(t *testing.T) {
+	inLab(t, 3, func(t *testing.T, l *lab) {
+		l.startAll()
+		a := l.nodes[0]
+		l.net.Partition(l.hosts[:2], l.hosts[2:])
+		began := time.Now()
+		for i := range cluster.Token(100) {
+			body := cluster.AppendMessage(nil, make([]byte, 100<<10))
+			a.Forward(a.peer("c"), cluster.Frame{Body: body, Reliable: true, Token: i})
+		}
+		for i := range 1000 {
+			a.table.Subscribe(filter(t, fmt.Sprintf("%d/%01000d/+", i, i)), 1, router.Options{})
+		}
+		a.broker.until("leaving of c", func() bool { return len(a.broker.members) == 1 })
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
 func TestRestartReplaces(t *testing.T) {
 	for _, moved := range []bool{false, true} {
 		t.Run(fmt.Sprintf("moved=%v", moved), func(t *testing.T) {

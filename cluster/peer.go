@@ -46,7 +46,8 @@ type peer struct {
 
 	conn    *grpc.ClientConn
 	client  clusterpb.PeerClient
-	refused chan struct{} // a dial was refused: see watch
+	raw     atomic.Pointer[net.Conn] // the newest connection under conn
+	refused chan struct{}            // a dial was refused: see watch
 
 	ctx  context.Context // of all its goroutines: ended by stop
 	stop context.CancelFunc
@@ -115,6 +116,10 @@ func (p *peer) run() {
 // stream of it is admitted any more.
 func (p *peer) end() {
 	p.stop()
+	if raw := p.raw.Load(); raw != nil {
+		// Or gRPC takes five seconds to say goodbye to one who does not read.
+		_ = (*raw).Close()
+	}
 	_ = p.conn.Close()
 	p.wg.Wait()
 }
@@ -164,7 +169,15 @@ func (p *peer) dial(ctx context.Context, addr string) (net.Conn, error) {
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		signal(p.refused)
 	}
-	return conn, err
+	if err != nil {
+		return nil, err
+	}
+	p.raw.Store(&conn)
+	if err := p.ctx.Err(); err != nil {
+		_ = conn.Close() // end may have come before the Store
+		return nil, err
+	}
+	return conn, nil
 }
 
 // open opens a stream with a Hello and waits for the Welcome, both within the
