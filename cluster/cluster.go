@@ -369,13 +369,20 @@ func (c *Cluster) routesChanged() {
 	}
 }
 
+// count has SUBACKs wait for p from now on.
+func (c *Cluster) count(p *peer) {
+	if !p.counted.Swap(true) {
+		c.settle()
+	}
+}
+
 // settle works out anew what all peers hold of this node's routes. It is called
 // whenever one holds more or less, comes or goes.
 func (c *Cluster) settle() {
 	c.barrier.set(func() uint64 {
 		reached := uint64(math.MaxUint64)
 		for _, p := range *c.byID.Load() {
-			if p != nil {
+			if p != nil && p.counted.Load() {
 				reached = min(reached, p.holds.Load())
 			}
 		}

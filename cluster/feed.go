@@ -34,6 +34,7 @@ func (p *peer) feed(ctx context.Context) error {
 	defer cancel()
 	if w.Whole = w.Whole && w.Held <= p.c.routes.Version(); w.Whole {
 		p.holds.Store(w.Held + 1)
+		p.counted.Store(true)
 	} else {
 		p.holds.Store(0) // it may have held something before it declared us dead
 	}
@@ -135,9 +136,11 @@ func (p *peer) sendChanges(st grpc.ClientStream, b *batch, from, to uint64, chan
 	return nil
 }
 
-// sendCopy sends all own routes. They are packed before the first is sent, for
+// sendCopy sends all own routes. What is acknowledged without the peer until now
+// lies in the copy; for the rest the peer counts. They are packed before the first is sent, for
 // the table may hold writers up while it is read and the network must not.
 func (p *peer) sendCopy(st grpc.ClientStream, b *batch) (version uint64, err error) {
+	p.c.count(p)
 	var chunks [][]byte
 	var chunk []byte
 	version = p.c.routes.Snapshot(func(cs []router.Change) bool {

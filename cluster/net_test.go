@@ -696,3 +696,23 @@ func TestStrangersAreRefused(t *testing.T) {
 		}
 	})
 }
+
+// A joiner whose cluster port nobody reaches is a member for gossip, and is never
+// ready. It must not keep the others from answering SUBSCRIBE.
+func TestUnreachableJoinerHoldsNobodyUp(t *testing.T) {
+	inLab(t, 3, func(t *testing.T, l *lab) {
+		two := func(o *cluster.Options) { o.BootstrapExpect = 2 }
+		a := l.start(0, two)
+		b := l.start(1, two)
+		a.ready()
+		b.ready()
+		c := l.start(2, two, func(o *cluster.Options) { o.ClusterAdvertise = "127.0.1.200:1" })
+		a.broker.until("meeting of c", func() bool { return len(a.broker.members) == 2 })
+		_, v := a.table.Subscribe(filter(t, "x"), 1, router.Options{})
+		a.routed(v)
+		time.Sleep(time.Minute)
+		if c.Ready() == nil {
+			t.Error("c is ready, and nobody could feed it")
+		}
+	})
+}

@@ -40,6 +40,8 @@ type peer struct {
 
 	feedIn   feedIn
 	feedWake chan struct{} // own routes or members have changed
+	// counted says that a SUBACK waits for the peer: see ready.go.
+	counted atomic.Bool
 	// holds is the number of versions, from 0 on, of this node's routes that the
 	// peer has confirmed: 0 is nothing at all.
 	holds atomic.Uint64

@@ -30,6 +30,12 @@ import (
 // have no M in common at first but M1 and M2 that know each other, then by (2)
 // both have met both M1 and M2 before they are ready.
 //
+// A SUBACK need not wait either for a member C that A has not begun to feed: that
+// is as good as not knowing it, for all of this holds for the copy that C will get.
+// So a joiner whose port nobody can reach, and which is never ready, holds nobody
+// up. But a C that A declares dead by mistake and meets again may be ready: it
+// counts from the start, and so does any that says that it is.
+//
 // A list may name a dead node that M has not missed yet. C waits until M's next
 // list, or until gossip tells C of that node.
 //
@@ -58,6 +64,9 @@ func (c *Cluster) setTold(p *peer, m *clusterpb.Members) {
 	c.mu.Lock()
 	p.told = m
 	c.mu.Unlock()
+	if m.Ready {
+		c.count(p)
+	}
 	c.reckon()
 }
 

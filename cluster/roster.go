@@ -77,6 +77,7 @@ type roll struct {
 	c     *Cluster
 	ctx   context.Context // of the peers: the roster's
 	known map[string]*known
+	met   map[string]uint64 // starts that were members, the latest by identity
 	ids   numbering
 }
 
@@ -85,7 +86,7 @@ type roll struct {
 const recallInterval = time.Second
 
 func (c *Cluster) roster(ctx context.Context) {
-	r := &roll{c: c, ctx: ctx, known: make(map[string]*known)}
+	r := &roll{c: c, ctx: ctx, known: make(map[string]*known), met: make(map[string]uint64)}
 	tick := time.NewTicker(recallInterval)
 	defer tick.Stop()
 	for {
@@ -176,10 +177,10 @@ func (r *roll) up(k *known) {
 		r.ids.give(id, time.Now())
 		return
 	}
+	p.counted.Store(r.met[k.identity] == k.start)
+	r.met[k.identity] = k.start
 	c.log.Info("member joined", "peer", k.name, "identity", k.identity, "addr", k.clusterAddr)
-	// The Receiver hears of it before anything comes from it. It counts for the
-	// barrier before it is fed: a route that was acknowledged without it must lie
-	// in its full copy (ready.go).
+	// The Receiver hears of it before anything comes from it.
 	c.recv.Joined(Node{
 		ID: p.id, Name: k.name, Identity: k.identity, ClusterAddr: k.clusterAddr,
 		State: "joining", Meta: k.addrs,
