@@ -84,6 +84,7 @@ type Broker struct {
 	retained RetainedMessages
 	peers    Peers
 	accepted accepted
+	emptied  chan *batch // for reuse
 
 	workers []*worker // by loop index; fixed before the loops run
 	ready   atomic.Bool
@@ -94,7 +95,7 @@ type Broker struct {
 
 // New returns a broker that routes by table.
 func New(o Options, table *router.Table) *Broker {
-	return &Broker{Options: o, table: table}
+	return &Broker{Options: o, table: table, emptied: make(chan *batch, spareBatches)}
 }
 
 // Attach gives the broker the floors that call up into it, before anything runs.

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"sync"
 	"sync/atomic"
 
 	"dunlin/node/listen"
@@ -38,17 +37,33 @@ type item struct {
 	pushed bool // by the shard: epoch counts
 }
 
-var batchPool = sync.Pool{New: func() any { return new(batch) }}
+// Emptied batches are kept for reuse, that many and of up to that many bytes.
+const (
+	spareBatches = 32
+	maxBatch     = 512 << 10
+)
 
-// maxBatch is the number of bytes up to which an emptied batch is kept for reuse.
-const maxBatch = 1 << 20
+// newBatch returns an empty batch. It may be called from any goroutine.
+func (b *Broker) newBatch() *batch {
+	select {
+	case x := <-b.emptied:
+		return x
+	default:
+		return new(batch)
+	}
+}
 
-func (b *batch) recycle() {
-	if cap(b.bytes) > maxBatch {
+// recycle takes back a batch that nobody uses any more.
+func (b *Broker) recycle(x *batch) {
+	if cap(x.bytes) > maxBatch {
 		return
 	}
-	*b = batch{bytes: b.bytes[:0], items: b.items[:0], ids: b.ids[:0], shared: b.shared[:0]}
-	batchPool.Put(b)
+	clear(x.shared)
+	*x = batch{bytes: x.bytes[:0], items: x.items[:0], ids: x.ids[:0], shared: x.shared[:0]}
+	select {
+	case b.emptied <- x:
+	default:
+	}
 }
 
 // add packs one more delivery. serial names the message: deliveries of one
@@ -108,7 +123,7 @@ func (w *worker) batchFor(loop int) *batch {
 		w.batches = append(w.batches, nil)
 	}
 	if w.batches[loop] == nil {
-		w.batches[loop] = batchPool.Get().(*batch)
+		w.batches[loop] = w.newBatch()
 	}
 	return w.batches[loop]
 }
@@ -244,5 +259,5 @@ func (w *worker) receiveBatch(b *batch) {
 	if b.owed > 0 {
 		w.arrears.sub(b.owed)
 	}
-	b.recycle()
+	w.recycle(b)
 }

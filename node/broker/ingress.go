@@ -154,7 +154,7 @@ func (in *ingress) batchFor(s router.Subscriber, a *arrival) *batch {
 	loop := listen.ID(s).Loop()
 	b := in.batches[loop]
 	if b == nil {
-		b = batchPool.Get().(*batch)
+		b = in.b.newBatch()
 		b.arrival = a
 		if a != nil {
 			a.left.Add(1)

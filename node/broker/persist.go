@@ -99,7 +99,7 @@ func (b *Broker) Evict(conn router.Subscriber, _ string, epoch session.Epoch, do
 
 // Push is called by the store with deliveries for an attached session.
 func (b *Broker) Push(conn router.Subscriber, epoch session.Epoch, ds []raftstore.Delivery) {
-	out := batchPool.Get().(*batch)
+	out := b.newBatch()
 	now := b.Clock()
 	for i := range ds {
 		d := &ds[i]

@@ -25,7 +25,7 @@ func (l *loop) Begin(id ID) []byte {
 	}
 	if c.out != 0 {
 		l.lent = id
-		return l.outputs.at(c.out).b
+		return l.roomy(l.outputs.at(c.out))
 	}
 	if len(l.dirty) >= maxDirty {
 		if l.flush(); !c.is(connOpen) {
@@ -37,6 +37,19 @@ func (l *loop) Begin(id ID) []byte {
 	o.b = l.buffers.get(c.class())
 	o.index, o.since = index, l.now
 	l.lent = id
+	return o.b
+}
+
+// roomy returns o's buffer with room for another message of ordinary size. A
+// full one is exchanged for one of twice its size from the stock here, since
+// append would grow it by small steps and leave garbage at each.
+func (l *loop) roomy(o *output) []byte {
+	if free := cap(o.b) - len(o.b); free >= min(1<<10, cap(o.b)/2) || len(o.b) == 0 {
+		return o.b
+	}
+	full := o.b
+	o.b = append(l.buffers.get(classOf(2*cap(full))), full...)
+	l.buffers.put(full)
 	return o.b
 }
 
