@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/memberlist"
 	"google.golang.org/grpc"
 
+	"dunlin/cluster/raftnet"
 	"dunlin/router"
 )
 
@@ -114,6 +115,7 @@ type Cluster struct {
 	metrics              *metrics
 	serverTLS, clientTLS *tls.Config
 
+	raft    *raftnet.Net
 	pool    buffers
 	barrier barrier
 	numbers atomic.Uint64 // of conversations
@@ -162,6 +164,11 @@ func New(o Options, routes Routes, recv Receiver) (*Cluster, error) {
 		metrics:   newMetrics(),
 		serverTLS: server,
 		clientTLS: client,
+	}
+	calls := o.Raft
+	calls.Logger = o.Logger
+	if c.raft, err = raftnet.New(o.Identity, calls); err != nil {
+		return nil, err
 	}
 	c.events.wake = make(chan struct{}, 1)
 	c.mu.peers = make(map[string]*peer)
@@ -243,6 +250,7 @@ func (c *Cluster) Shutdown(ctx context.Context) error {
 	if c.opts.Registerer != nil {
 		c.opts.Registerer.Unregister(c)
 	}
+	defer c.raft.Close()
 	if c.gossip == nil {
 		return nil // never started
 	}

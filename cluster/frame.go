@@ -50,6 +50,10 @@ const (
 	frameChanges
 	// Down a Feed stream: the receiver holds version sequence.
 	frameHeld
+	// Both ways on a Raft or Snapshot stream: a piece of its urgent or bulk row
+	// (package raftnet).
+	frameUrgent
+	frameBulk
 
 	frameTypes // how many, and one
 )

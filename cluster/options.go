@@ -14,6 +14,8 @@ import (
 
 	"github.com/hashicorp/memberlist"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"dunlin/cluster/raftnet"
 )
 
 // Options say who this node is and how it finds and meets the others. Start from
@@ -70,6 +72,9 @@ type Options struct {
 	// HandshakeTimeout bounds the opening of a stream.
 	HandshakeTimeout time.Duration
 
+	// Raft bounds the calls of Raft groups; its Logger is this one's.
+	Raft raftnet.Options
+
 	// What a test replaces by a network in memory. Dial is used for the cluster
 	// port and for asking whether a port is still open.
 	Dial      func(ctx context.Context, addr string) (net.Conn, error)
@@ -101,6 +106,7 @@ func DefaultOptions() Options {
 		MaxReliableFrames:  1 << 16,
 		ProbeInterval:      500 * time.Millisecond,
 		HandshakeTimeout:   3 * time.Second,
+		Raft:               raftnet.DefaultOptions(),
 		Dial: func(ctx context.Context, addr string) (net.Conn, error) {
 			return dialer.DialContext(ctx, "tcp", addr)
 		},

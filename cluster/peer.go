@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 
+	"dunlin/cluster/raftnet"
 	"dunlin/proto/clusterpb"
 	"dunlin/router"
 )
@@ -24,8 +25,8 @@ import (
 // peer is one start of another node, from the moment it is a member until it is
 // declared gone. A later start of that node is another peer.
 //
-// This node calls it and keeps two streams open, Forward and Feed; it answers the
-// same two streams of the peer (server.go). When a stream breaks it is opened
+// This node calls it and keeps three streams open, Forward, Feed and Raft; it
+// answers the same of the peer (server.go). When a stream breaks it is opened
 // again, for ever: only the roster says that a peer is gone.
 type peer struct {
 	c        *Cluster
@@ -48,8 +49,10 @@ type peer struct {
 
 	conn    *grpc.ClientConn
 	client  clusterpb.PeerClient
-	raw     atomic.Pointer[net.Conn] // the newest connection under conn
-	refused chan struct{}            // a dial was refused: see watch
+	bulk    *grpc.ClientConn            // for what must not hold up the other: see raft.go
+	raw     [2]atomic.Pointer[net.Conn] // the newest connections under conn and bulk
+	calls   *raftnet.Caller
+	refused chan struct{} // a dial was refused: see watch
 
 	ctx  context.Context // of all its goroutines: ended by stop
 	stop context.CancelFunc
@@ -78,13 +81,10 @@ func (c *Cluster) newPeer(ctx context.Context, id router.NodeID, m member) (*pee
 	if c.clientTLS != nil {
 		creds = credentials.NewTLS(c.clientTLS)
 	}
-	var err error
-	p.conn, err = grpc.NewClient("passthrough:///"+m.clusterAddr,
+	opts := []grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
-		grpc.WithContextDialer(p.dial),
 		grpc.WithNoProxy(),
 		grpc.WithDisableServiceConfig(),
-		grpc.WithIdleTimeout(0),
 		grpc.WithInitialWindowSize(streamWindow),
 		grpc.WithInitialConnWindowSize(connWindow),
 		grpc.WithMaxHeaderListSize(maxHello),
@@ -97,8 +97,19 @@ func (c *Cluster) newPeer(ctx context.Context, id router.NodeID, m member) (*pee
 			grpc.ForceCodecV2(codec{}),
 			grpc.MaxCallRecvMsgSize(maxBatch+maxFeedFrame),
 		),
-	)
-	if err != nil {
+	}
+	connect := func(raw *atomic.Pointer[net.Conn], idle time.Duration) (*grpc.ClientConn, error) {
+		dial := func(ctx context.Context, addr string) (net.Conn, error) { return p.dial(ctx, addr, raw) }
+		return grpc.NewClient("passthrough:///"+m.clusterAddr,
+			append(opts[:len(opts):len(opts)], grpc.WithContextDialer(dial), grpc.WithIdleTimeout(idle))...)
+	}
+	var err error
+	if p.conn, err = connect(&p.raw[0], 0); err != nil {
+		return nil, err
+	}
+	// It connects when it is used and closes some time after.
+	if p.bulk, err = connect(&p.raw[1], bulkIdle); err != nil {
+		_ = p.conn.Close()
 		return nil, err
 	}
 	p.client = clusterpb.NewPeerClient(p.conn)
@@ -111,6 +122,8 @@ func (p *peer) run() {
 	ctx := p.ctx
 	p.wg.Go(func() { p.keep(ctx, p.forward) })
 	p.wg.Go(func() { p.keep(ctx, p.feed) })
+	p.calls = p.c.raft.Connect(p.identity, p.openSnapshot)
+	p.wg.Go(func() { p.keep(ctx, p.raft) })
 	p.wg.Go(func() { p.watch(ctx) })
 }
 
@@ -118,12 +131,16 @@ func (p *peer) run() {
 // stream of it is admitted any more.
 func (p *peer) end() {
 	p.stop()
-	if raw := p.raw.Load(); raw != nil {
-		// Or gRPC takes five seconds to say goodbye to one who does not read.
-		_ = (*raw).Close()
+	for i := range p.raw {
+		if raw := p.raw[i].Load(); raw != nil {
+			// Or gRPC takes five seconds to say goodbye to one who does not read.
+			_ = (*raw).Close()
+		}
 	}
 	_ = p.conn.Close()
+	_ = p.bulk.Close()
 	p.wg.Wait()
+	p.calls.Close()
 }
 
 const (
@@ -165,21 +182,23 @@ func (p *peer) keep(ctx context.Context, run func(context.Context) error) {
 	}
 }
 
-// dial is how gRPC connects to the peer.
-func (p *peer) dial(ctx context.Context, addr string) (net.Conn, error) {
+// dial is how gRPC connects to the peer; raw is where the connection is kept.
+func (p *peer) dial(ctx context.Context, addr string, raw *atomic.Pointer[net.Conn]) (net.Conn, error) {
 	conn, err := p.c.opts.Dial(ctx, addr)
 	if errors.Is(err, syscall.ECONNREFUSED) {
 		signal(p.refused)
+		p.c.raft.Severed(p.identity)
 	}
 	if err != nil {
 		return nil, err
 	}
-	p.raw.Store(&conn)
+	raw.Store(&conn)
 	if err := p.ctx.Err(); err != nil {
 		_ = conn.Close() // end may have come before the Store
 		return nil, err
 	}
-	return conn, nil
+	limitUnacknowledged(conn, pingTimeout)
+	return &watchedConn{Conn: conn, peer: p}, nil
 }
 
 // open opens a stream with a Hello and waits for the Welcome, both within the

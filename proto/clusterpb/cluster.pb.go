@@ -523,10 +523,12 @@ const file_cluster_proto_rawDesc = "" +
 	"\x05ready\x18\x02 \x01(\bR\x05ready\x1a:\n" +
 	"\x06Member\x12\x1a\n" +
 	"\bidentity\x18\x01 \x01(\tR\bidentity\x12\x14\n" +
-	"\x05start\x18\x02 \x01(\x04R\x05start2\x89\x01\n" +
+	"\x05start\x18\x02 \x01(\x04R\x05start2\x8d\x02\n" +
 	"\x04Peer\x12A\n" +
 	"\aForward\x12\x18.dunlin.cluster.v1.Batch\x1a\x18.dunlin.cluster.v1.Batch(\x010\x01\x12>\n" +
-	"\x04Feed\x12\x18.dunlin.cluster.v1.Batch\x1a\x18.dunlin.cluster.v1.Batch(\x010\x01B\x18Z\x16dunlin/proto/clusterpbb\x06proto3"
+	"\x04Feed\x12\x18.dunlin.cluster.v1.Batch\x1a\x18.dunlin.cluster.v1.Batch(\x010\x01\x12>\n" +
+	"\x04Raft\x12\x18.dunlin.cluster.v1.Batch\x1a\x18.dunlin.cluster.v1.Batch(\x010\x01\x12B\n" +
+	"\bSnapshot\x12\x18.dunlin.cluster.v1.Batch\x1a\x18.dunlin.cluster.v1.Batch(\x010\x01B\x18Z\x16dunlin/proto/clusterpbb\x06proto3"
 
 var (
 	file_cluster_proto_rawDescOnce sync.Once
@@ -555,10 +557,14 @@ var file_cluster_proto_depIdxs = []int32{
 	6, // 1: dunlin.cluster.v1.Members.members:type_name -> dunlin.cluster.v1.Members.Member
 	0, // 2: dunlin.cluster.v1.Peer.Forward:input_type -> dunlin.cluster.v1.Batch
 	0, // 3: dunlin.cluster.v1.Peer.Feed:input_type -> dunlin.cluster.v1.Batch
-	0, // 4: dunlin.cluster.v1.Peer.Forward:output_type -> dunlin.cluster.v1.Batch
-	0, // 5: dunlin.cluster.v1.Peer.Feed:output_type -> dunlin.cluster.v1.Batch
-	4, // [4:6] is the sub-list for method output_type
-	2, // [2:4] is the sub-list for method input_type
+	0, // 4: dunlin.cluster.v1.Peer.Raft:input_type -> dunlin.cluster.v1.Batch
+	0, // 5: dunlin.cluster.v1.Peer.Snapshot:input_type -> dunlin.cluster.v1.Batch
+	0, // 6: dunlin.cluster.v1.Peer.Forward:output_type -> dunlin.cluster.v1.Batch
+	0, // 7: dunlin.cluster.v1.Peer.Feed:output_type -> dunlin.cluster.v1.Batch
+	0, // 8: dunlin.cluster.v1.Peer.Raft:output_type -> dunlin.cluster.v1.Batch
+	0, // 9: dunlin.cluster.v1.Peer.Snapshot:output_type -> dunlin.cluster.v1.Batch
+	6, // [6:10] is the sub-list for method output_type
+	2, // [2:6] is the sub-list for method input_type
 	2, // [2:2] is the sub-list for extension type_name
 	2, // [2:2] is the sub-list for extension extendee
 	0, // [0:2] is the sub-list for field type_name

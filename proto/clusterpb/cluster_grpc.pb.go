@@ -21,8 +21,10 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Peer_Forward_FullMethodName = "/dunlin.cluster.v1.Peer/Forward"
-	Peer_Feed_FullMethodName    = "/dunlin.cluster.v1.Peer/Feed"
+	Peer_Forward_FullMethodName  = "/dunlin.cluster.v1.Peer/Forward"
+	Peer_Feed_FullMethodName     = "/dunlin.cluster.v1.Peer/Feed"
+	Peer_Raft_FullMethodName     = "/dunlin.cluster.v1.Peer/Raft"
+	Peer_Snapshot_FullMethodName = "/dunlin.cluster.v1.Peer/Snapshot"
 )
 
 // PeerClient is the client API for Peer service.
@@ -30,7 +32,7 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Peer is served by every node on its cluster port. Who calls is the sender: it
-// opens both streams to each other member and keeps them open for ever.
+// opens streams to each other member and keeps all but Snapshot open for ever.
 //
 // Each stream starts with a handshake in gRPC metadata, before any message: the
 // caller's Hello in the key "dunlin-hello-bin", the answer in "dunlin-welcome-bin".
@@ -39,6 +41,11 @@ type PeerClient interface {
 	Forward(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Batch, Batch], error)
 	// Feed carries the caller's routes up and the version held down.
 	Feed(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Batch, Batch], error)
+	// Raft carries the caller's requests up, Raft's and others, and the replies down.
+	Raft(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Batch, Batch], error)
+	// Snapshot carries one Raft snapshot up and one reply down, on a connection of
+	// its own. It is opened when there is one.
+	Snapshot(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Batch, Batch], error)
 }
 
 type peerClient struct {
@@ -75,12 +82,38 @@ func (c *peerClient) Feed(ctx context.Context, opts ...grpc.CallOption) (grpc.Bi
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Peer_FeedClient = grpc.BidiStreamingClient[Batch, Batch]
 
+func (c *peerClient) Raft(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Batch, Batch], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Peer_ServiceDesc.Streams[2], Peer_Raft_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[Batch, Batch]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Peer_RaftClient = grpc.BidiStreamingClient[Batch, Batch]
+
+func (c *peerClient) Snapshot(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Batch, Batch], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Peer_ServiceDesc.Streams[3], Peer_Snapshot_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[Batch, Batch]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Peer_SnapshotClient = grpc.BidiStreamingClient[Batch, Batch]
+
 // PeerServer is the server API for Peer service.
 // All implementations must embed UnimplementedPeerServer
 // for forward compatibility.
 //
 // Peer is served by every node on its cluster port. Who calls is the sender: it
-// opens both streams to each other member and keeps them open for ever.
+// opens streams to each other member and keeps all but Snapshot open for ever.
 //
 // Each stream starts with a handshake in gRPC metadata, before any message: the
 // caller's Hello in the key "dunlin-hello-bin", the answer in "dunlin-welcome-bin".
@@ -89,6 +122,11 @@ type PeerServer interface {
 	Forward(grpc.BidiStreamingServer[Batch, Batch]) error
 	// Feed carries the caller's routes up and the version held down.
 	Feed(grpc.BidiStreamingServer[Batch, Batch]) error
+	// Raft carries the caller's requests up, Raft's and others, and the replies down.
+	Raft(grpc.BidiStreamingServer[Batch, Batch]) error
+	// Snapshot carries one Raft snapshot up and one reply down, on a connection of
+	// its own. It is opened when there is one.
+	Snapshot(grpc.BidiStreamingServer[Batch, Batch]) error
 	mustEmbedUnimplementedPeerServer()
 }
 
@@ -104,6 +142,12 @@ func (UnimplementedPeerServer) Forward(grpc.BidiStreamingServer[Batch, Batch]) e
 }
 func (UnimplementedPeerServer) Feed(grpc.BidiStreamingServer[Batch, Batch]) error {
 	return status.Error(codes.Unimplemented, "method Feed not implemented")
+}
+func (UnimplementedPeerServer) Raft(grpc.BidiStreamingServer[Batch, Batch]) error {
+	return status.Error(codes.Unimplemented, "method Raft not implemented")
+}
+func (UnimplementedPeerServer) Snapshot(grpc.BidiStreamingServer[Batch, Batch]) error {
+	return status.Error(codes.Unimplemented, "method Snapshot not implemented")
 }
 func (UnimplementedPeerServer) mustEmbedUnimplementedPeerServer() {}
 func (UnimplementedPeerServer) testEmbeddedByValue()              {}
@@ -140,6 +184,20 @@ func _Peer_Feed_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Peer_FeedServer = grpc.BidiStreamingServer[Batch, Batch]
 
+func _Peer_Raft_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(PeerServer).Raft(&grpc.GenericServerStream[Batch, Batch]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Peer_RaftServer = grpc.BidiStreamingServer[Batch, Batch]
+
+func _Peer_Snapshot_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(PeerServer).Snapshot(&grpc.GenericServerStream[Batch, Batch]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Peer_SnapshotServer = grpc.BidiStreamingServer[Batch, Batch]
+
 // Peer_ServiceDesc is the grpc.ServiceDesc for Peer service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -157,6 +215,18 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Feed",
 			Handler:       _Peer_Feed_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "Raft",
+			Handler:       _Peer_Raft_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "Snapshot",
+			Handler:       _Peer_Snapshot_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
 		},

@@ -1,0 +1,29 @@
+// Package raftnet carries what Raft groups say to one another, and other calls
+// by request and reply, for all groups of a node over one stream per peer. It
+// knows nothing of how a stream comes about: package cluster opens, greets and
+// gives them.
+//
+//	a node's end         net.go
+//	records and pieces   record.go, raftcodec.go, pieces.go
+//	calls to a peer      caller.go over queue.go; ask.go
+//	calls from a peer    serve.go
+//	one group            transport.go (raft.Transport), pipeline.go, inbox.go
+//	snapshots            snapshot.go, each on a stream of its own
+//	failover             decide.go (pure), detector.go
+//
+// # What a caller may rely on
+//
+// A call goes out once. If its stream breaks, its outcome is unknown (ErrBroken)
+// and it is never sent again: Raft and the store have their own ways to find out.
+// While there is no stream calls fail at once (ErrUnreachable). Requests of a
+// node to a group arrive in the order in which they were made; only votes,
+// heartbeats and beats may overtake. Nothing that waits for a disk holds up the
+// reading of a stream.
+//
+// # Wake-ups
+//
+// What no one waits for does not wake the writer: heartbeats, and AppendEntries
+// without entries, go with whatever goes next, at the latest with the beat that a
+// node sends to each peer every BeatInterval for the failure detector. So the
+// heartbeats of all groups between two nodes share one write.
+package raftnet
