@@ -20,7 +20,7 @@ type batch struct {
 // grab makes b an empty batch to append frames of about size bytes to.
 func (b *batch) grab(size int) {
 	if cap(b.data) == 0 {
-		b.data = *mem.DefaultBufferPool().Get(size)
+		b.data = *batches.Get(size)
 	}
 	b.data = b.data[:0]
 }
@@ -61,7 +61,7 @@ func (codec) Marshal(v any) (mem.BufferSlice, error) {
 	}
 	data := b.data
 	b.data = nil
-	return mem.BufferSlice{mem.NewBuffer(&data, mem.DefaultBufferPool())}, nil
+	return mem.BufferSlice{mem.NewBuffer(&data, &batches)}, nil
 }
 
 func (codec) Unmarshal(data mem.BufferSlice, v any) error {
@@ -69,7 +69,7 @@ func (codec) Unmarshal(data mem.BufferSlice, v any) error {
 	if !ok {
 		return fmt.Errorf("cluster: %T on a stream of frames", v)
 	}
-	b.held = data.MaterializeToBuffer(mem.DefaultBufferPool())
+	b.held = data.MaterializeToBuffer(&batches)
 	b.data = b.held.ReadOnlyData()
 	return nil
 }
