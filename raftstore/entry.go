@@ -55,7 +55,7 @@ func openEntry(b []byte) (now session.Time, r reader) {
 		r.fail()
 	}
 	now = session.Time(r.uvarint())
-	if now < 0 {
+	if now < 0 || now > lastTime {
 		r.fail()
 	}
 	return now, r

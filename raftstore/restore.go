@@ -66,7 +66,7 @@ func (rs *restoring) head(r *reader) {
 	st.now = r.time()
 	st.index, st.epochs, st.births = r.uvarint(), r.uvarint(), r.uvarint()
 	st.limits = r.limits()
-	if !rs.first(sectionHead) || st.now < firstTime {
+	if !rs.first(sectionHead) || st.now < firstTime || st.now > lastTime {
 		r.fail()
 	}
 }

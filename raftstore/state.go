@@ -29,8 +29,12 @@ type state struct {
 	fx effects
 }
 
-// firstTime is shard time at the beginning: 0 means never.
-const firstTime session.Time = 1
+// Shard time begins at firstTime, since 0 means never. No shard lives to see
+// lastTime, half of what fits: sums of a time and any expiry stay in range.
+const (
+	firstTime session.Time = 1
+	lastTime  session.Time = 1 << 62
+)
 
 func newState(sh router.ShardID) *state {
 	return &state{
