@@ -32,6 +32,7 @@ const (
 	connBlocked // the kernel refused output: wait for canWrite
 	connArmed   // the driver reports canWrite
 	connDrain   // closing, output is out, the rest of the input is discarded
+	connAwaited // Await was called
 
 	// The size class of the connection's last output, a hint for the next.
 	connClassShift = 24

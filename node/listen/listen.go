@@ -64,6 +64,10 @@ type Loop interface {
 	// of this turn included.
 	Unsent(id ID) int
 
+	// Await has Handler.Writable called in a later turn, as soon as the kernel has
+	// taken all of the connection's output, be it in the flush of this turn.
+	Await(id ID)
+
 	// Close closes the connection, after flushing what it can without waiting
 	// longer than a second. Handler.Closed follows, within this turn or later,
 	// and no other call for the connection does.
@@ -98,7 +102,8 @@ type Handler interface {
 	// (0: any). It is called again only when there is news. b is lent for the
 	// call. Memory for want bytes is taken only as they come.
 	Receive(id ID, b []byte) (n int, want int)
-	// Writable tells that output which the kernel had refused has all been taken.
+	// Writable tells that all output has been taken, after the kernel had refused
+	// some or after Loop.Await.
 	Writable(id ID)
 	// Idle: see Loop.SetIdle.
 	Idle(id ID)

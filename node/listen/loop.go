@@ -55,6 +55,8 @@ type loop struct {
 	gone      []ending // connections whose Handler.Closed is owed
 	reaping   []ending // those being told
 	swept     int      // chunk of conns that the idle sweep looked at last
+	awaited   []ID     // connections whose output is out, of which Handler.Writable is owed
+	telling   []ID     // those being told
 	scratch   []byte   // lent by Begin for connections that are gone
 	lent      ID       // connection whose output buffer is lent
 	stopping  bool
@@ -104,6 +106,7 @@ func (l *loop) turn() {
 	for _, e := range l.events {
 		l.event(e)
 	}
+	l.tellAwaited()
 	l.readAll()
 	if l.now >= l.nextTick {
 		l.nextTick = l.now + tick
@@ -118,7 +121,7 @@ func (l *loop) turn() {
 // wait gathers events; it sleeps only if nothing is left to do.
 func (l *loop) wait() {
 	var d time.Duration
-	if len(l.ready) == 0 && len(l.gone) == 0 {
+	if len(l.ready) == 0 && len(l.gone) == 0 && len(l.awaited) == 0 {
 		d = max(l.nextTick-time.Since(l.start), 0)
 	}
 	if d > 0 && !l.box.sleep() {

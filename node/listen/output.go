@@ -82,6 +82,27 @@ func (l *loop) Unsent(id ID) int {
 	return 0
 }
 
+func (l *loop) Await(id ID) {
+	_, c := l.find(id)
+	switch {
+	case c == nil || c.is(connAwaited):
+	case c.out == 0:
+		l.awaited = append(l.awaited, id)
+	default:
+		c.flags |= connAwaited
+	}
+}
+
+// tellAwaited keeps what Await promised.
+func (l *loop) tellAwaited() {
+	l.awaited, l.telling = l.telling[:0], l.awaited
+	for _, id := range l.telling {
+		if _, c := l.find(id); c != nil {
+			l.callWritable(id)
+		}
+	}
+}
+
 func (l *loop) markDirty(index uint32, c *conn) {
 	if !c.is(connDirty) {
 		c.flags |= connDirty
@@ -136,6 +157,10 @@ func (l *loop) write(index uint32, c *conn) {
 	if o.off == len(o.b) {
 		c.setClass(min(max(classOf(o.off), c.class()-1), bufferClasses-1))
 		l.dropOutput(c)
+		if c.is(connAwaited) {
+			c.flags &^= connAwaited
+			l.awaited = append(l.awaited, l.id(index, c))
+		}
 		return
 	}
 	l.compact(o)
@@ -167,7 +192,7 @@ func (l *loop) compact(o *output) {
 
 // unblock goes on with output that the kernel had refused.
 func (l *loop) unblock(index uint32, c *conn) {
-	c.flags &^= connBlocked
+	c.flags &^= connBlocked | connAwaited // Writable comes, or it stays blocked
 	if c.out != 0 {
 		l.write(index, c)
 	}
