@@ -86,6 +86,8 @@ type Broker struct {
 	accepted accepted
 	emptied  chan *batch // for reuse
 
+	atShards [maxShards]gauge // messages that wait for each shard
+
 	workers []*worker // by loop index; fixed before the loops run
 	ready   atomic.Bool
 	conns   atomic.Int64

@@ -29,6 +29,9 @@ const (
 	holdConnect hold = 1 << iota // CONNECT has no answer yet
 	holdRetain                   // a publish must not overtake a retained one that is being committed (P7)
 	holdPeer                     // a peer's queue is full
+	holdBehind                   // another loop or a shard is behind
+	holdAnswers                  // too many of its requests wait for their answers
+	holdTurn                     // it has had its part of the turn
 )
 
 // conn is one connection as its worker sees it. Invariants:
@@ -45,7 +48,6 @@ type conn struct {
 	claimed    bool // a claim at shard is ours under epoch
 	persistent bool // the session outlives the connection: its queue is the shard's
 	graceful   bool // the client said goodbye: no will
-	awaited    bool // in the worker's list of sessions that wait for their output to leave
 	shard      router.ShardID
 	epoch      session.Epoch
 
@@ -65,8 +67,13 @@ type client struct {
 
 	filters   []router.Filter // held in the node's table under this connection
 	durable   int             // subscriptions held by the shard
-	replays   []replay        // retained messages on their way to new subscriptions
+	replays   []replay        // retained messages on their way to new subscriptions, one per filter
+	replaying int             // of them, sent to the shard and not yet in the committed window
+	probing   bool            // the shard is asked whether any of them wait
+	inReplay  bool            // in the worker's list of those with a page due
 	retaining int             // publishes that wait for the commit of their retained leg
+	asking    int             // SUBSCRIBEs and UNSUBSCRIBEs that wait for their answers
+	granting  int             // subscriptions that the shard is asked for
 	connect   *handshake      // while phase is connecting
 }
 

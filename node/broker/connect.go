@@ -70,6 +70,9 @@ func (w *worker) handshake(c *conn, p *mqtt.Connect) (*handshake, mqtt.Reason) {
 		if err != nil {
 			return nil, mqtt.TopicNameInvalid
 		}
+		if isReserved(m.Topic) {
+			return nil, mqtt.NotAuthorized // case 42
+		}
 		h.will = &raftstore.Will{Message: m, Delay: p.Will.Delay}
 	}
 	h.connect = mqtt.Connect{
@@ -185,32 +188,30 @@ func (w *worker) connected(c *conn, claimed raftstore.Claimed) {
 	c.client.since, c.client.origin = now, claimed.Origin
 	c.live.Connect(&h.connect, w.Session, c.persistent, now)
 	h.ack.SessionPresent = claimed.Present
-	out := h.ack.Append(w.loop.Begin(c.id), c.version)
-
 	c.phase = up
 	w.counters.Connected++
 	w.loop.SetIdle(c.id, time.Duration(c.client.agreed.Patience()))
+	w.loop.End(c.id, h.ack.Append(w.loop.Begin(c.id), c.version))
 	c.live.ResumeInbound(claimed.Inbound)
-	out = w.resume(c, claimed.Window, out)
-	w.loop.End(c.id, out)
+	w.resume(c, claimed.Window)
 	w.rejoin(c, claimed.Subscriptions)
 	w.release(c, holdConnect)
 }
 
-// resume sends the committed window of a session again.
-func (w *worker) resume(c *conn, window []raftstore.Resumed, out []byte) []byte {
+// resume sends the committed window of a session again, as fast as the client
+// takes it.
+func (w *worker) resume(c *conn, window []raftstore.Resumed) {
 	for i := range window {
 		r := &window[i]
 		if r.Received {
-			out = c.live.ResumeRelease(r.Index, out)
+			w.loop.End(c.id, c.live.ResumeRelease(r.Index, w.loop.Begin(c.id)))
 			continue
 		}
 		w.delivery = session.Delivery{
 			Message: &r.Message, QoS: r.QoS, Retain: r.Retain, Dup: true, IDs: r.IDs, Index: r.Index,
 		}
-		_, out = c.live.Deliver(&w.delivery, true, w.now(), out)
+		w.deliver(c, &w.delivery)
 	}
-	return out
 }
 
 // rejoin makes a resumed connection a live member of its share groups again; its

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"sync/atomic"
+	"unsafe"
 
 	"dunlin/node/listen"
 	"dunlin/proto/mqtt"
@@ -19,6 +20,9 @@ type batch struct {
 	shared  []sharing // of items of share groups
 	arrival *arrival  // the forwarded frame that the deliveries came in, if any
 	owed    int       // what it counts in the loop's arrears
+	late    bool      // the loop is behind
+	lost    uint64    // deliveries left out because of it
+	mailed  int       // what it counts in the loop's gauge
 
 	serial uint64 // of the message packed last
 	offset uint32 // and where it lies
@@ -41,6 +45,8 @@ type item struct {
 const (
 	spareBatches = 32
 	maxBatch     = 512 << 10
+
+	maxSpareItems = maxBatch / int(unsafe.Sizeof(item{}))
 )
 
 // newBatch returns an empty batch. It may be called from any goroutine.
@@ -55,7 +61,7 @@ func (b *Broker) newBatch() *batch {
 
 // recycle takes back a batch that nobody uses any more.
 func (b *Broker) recycle(x *batch) {
-	if cap(x.bytes) > maxBatch {
+	if cap(x.bytes) > maxBatch || cap(x.items) > maxSpareItems {
 		return
 	}
 	clear(x.shared)
@@ -122,16 +128,20 @@ func (w *worker) batchFor(loop int) *batch {
 	for len(w.batches) < len(w.workers) {
 		w.batches = append(w.batches, nil)
 	}
-	if w.batches[loop] == nil {
-		w.batches[loop] = w.newBatch()
+	b := w.batches[loop]
+	if b == nil {
+		b = w.newBatch()
+		b.late = w.workers[loop].mailed.isBehind()
+		w.batches[loop] = b
 	}
-	return w.batches[loop]
+	w.overrun = w.overrun || b.late
+	return b
 }
 
 func (w *worker) flushBatches() {
 	for i, b := range w.batches {
 		if b != nil {
-			w.workers[i].loop.Post(b)
+			w.workers[i].post(b)
 			w.batches[i] = nil
 		}
 	}
@@ -159,8 +169,8 @@ func (w *worker) deliver(c *conn, d *session.Delivery) session.Outcome {
 		w.skip(c, d)
 	}
 	w.drops(c)
-	if !ready {
-		w.await(c)
+	if !ready && c.live.Waiting() {
+		w.loop.Await(c.id) // Writable drains
 	}
 	return outcome
 }
@@ -190,38 +200,9 @@ func (w *worker) skip(c *conn, d *session.Delivery) {
 func (w *worker) drain(c *conn) {
 	w.loop.End(c.id, c.live.Drain(w.now(), w.MaxUnsent, w.loop.Begin(c.id)))
 	w.drops(c)
-	w.await(c)
-}
-
-// await notes a session whose queue waits for its output to leave. If the kernel
-// takes all of it at the end of the turn, no Writable tells, so that the next turn
-// looks.
-func (w *worker) await(c *conn) {
-	if !c.awaited && c.live.Waiting() {
-		c.awaited = true
-		w.awaited = append(w.awaited, c.id)
+	if c.live.Waiting() {
+		w.loop.Await(c.id)
 	}
-}
-
-// drainAwaited sends on what waited for the flush of the turn before. Output that
-// is still there was refused by the kernel: Writable will tell.
-func (w *worker) drainAwaited() {
-	if len(w.awaited) == 0 {
-		return
-	}
-	ids := w.awaited
-	w.awaited = w.spareIDs[:0]
-	for _, id := range ids {
-		c := w.conn(id)
-		if c == nil {
-			continue
-		}
-		c.awaited = false
-		if c.phase == up && w.loop.Unsent(id) < w.MaxUnsent {
-			w.drain(c)
-		}
-	}
-	w.spareIDs = ids
 }
 
 // receiveBatch takes deliveries from another goroutine.
@@ -254,7 +235,13 @@ func (w *worker) receiveBatch(b *batch) {
 			IDs: b.ids[it.ids[0]:it.ids[1]], Index: it.index,
 		}
 		w.deliver(c, d)
+		if it.pushed && it.retain && it.index != 0 {
+			w.replayLeft(c)
+		}
 	}
+	w.work += len(b.items)
+	w.counters.Dropped[session.QueueFull] += b.lost
+	w.tookBatch(b)
 	b.arrival.land()
 	if b.owed > 0 {
 		w.arrears.sub(b.owed)

@@ -58,8 +58,7 @@ func (w *worker) forward(n router.NodeID, m *session.Message, legs *legs) {
 	w.sentTo(n, o, m, legs)
 }
 
-// sentTo notes that m's answer waits for the frame, and for a peer that is behind
-// stops the publisher.
+// sentTo notes that m's answer waits for the frame, and whether the peer is behind.
 func (w *worker) sentTo(n router.NodeID, o *outbound, m *session.Message, legs *legs) {
 	w.counters.Forwarded++
 	if m.QoS > 0 {
@@ -101,9 +100,10 @@ func (w *worker) flushFrame(n router.NodeID) {
 	}
 	w.counters.ForwardDropped++
 	if f.Reliable {
-		// The node is no member any more: as if it had left just after. Loans wait for
-		// Left: until then the routes may still lead there.
-		w.confirmed(f.Token, false)
+		// The node is no member any more: as if it had left just after. By mail, for a
+		// publish may be on its way out right now. Loans wait for Left: until then the
+		// routes may still lead there.
+		w.loop.Post(confirmation{token: f.Token})
 	}
 }
 

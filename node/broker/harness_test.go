@@ -219,6 +219,8 @@ type testConn struct {
 	idle    time.Duration
 	unsent  int
 	flushed bool // unsent is taken by the kernel at the end of the turn
+	awaits  bool // Writable is owed when unsent is 0
+	lingers bool // the socket stays after Close until the client hangs up
 }
 
 func (l *testLoop) turn() bool {
@@ -231,18 +233,29 @@ func (l *testLoop) turn() bool {
 	}
 	worked := len(mail) > 0
 	for _, c := range l.conns {
+		if c.awaits && c.unsent == 0 && !c.closed {
+			c.awaits, worked = false, true
+			l.handler.Writable(c.id)
+		}
+	}
+	for _, c := range l.conns {
 		if len(c.in) > 0 && !c.paused && !c.closed {
 			n, _ := l.handler.Receive(c.id, c.in)
 			worked = worked || n > 0
 			c.in = c.in[n:]
 		}
 	}
-	for _, id := range l.closed {
+	closed := l.closed
+	l.closed = nil
+	for _, id := range closed {
+		if l.conns[id].lingers {
+			l.closed = append(l.closed, id)
+			continue
+		}
 		l.handler.Closed(id, nil)
 		delete(l.conns, id)
 		worked = true
 	}
-	l.closed = l.closed[:0]
 	l.handler.Turn()
 	for _, c := range l.conns {
 		if c.flushed {
@@ -273,6 +286,12 @@ func (l *testLoop) Unsent(id listen.ID) int {
 		return c.unsent
 	}
 	return 0
+}
+
+func (l *testLoop) Await(id listen.ID) {
+	if c := l.conns[id]; c != nil {
+		c.awaits = true
+	}
 }
 
 func (l *testLoop) Close(id listen.ID) {

@@ -18,7 +18,9 @@ func (w *worker) Mail(m any) {
 	case []suback:
 		w.routed(m)
 	case again:
-		w.drainAwaited()
+		w.resumeRested()
+	case relief:
+		w.resumeHeld()
 	case func(*worker):
 		m(w)
 	default:

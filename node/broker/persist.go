@@ -16,8 +16,9 @@ func (w *worker) enqueue(sh router.ShardID, m *session.Message, legs *legs) {
 		w.submit(sh, m, legs.from.clientID, func(raftstore.Result) {})
 		return
 	}
-	slot := legs.add()
+	slot, left := legs.add(), w.toShard(sh, m)
 	w.submit(sh, m, legs.from.clientID, func(r raftstore.Result) {
+		left()
 		w.loop.Post(landing{slot: slot, unknown: r.Err != nil})
 	})
 }
@@ -39,6 +40,7 @@ func (b *Broker) submit(sh router.ShardID, m *session.Message, from string, done
 // acknowledged takes what a subscriber acknowledged: for share groups the message
 // is settled, for persistent sessions the shard is told with the turn's batch.
 func (w *worker) acknowledged(c *conn, act session.Action, received bool) {
+	w.pace(c)
 	if act.Handle != 0 {
 		if !received {
 			w.settled(act.Handle)
@@ -100,14 +102,19 @@ func (b *Broker) Evict(conn router.Subscriber, _ string, epoch session.Epoch, do
 // Push is called by the store with deliveries for an attached session.
 func (b *Broker) Push(conn router.Subscriber, epoch session.Epoch, ds []raftstore.Delivery) {
 	out := b.newBatch()
-	now := b.Clock()
+	now, w := b.Clock(), b.workerOf(conn)
+	late := w.mailed.isBehind()
 	for i := range ds {
 		d := &ds[i]
+		if late && d.Index == 0 {
+			out.lost++ // QoS 0 waits for nobody
+			continue
+		}
 		out.add(&d.Message, uint64(i)+1, now, item{
 			to: conn, index: d.Index, epoch: epoch, qos: d.QoS, retain: d.Retain, pushed: true,
 		}, d.IDs)
 	}
-	b.workerOf(conn).loop.Post(out)
+	w.post(out)
 }
 
 // Publish is called by the store with a will that is due. Whether its client may

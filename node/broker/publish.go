@@ -57,9 +57,11 @@ func (w *worker) publish(c *conn, p *mqtt.Publish) {
 func (w *worker) commitID(c *conn, from publisher, m *session.Message) {
 	slot := w.pendings.take(from)
 	w.pendings.keep(slot, m, w.now())
-	origin := c.client.origin
+	origin, left := c.client.origin, w.toShard(c.shard, m)
+	defer w.holdBack(from)
 	w.shards.Submit(c.shard, raftstore.Receive{ClientID: from.clientID, Epoch: c.epoch, PacketID: from.packetID},
 		func(r raftstore.Result) {
+			left()
 			w.loop.Post(func(w *worker) {
 				p := w.pendings.at(slot)
 				switch c := w.conn(from.conn); {
@@ -97,9 +99,13 @@ func (w *worker) commitRetained(from publisher, m *session.Message) {
 // that is done. Retained publishes of one topic stay in order because they go
 // through one shard; client.retaining makes others wait (P7).
 func (w *worker) retain(from publisher, m *session.Message, slot int32) {
-	w.shards.Submit(w.shards.TopicShard(m.Topic), raftstore.Retain{Message: *m}, func(r raftstore.Result) {
+	sh := w.shards.TopicShard(m.Topic)
+	left := w.toShard(sh, m)
+	w.shards.Submit(sh, raftstore.Retain{Message: *m}, func(r raftstore.Result) {
+		left()
 		w.loop.Post(func(w *worker) { w.retainedLeg(from, slot, r) })
 	})
+	w.holdBack(from)
 }
 
 // retainedLeg takes the shard's answer about a retained leg.
@@ -153,7 +159,9 @@ func (w *worker) load(p *pending, m *session.Message) {
 	if _, err := m.Parse(p.bytes, w.now()); err != nil {
 		panic("broker: kept message does not parse: " + err.Error())
 	}
-	m.Origin, m.Seq, m.Low = p.origin, p.seq, p.low
+	if p.origin != 0 {
+		m.Origin, m.Seq, m.Low = p.origin, p.seq, p.low
+	}
 }
 
 // route sends m to everyone who wants it. slot is its pending record if it has
@@ -161,6 +169,7 @@ func (w *worker) load(p *pending, m *session.Message) {
 func (w *worker) route(from publisher, m *session.Message, slot int32) {
 	ms := &w.matches
 	w.table.Match(m.Topic, from.subscriber, ms)
+	w.work += len(ms.Local)
 	wanted := len(ms.Local) + len(ms.Nodes) + len(ms.Shards) + len(ms.Groups)
 	w.beginMessage()
 	if len(ms.Local) > 1 {
@@ -189,6 +198,7 @@ func (w *worker) route(from publisher, m *session.Message, slot int32) {
 		w.counters.Unrouted++
 	}
 	legs.close(reason)
+	w.holdBack(from)
 }
 
 // answer acknowledges a publish of QoS > 0 to its publisher, if it is still there.

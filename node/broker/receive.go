@@ -29,9 +29,10 @@ func (w *worker) Receive(id listen.ID, b []byte) (n, want int) {
 			w.refuse(c, errNotConnect)
 			return len(b), 0
 		}
-		limit := uint32(maxConnectPacket)
-		if c.phase == up {
-			limit = w.Session.MaximumPacketSize
+		limit := w.Session.MaximumPacketSize
+		if c.phase == fresh {
+			limit = maxConnectPacket
+			w.packet.Connect.Version = 0 // unknown until CONNECT says, see refuseConnect
 		}
 		frame, size, err := mqtt.Cut(b[n:], limit)
 		if err == nil && size == 0 {
@@ -48,6 +49,9 @@ func (w *worker) Receive(id listen.ID, b []byte) (n, want int) {
 			return len(b), 0
 		}
 		n += size
+		if w.work++; w.work >= turnWork && c.phase == up {
+			w.rest(c)
+		}
 	}
 	return n, 0
 }
@@ -72,8 +76,7 @@ func (w *worker) take(c *conn, f mqtt.Frame) error {
 	if err := p.FromClient(); err != nil {
 		return err
 	}
-	if p.Kind == mqtt.PUBLISH && c.client.retaining > 0 && !p.Publish.Retain {
-		w.hold(c, holdRetain)
+	if w.mustWait(c, p) {
 		return errHeld
 	}
 	w.counters.Packets[p.Kind]++
@@ -102,6 +105,38 @@ func (w *worker) take(c *conn, f mqtt.Frame) error {
 		w.drop(c)
 	}
 	return nil
+}
+
+// What a connection may have under way beside its Receive Maximum, each with the
+// bytes of one packet.
+const (
+	maxRetaining = 64
+	maxAsking    = 16
+)
+
+// mustWait says that a packet cannot be taken yet, and holds the connection: a
+// publish must not overtake a retained one (P7), and nobody may have more requests
+// under way than a little.
+func (w *worker) mustWait(c *conn, p *mqtt.Packet) bool {
+	switch p.Kind {
+	case mqtt.PUBLISH:
+		if n := c.client.retaining; n >= maxRetaining || n > 0 && !p.Publish.Retain {
+			w.hold(c, holdRetain)
+			return true
+		}
+	case mqtt.SUBSCRIBE, mqtt.UNSUBSCRIBE:
+		if c.client.asking >= maxAsking {
+			w.hold(c, holdAnswers)
+			return true
+		}
+	}
+	return false
+}
+
+// answered says that a SUBSCRIBE or UNSUBSCRIBE of c waits no more.
+func (w *worker) answered(c *conn) {
+	c.client.asking--
+	w.release(c, holdAnswers)
 }
 
 // errNotConnect ends a connection whose first packet is something else, without

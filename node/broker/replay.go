@@ -1,6 +1,9 @@
 package broker
 
 import (
+	"slices"
+
+	"dunlin/node/listen"
 	"dunlin/proto/mqtt"
 	"dunlin/raftstore"
 	"dunlin/router"
@@ -10,6 +13,9 @@ import (
 // replayPage is how many retained messages a connection is given in one turn, so
 // that a wide filter over many topics stalls nobody (case 33).
 const replayPage = 64
+
+// turnReplays is how many connections get a page in one turn.
+const turnReplays = 64
 
 // replayBytes ends a page early when the payloads are large.
 const replayBytes = 256 << 10
@@ -28,8 +34,12 @@ func (w *worker) beginReplays(c *conn, rs []replay) {
 	if len(rs) == 0 {
 		return
 	}
-	if len(c.client.replays) == 0 {
-		w.replayed = append(w.replayed, c.id)
+	if len(c.client.replays) > 0 {
+		anew := make(map[router.Filter]bool, len(rs))
+		for i := range rs {
+			anew[rs[i].filter] = true
+		}
+		c.client.cancelReplays(anew)
 	}
 	for _, r := range rs {
 		w.sendStatus(c, &r)
@@ -40,41 +50,51 @@ func (w *worker) beginReplays(c *conn, rs []replay) {
 		}
 		c.client.replays = append(c.client.replays, r)
 	}
+	w.goOnReplaying(c)
+}
+
+// goOnReplaying has the next page of c's replays sent at the end of the turn.
+func (w *worker) goOnReplaying(c *conn) {
+	if len(c.client.replays) > 0 && !c.client.inReplay {
+		c.client.inReplay = true
+		w.replayed = append(w.replayed, c.id)
+	}
 }
 
 // flushReplays gives every connection with a replay its page of the turn.
 func (w *worker) flushReplays() {
-	if len(w.replayed) == 0 {
-		return
-	}
-	ids := w.replayed
-	w.replayed = nil
+	due := min(len(w.replayed), turnReplays)
+	ids := w.replayed[:due]
+	w.replayed = append([]listen.ID(nil), w.replayed[due:]...)
 	for _, id := range ids {
-		if c := w.conn(id); c != nil && c.phase == up && w.replay(c) {
-			w.replayed = append(w.replayed, id)
+		if c := w.conn(id); c != nil {
+			c.client.inReplay = false
+			if c.phase == up && w.replay(c) {
+				w.goOnReplaying(c)
+			}
 		}
-	}
-	if len(w.replayed) > 0 {
-		w.loop.Post(again{}) // come back next turn, after others had theirs
 	}
 }
 
-// again is mail to oneself: the next turn has more to do.
-type again struct{}
-
 // replay sends a page of the connection's first replay and says whether to come
-// back next turn; a client that does not keep up is come back to by Writable.
+// back next turn. To a client that does not keep up it comes back when its socket
+// or its queue has room: see Writable and pace.
 func (w *worker) replay(c *conn) (more bool) {
 	if len(c.client.replays) == 0 {
 		return false
 	}
+	if !w.roomForReplay(c) {
+		w.pace(c)
+		return false
+	}
 	if w.loop.Unsent(c.id) >= w.MaxUnsent {
+		w.loop.Await(c.id)
 		return false
 	}
 	r := &c.client.replays[0]
 	sent, bytes, full := 0, 0, false
 	w.retained.Retained(r.shard, r.filter, r.cursor, w.now(), func(m *session.Message, _ uint64) bool {
-		if sent == replayPage || bytes > replayBytes {
+		if sent == replayPage || bytes > replayBytes || !w.roomForReplay(c) {
 			full = true
 			return false
 		}
@@ -88,8 +108,7 @@ func (w *worker) replay(c *conn) (more bool) {
 	case full:
 		// The shard has more.
 	case r.filter.IsExact() || int(r.shard)+1 == w.shards.Shards():
-		c.client.replays = append(c.client.replays[:0], c.client.replays[1:]...)
-		if len(c.client.replays) == 0 {
+		if c.client.replays = c.client.replays[1:]; len(c.client.replays) == 0 {
 			c.client.replays = nil
 		}
 	default:
@@ -110,23 +129,88 @@ func (w *worker) replayOne(c *conn, r *replay, m *session.Message) {
 	}
 	w.counters.Replayed++
 	if c.persistent && qos > 0 {
+		id := c.id
+		c.client.replaying++
 		w.shards.Submit(c.shard, raftstore.EnqueueFor{
 			ClientID: c.client.ClientID, Epoch: c.epoch,
 			Delivery: raftstore.Delivery{Message: *m, QoS: qos, Retain: true, IDs: ids},
-		}, func(raftstore.Result) {})
+		}, func(r raftstore.Result) {
+			if r.Dropped == 0 {
+				return
+			}
+			w.loop.Post(func(w *worker) {
+				if c := w.conn(id); c != nil && c.phase == up {
+					w.replayLeft(c)
+				}
+			})
+		})
 		return
 	}
 	w.delivery = session.Delivery{Message: m, QoS: qos, Retain: true, IDs: ids}
 	w.deliver(c, &w.delivery)
 }
 
-// cancelReplay ends the replays of a filter that is unsubscribed.
-func (cl *client) cancelReplay(f router.Filter) {
-	kept := cl.replays[:0]
-	for _, r := range cl.replays {
-		if r.filter != f {
-			kept = append(kept, r)
-		}
+// roomForReplay says whether the client's queue takes more: a replay fills no
+// queue, it goes at the pace of the acknowledgements.
+func (w *worker) roomForReplay(c *conn) bool {
+	if c.persistent {
+		return c.client.replaying < replayPage
 	}
-	cl.replays = kept
+	waiting, _ := c.live.Backlog()
+	return waiting == 0
+}
+
+// replayLeft notes that a message which a replay brought to the shard waits there no
+// more: it has entered the committed window, or was dropped.
+func (w *worker) replayLeft(c *conn) {
+	if c.client.replaying > 0 {
+		c.client.replaying--
+	}
+	w.goOnReplaying(c)
+}
+
+// pace goes on with a replay that waited for the client's acknowledgements.
+func (w *worker) pace(c *conn) {
+	if len(c.client.replays) == 0 {
+		return
+	}
+	if w.roomForReplay(c) {
+		w.goOnReplaying(c)
+		return
+	}
+	if c.persistent && w.isIdle(c) && !c.client.probing {
+		w.probe(c)
+	}
+}
+
+// isIdle says that nothing is under way to the client.
+func (w *worker) isIdle(c *conn) bool {
+	waiting, _ := c.live.Backlog()
+	return waiting == 0 && c.live.Inflight() == 0
+}
+
+// probe finds out whether anything waits for the client in its shard, which would
+// send it after the last acknowledgements: messages of a replay that expired there
+// are never heard of.
+func (w *worker) probe(c *conn) {
+	id := c.id
+	c.client.probing = true
+	w.flushAcks()
+	w.shards.Submit(c.shard, raftstore.Acks{}, func(raftstore.Result) {
+		w.loop.Post(func(w *worker) {
+			c := w.conn(id)
+			if c == nil || c.phase != up {
+				return
+			}
+			if c.client.probing = false; w.isIdle(c) {
+				c.client.replaying = 0
+			}
+			w.pace(c)
+		})
+	})
+}
+
+// cancelReplays ends the replays of filters.
+func (cl *client) cancelReplays(fs map[router.Filter]bool) {
+	cl.replays = slices.DeleteFunc(cl.replays, func(r replay) bool { return fs[r.filter] })
 }

@@ -300,10 +300,15 @@ func (ls *loans) take(worker int, n router.NodeID, f router.Filter, m *session.M
 		ls.head = ls.slots[i].next
 	}
 	l := &ls.slots[i]
-	*l = loan{node: n, filter: f, qos: m.QoS, slot: none, gen: l.gen + 1, bytes: m.Append(l.bytes[:0], now)}
+	gen := l.gen%maxLoanGen + 1
+	*l = loan{node: n, filter: f, qos: m.QoS, slot: none, gen: gen, bytes: m.Append(l.bytes[:0], now)}
 	ls.bytes += len(l.bytes)
-	return uint64(worker)<<56 | uint64(l.gen&0xffffff)<<32 | uint64(i)
+	return uint64(worker)<<56 | uint64(gen)<<32 | uint64(i)
 }
+
+// maxLoanGen is the highest generation of a handle; the lowest is 1, so that no
+// handle is 0.
+const maxLoanGen = 1<<24 - 1
 
 // slot finds a loan, nil if it is settled already.
 func (ls *loans) slot(handle uint64) *loan {
@@ -312,7 +317,7 @@ func (ls *loans) slot(handle uint64) *loan {
 		return nil
 	}
 	l := &ls.slots[i]
-	if l.node == 0 || uint64(l.gen&0xffffff) != handle>>32&0xffffff {
+	if l.node == 0 || l.gen != uint32(handle>>32)&maxLoanGen {
 		return nil
 	}
 	return l

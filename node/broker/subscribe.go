@@ -2,6 +2,7 @@ package broker
 
 import (
 	"errors"
+	"slices"
 
 	"dunlin/node/listen"
 	"dunlin/proto/mqtt"
@@ -26,7 +27,7 @@ func (w *worker) subscribe(c *conn, p *mqtt.Subscribe) {
 	var places []int                     // their places in reasons
 	for i := range p.Filters {
 		line := &p.Filters[i]
-		f, reason := w.judge(c, line)
+		f, reason := w.judge(c, i, line)
 		if reason == mqtt.ProtocolError {
 			w.end(c, reason)
 			return
@@ -43,6 +44,9 @@ func (w *worker) subscribe(c *conn, p *mqtt.Subscribe) {
 		if c.persistent {
 			durable = append(durable, raftstore.Subscription{Filter: f, Options: o, RetainHandling: line.RetainHandling})
 			places = append(places, i)
+			if f.Group() == "" {
+				c.client.granting++
+			}
 		}
 		if !c.persistent || f.Group() != "" {
 			existed := w.enter(c, f, o, &s)
@@ -51,6 +55,8 @@ func (w *worker) subscribe(c *conn, p *mqtt.Subscribe) {
 			}
 		}
 	}
+	w.work += filterWork * len(p.Filters)
+	c.client.asking++
 	if len(durable) == 0 {
 		w.routing = append(w.routing, s)
 		return
@@ -61,9 +67,15 @@ func (w *worker) subscribe(c *conn, p *mqtt.Subscribe) {
 		})
 }
 
-// judge parses one line of a SUBSCRIBE and says what to grant. ProtocolError ends
+// filterWork is what a filter counts in the turn's work.
+const filterWork = 8
+
+// judge parses line i of a SUBSCRIBE and says what to grant. ProtocolError ends
 // the connection.
-func (w *worker) judge(c *conn, line *mqtt.Subscription) (router.Filter, mqtt.Reason) {
+func (w *worker) judge(c *conn, i int, line *mqtt.Subscription) (router.Filter, mqtt.Reason) {
+	if w.MaxSubscriptions > 0 && i >= w.MaxSubscriptions {
+		return router.Filter{}, mqtt.QuotaExceeded // case 22
+	}
 	f, err := router.ParseFilter(line.Filter)
 	switch {
 	case err != nil:
@@ -72,7 +84,7 @@ func (w *worker) judge(c *conn, line *mqtt.Subscription) (router.Filter, mqtt.Re
 		return f, mqtt.ProtocolError // [MQTT-3.8.3-4]
 	case !w.Access.Unrestricted() && !w.Access.MaySubscribe(&c.client.Identity, f):
 		return f, mqtt.NotAuthorized
-	case w.MaxSubscriptions > 0 && len(c.client.filters)+c.client.durable >= w.MaxSubscriptions:
+	case w.MaxSubscriptions > 0 && c.client.subscriptions() >= w.MaxSubscriptions:
 		return f, mqtt.QuotaExceeded // case 23
 	}
 	return f, mqtt.Reason(line.QoS)
@@ -94,6 +106,11 @@ func (w *worker) subscribed(s suback, subs []raftstore.Subscription, places []in
 	c := w.conn(s.conn)
 	if c == nil || c.phase != up {
 		return
+	}
+	for _, sub := range subs {
+		if sub.Filter.Group() == "" {
+			c.client.granting--
+		}
 	}
 	switch {
 	case errors.Is(r.Err, raftstore.ErrQuota):
@@ -148,6 +165,7 @@ func (w *worker) routed(waiting []suback) {
 			continue
 		}
 		w.loop.End(c.id, c.live.Subscribed(s.packetID, s.reasons, w.loop.Begin(c.id)))
+		w.answered(c)
 		w.counters.Subscribed += uint64(len(s.reasons))
 		w.beginReplays(c, s.replays)
 	}
@@ -158,6 +176,8 @@ func (w *worker) unsubscribe(c *conn, p *mqtt.Unsubscribe) {
 	reasons := make([]mqtt.Reason, len(p.Filters))
 	var durable []router.Filter
 	var places []int
+	ended := make(map[router.Filter]bool, len(p.Filters))
+	w.work += filterWork * len(p.Filters)
 	for i, line := range p.Filters {
 		f, err := router.ParseFilter(line)
 		if err != nil {
@@ -167,20 +187,21 @@ func (w *worker) unsubscribe(c *conn, p *mqtt.Unsubscribe) {
 		reasons[i] = mqtt.NoSubscriptionExisted
 		if existed, _ := w.table.Unsubscribe(f, c.subscriber()); existed {
 			reasons[i] = mqtt.Success
-			c.client.forget(f)
 			w.subscriptions--
 		}
 		if c.persistent {
 			durable = append(durable, f)
 			places = append(places, i)
 		}
-		c.client.cancelReplay(f)
+		ended[f] = true
 	}
+	c.client.forget(ended)
 	id, packetID := c.id, p.PacketID
 	if len(durable) == 0 {
 		w.loop.End(id, c.live.Unsubscribed(packetID, reasons, w.loop.Begin(id)))
 		return
 	}
+	c.client.asking++
 	w.shards.Submit(c.shard, raftstore.Unsubscribe{ClientID: c.client.ClientID, Epoch: c.epoch, Filters: durable},
 		func(r raftstore.Result) {
 			w.loop.Post(func(w *worker) {
@@ -201,20 +222,17 @@ func (w *worker) unsubscribe(c *conn, p *mqtt.Unsubscribe) {
 						}
 					}
 				}
+				w.answered(c)
 				w.loop.End(id, c.live.Unsubscribed(packetID, reasons, w.loop.Begin(id)))
 			})
 		})
 }
 
-// forget drops a filter from the connection's own list.
-func (cl *client) forget(f router.Filter) {
-	for i := range cl.filters {
-		if cl.filters[i] == f {
-			last := len(cl.filters) - 1
-			cl.filters[i] = cl.filters[last]
-			cl.filters[last] = router.Filter{}
-			cl.filters = cl.filters[:last]
-			return
-		}
-	}
+// subscriptions is how many the client has, those not yet granted included.
+func (cl *client) subscriptions() int { return len(cl.filters) + cl.durable + cl.granting }
+
+// forget drops filters from the connection's own list, and their replays.
+func (cl *client) forget(ended map[router.Filter]bool) {
+	cl.filters = slices.DeleteFunc(cl.filters, func(f router.Filter) bool { return ended[f] })
+	cl.cancelReplays(ended)
 }

@@ -40,9 +40,14 @@ type worker struct {
 	acks     [][]raftstore.Ack // by shard: acknowledgements of persistent sessions
 	acked    []router.ShardID  // shards with acks to send
 	routing  []suback          // SUBACKs that wait for the routes to be everywhere
-	replayed []listen.ID       // connections with a retained replay under way
-	awaited  []listen.ID       // connections whose queue waits for their output to leave
-	spareIDs []listen.ID       // an emptied list, for reuse
+	replayed []listen.ID       // connections with a page of a retained replay due
+	held     []listen.ID       // publishers held for a loop or shard that is behind
+	rested   []listen.ID       // connections held until the next turn
+
+	work    int  // done in this turn, see turnWork
+	overrun bool // the message under way is for a loop or shard that is behind
+
+	mailed gauge // deliveries posted to this worker and not taken yet
 
 	arrears arrears // of peers' deliveries; any goroutine's
 
@@ -91,9 +96,7 @@ func (w *worker) Open(id listen.ID, info listen.Info) bool {
 func (w *worker) Writable(id listen.ID) {
 	if c := w.conn(id); c != nil && c.phase == up {
 		w.drain(c)
-		if w.replay(c) {
-			w.replayed = append(w.replayed, id)
-		}
+		w.goOnReplaying(c)
 	}
 }
 
@@ -108,15 +111,19 @@ func (w *worker) Idle(id listen.ID) {
 
 // Turn sends what the turn has gathered for others.
 func (w *worker) Turn() {
-	if len(w.awaited) > 0 {
-		w.loop.Post(again{}) // the next turn looks at them, after this one's flush
-	}
 	w.flushReplays()
 	w.flushAcks()
 	w.flushBatches()
 	w.flushFrames()
 	w.flushRoutes()
+	w.work = 0
+	if len(w.rested) > 0 || len(w.replayed) > 0 {
+		w.loop.Post(again{})
+	}
 }
+
+// again is mail to oneself: the next turn has more to do.
+type again struct{}
 
 // Tick runs about every 250 ms.
 func (w *worker) Tick() {
@@ -124,6 +131,7 @@ func (w *worker) Tick() {
 		// A peer may have caught up with what other loops sent it.
 		w.resumeStalled(router.NodeID(n))
 	}
+	w.resumeHeld()
 	w.trim()
 	w.showCounters()
 	w.publishStatus()
@@ -162,6 +170,32 @@ func (w *worker) release(c *conn, h hold) {
 	}
 }
 
+// turnWork bounds what a turn does for publishers, in deliveries and the like: some
+// milliseconds. Who has more goes on in the next turn, after the others.
+const turnWork = 1 << 15
+
+// rest stops reading from c until the next turn. Who was met with the turn's work
+// done already is first in line then.
+func (w *worker) rest(c *conn) {
+	w.hold(c, holdTurn)
+	w.rested = append(w.rested, c.id)
+}
+
+// resumeRested begins the turn of those that rest: the one that used up the last
+// turn comes last.
+func (w *worker) resumeRested() {
+	if len(w.rested) == 0 {
+		return
+	}
+	ids := w.rested
+	for i := range ids {
+		if c := w.conn(ids[(i+1)%len(ids)]); c != nil {
+			w.release(c, holdTurn)
+		}
+	}
+	w.rested = ids[:0]
+}
+
 // end closes a connection from our side, telling a 5.0 client why.
 func (w *worker) end(c *conn, why mqtt.Reason) {
 	if c.phase == up {
@@ -170,24 +204,33 @@ func (w *worker) end(c *conn, why mqtt.Reason) {
 	w.drop(c)
 }
 
-// drop closes a connection without a word.
+// drop closes a connection without a word. Its socket may linger until the client
+// has taken the last output; what the connection stood for ends now, so that a
+// client that said goodbye and is back already meets no claim of its own.
 func (w *worker) drop(c *conn) {
 	if c.phase == closing {
 		return
 	}
-	c.phase = closing
+	w.depart(c)
 	w.loop.Close(c.id)
 }
 
-// Closed cleans up behind a connection.
+// depart ends what a connection stands for: its subscriptions, its claim.
+func (w *worker) depart(c *conn) {
+	c.phase = closing
+	w.leave(c)
+	w.detach(c)
+}
+
+// Closed frees the place of a connection.
 func (w *worker) Closed(id listen.ID, _ error) {
 	c := w.conn(id)
 	if c == nil {
 		return
 	}
-	c.phase = closing
-	w.leave(c)
-	w.detach(c)
+	if c.phase != closing {
+		w.depart(c)
+	}
 	*c = conn{}
 	w.Broker.conns.Add(-1)
 	w.counters.Closed++
