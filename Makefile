@@ -11,6 +11,9 @@ VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo un
 TESTFLAGS ?=
 FUZZTIME  ?= 30s
 BENCHTIME ?= 1s
+CHAOS     ?= .
+CHAOSTIME ?= 150s
+CHAOSFLAGS ?=
 NODES     ?= 3
 
 BIN    := bin/dunlin
@@ -70,8 +73,9 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 		done; \
 	done
 
-chaos: ## faults in whole clusters (comes with replication)
-	@echo 'make chaos: there is nothing to break yet: the fault tests come with replication'; exit 1
+chaos: build ## faults in clusters of namespaces, 15 minutes; CHAOSFLAGS adds, say, -chaos.seed=7
+	@.ci/packages iproute2 strace
+	DUNLIN_BIN=$(CURDIR)/$(BIN) go test -count 1 -timeout 40m -v -run '$(CHAOS)' ./e2e/chaos -chaos.duration=$(CHAOSTIME) $(CHAOSFLAGS)
 
 image: ## container image (comes with the Helm chart)
 	@echo 'make image: the container image comes with the Helm chart'; exit 1

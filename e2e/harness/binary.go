@@ -38,21 +38,39 @@ var binary = sync.OnceValues(func() (string, error) {
 	if path := os.Getenv("DUNLIN_BIN"); path != "" {
 		return filepath.Abs(path)
 	}
-	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	root, err := root()
 	if err != nil {
-		return "", fmt.Errorf("harness: find the module: %w", err)
+		return "", err
 	}
 	if built, err = os.MkdirTemp("", "dunlin-e2e-"); err != nil {
 		return "", err
 	}
 	path := filepath.Join(built, "dunlin")
 	build := exec.Command("go", "build", "-o", path, "./cmd/dunlin")
-	build.Dir = strings.TrimSpace(string(root))
+	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("harness: build dunlin: %w\n%s", err, out)
 	}
 	return path, nil
 })
+
+// Root is the folder of the module.
+func Root(t testing.TB) string {
+	t.Helper()
+	dir, err := root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func root() (string, error) {
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		return "", fmt.Errorf("harness: find the module: %w", err)
+	}
+	return strings.TrimSpace(string(out)), nil
+}
 
 // Tool finds a program of another maker and skips the test, saying what is
 // missing, where there is none.

@@ -40,8 +40,8 @@ type Node struct {
 	t      testing.TB
 	within []string
 	args   []string
-	log  *log
-	proc *process // nil before the first Start
+	log    *log
+	proc   *process // nil before the first Start
 }
 
 // process is one run of a node.

@@ -303,6 +303,16 @@ func TestPlanted(t *testing.T) {
 			s.retain("p", "r")
 			s.deliver("s", "p", "r", 3, 1)
 		}},
+		{"a later read's live flow", "", func(s *story) {
+			first := s.retain("p", "r").Payload
+			s.subscribe("s", "r", 1)
+			s.read("s", "r", first)
+			s.unsubscribe("s", "r", mqtt.Success)
+			s.retain("p", "r")
+			s.subscribe("s", "r", 1)
+			s.retain("p", "r")
+			s.deliver("s", "p", "r", 3, 1)
+		}},
 		{"the live flow repeats the replay", "retained: seam", func(s *story) {
 			first := s.retain("p", "r").Payload
 			s.subscribe("s", "r", 1)

@@ -2,6 +2,7 @@ package check
 
 import (
 	"slices"
+	"time"
 
 	"github.com/anishathalye/porcupine"
 
@@ -78,11 +79,12 @@ func (w *world) seams(r *report) {
 		if l == nil {
 			continue
 		}
-		// The filter was read at its end; what came on this connection after that is
-		// the live flow.
+		// What came on this connection after the read, and before the filter was
+		// withdrawn, is the live flow.
+		until := w.withdrawn(e)
 		at := slices.IndexFunc(writes[e.Topic], func(p *history.Event) bool { return p.Payload == e.Payload })
 		for _, d := range l.delivered {
-			if d.Conn != e.Conn || d.Topic != e.Topic || d.Invoke <= e.Return || d.Retain {
+			if d.Conn != e.Conn || d.Topic != e.Topic || d.Invoke <= e.Return || d.Invoke >= until || d.Retain {
 				continue
 			}
 			next := slices.IndexFunc(writes[e.Topic], func(p *history.Event) bool { return p.Payload == d.Payload })
@@ -96,6 +98,17 @@ func (w *world) seams(r *report) {
 			break
 		}
 	}
+}
+
+// withdrawn is when the filter that a read has subscribed to was withdrawn.
+func (w *world) withdrawn(read *history.Event) time.Duration {
+	for i := range w.h.Events {
+		e := &w.h.Events[i]
+		if e.Client == read.Client && e.Conn == read.Conn && e.Op == history.Unsubscribe && e.Filter == read.Topic && e.Invoke >= read.Return {
+			return e.Invoke
+		}
+	}
+	return history.Never
 }
 
 // plain says that all writes have one writer and succeeded with QoS >= 1.

@@ -66,12 +66,11 @@ type Client struct {
 	work     sync.WaitGroup
 
 	// What follows belongs to run.
-	conn      *conn
-	at        int // in Nodes
-	connected bool
-	quietAt   time.Duration // when a message last came, or the connection was made
-	due       []time.Time   // when publish, churn, move and ping are due
-	muted     bool          // publishes no more, moves no more
+	conn    *conn
+	at      int           // in Nodes
+	quietAt time.Duration // when a message last came, or the connection was made
+	due     []time.Time   // when publish, churn, move and ping are due
+	muted   bool          // publishes no more, moves no more
 
 	session // what survives a connection if the server says so
 }
