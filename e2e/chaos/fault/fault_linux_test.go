@@ -74,12 +74,10 @@ func TestSync(t *testing.T) {
 		t.Errorf("slow: %v after %v", said, took)
 	}
 	stop()
-	stop, err = Sync{Error: "EIO", From: 2}.Attach(cmd.Process.Pid)
+	stop, err = Sync{Error: "EIO"}.Attach(cmd.Process.Pid)
 	available(t, err)
-	for i, want := range []string{"<nil>", "input/output error", "input/output error"} {
-		if _, said := sync(); !strings.Contains(said, want) {
-			t.Errorf("sync %d: %s", i+1, said)
-		}
+	if _, said := sync(); !strings.Contains(said, "input/output error") {
+		t.Errorf("broken: %s", said)
 	}
 	stop()
 	if _, said := sync(); said != "<nil>" {

@@ -14,7 +14,7 @@ import (
 type Sync struct {
 	Delay time.Duration // of each; a long one is a disk that hangs
 	Error string        // EIO, ENOSPC, ...: what each returns, if not ""
-	From  int           // the first one that is hit, from 1; 0: all
+	From  int           // of each thread's, the first that is hit, from 1; 0: all
 }
 
 // inject is strace's word for s.
