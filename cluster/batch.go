@@ -22,6 +22,9 @@ const (
 	// RecordForget: the session of the publisher that Handle names as
 	// Message.Origin has ended; no message of it comes again (R2).
 	RecordForget
+	// RecordFull: no member there has room for the message of Handle; its sender
+	// tries other nodes.
+	RecordFull
 )
 
 // Record is one entry of a frame's body. Filter and Message borrow the body.
@@ -42,6 +45,7 @@ var ErrRecord = errors.New("cluster: malformed record")
 //	settled   handle (8)
 //	returned  handle (8)
 //	forget    origin (8)
+//	full      handle (8)
 //
 // Numbers are little-endian. Lengths have a fixed size so that a message can be
 // packed in place, behind a length that is not known yet.
@@ -98,6 +102,11 @@ func AppendForget(dst []byte, origin uint64) []byte {
 	return binary.LittleEndian.AppendUint64(append(dst, byte(RecordForget)), origin)
 }
 
+// AppendFull appends a RecordFull.
+func AppendFull(dst []byte, handle uint64) []byte {
+	return binary.LittleEndian.AppendUint64(append(dst, byte(RecordFull)), handle)
+}
+
 // ReadRecord cuts the record at the head of a frame's body and returns the rest,
 // which is empty after the last. It allocates nothing.
 func ReadRecord(body []byte) (r Record, rest []byte, err error) {
@@ -120,7 +129,7 @@ func ReadRecord(body []byte) (r Record, rest []byte, err error) {
 		}
 		r.Filter, body = body[:n:n], body[n:]
 		r.Message, body, err = cutMessage(body)
-	case RecordSettled, RecordReturned, RecordForget:
+	case RecordSettled, RecordReturned, RecordForget, RecordFull:
 		if len(body) < 8 {
 			return Record{}, nil, ErrRecord
 		}

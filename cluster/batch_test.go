@@ -34,6 +34,7 @@ func TestRecordCutAtEveryByte(t *testing.T) {
 		AppendGroup(nil, "$share/g/a", 7, []byte("message")),
 		AppendSettled(nil, 7),
 		AppendReturned(nil, 7),
+		AppendFull(nil, 7),
 	} {
 		for n := range whole {
 			if _, _, err := ReadRecord(whole[:n]); !errors.Is(err, ErrRecord) {
@@ -74,6 +75,8 @@ func FuzzReadRecord(f *testing.F) {
 				again = AppendGroup(again, string(r.Filter), r.Handle, r.Message)
 			case RecordSettled:
 				again = AppendSettled(again, r.Handle)
+			case RecordFull:
+				again = AppendFull(again, r.Handle)
 			case RecordReturned:
 				again = AppendReturned(again, r.Handle)
 			case RecordForget:

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -121,4 +122,55 @@ func TestALoanEndsWithTheLendersNode(t *testing.T) {
 			t.Error("a message of another lender was settled")
 		}
 	})
+}
+
+// A member who acknowledges nothing has no room in the end. Whoever else is in the
+// group, on whatever loop or node, gets what would have been its share (P9).
+func TestFullMemberIsPassedOver(t *testing.T) {
+	type place struct{ node, loop int }
+	for name, other := range map[string]place{
+		"another loop of its node": {1, 1}, "its loop": {1, 0}, "the publisher's loop": {0, 0},
+		"the publisher's node": {0, 1}, "a third node": {2, 0}, "nobody": {-1, 0},
+	} {
+		for _, stuck := range []place{{1, 0}, {0, 1}} {
+			t.Run(fmt.Sprintf("%s, stuck on node %d", name, stuck.node), func(t *testing.T) {
+				inBubble(t, func(t *testing.T) {
+					c := newCell(t, 3, 2, func(o *Options) { o.Session.MaxQueueMessages = 5 })
+					stuck := c.connect(stuck.node, stuck.loop, "stuck")
+					stuck.subscribe("$share/g/t", 1)
+					var healthy *testConn
+					if other.node >= 0 {
+						healthy = c.connect(other.node, other.loop, "healthy")
+						healthy.subscribe("$share/g/t", 1)
+					}
+					pub := c.connect(0, 0, "pub")
+					const messages, room = 100, 20 + 5 // in flight and in the queue
+					got := 0
+					for i := range uint16(messages) {
+						pub.publish("t", "x", 1, i+1)
+						pub.one(mqtt.PUBACK)
+						if healthy != nil {
+							for _, p := range healthy.recv() {
+								healthy.ack(p.Publish.PacketID)
+								got++
+							}
+						}
+					}
+					c.sleep(time.Second)
+					dropped := uint64(0)
+					for _, n := range c.nodes {
+						dropped += n.b.Stats().SharedDropped
+					}
+					if healthy == nil {
+						got = int(dropped)
+					} else if dropped != 0 {
+						t.Errorf("%d dropped", dropped)
+					}
+					if got != messages-room {
+						t.Errorf("%d of %d passed over the member who has no room", got, messages-room)
+					}
+				})
+			})
+		}
+	}
 }

@@ -37,11 +37,11 @@ func newIngress(b *Broker, from router.NodeID) *ingress {
 	return &ingress{b: b, from: from, batches: make([]*batch, len(b.workers)), repaid: make([]*repayment, len(b.workers))}
 }
 
-// repayment is mail: loans that a peer reports settled or returned.
+// repayment is mail: loans that a peer reports settled, returned or refused.
 type repayment struct {
 	from    router.NodeID
 	handles []uint64
-	again   []bool
+	kinds   []cluster.RecordKind
 }
 
 // take routes one frame and posts what came of it. The frame is done when every
@@ -76,7 +76,7 @@ func (in *ingress) take(body []byte, done func()) {
 func (in *ingress) record(rec cluster.Record, a *arrival) {
 	now := in.b.Clock()
 	switch rec.Kind {
-	case cluster.RecordSettled, cluster.RecordReturned:
+	case cluster.RecordSettled, cluster.RecordReturned, cluster.RecordFull:
 		loop := int(rec.Handle >> 56)
 		if loop >= len(in.repaid) {
 			return
@@ -87,7 +87,7 @@ func (in *ingress) record(rec cluster.Record, a *arrival) {
 			in.repaid[loop] = p
 		}
 		p.handles = append(p.handles, rec.Handle)
-		p.again = append(p.again, rec.Kind == cluster.RecordReturned)
+		p.kinds = append(p.kinds, rec.Kind)
 		return
 	case cluster.RecordForget:
 		in.b.accepted.forget(rec.Handle)

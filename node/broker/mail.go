@@ -13,7 +13,7 @@ func (w *worker) Mail(m any) {
 		w.landed(m.slot, m.unknown)
 	case *repayment:
 		for i, h := range m.handles {
-			w.repaid(m.from, h, m.again[i])
+			w.repaid(m.from, h, m.kinds[i])
 		}
 	case []suback:
 		w.routed(m)

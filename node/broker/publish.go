@@ -190,7 +190,7 @@ func (w *worker) route(from publisher, m *session.Message, slot int32) {
 		w.enqueue(sh, m, &legs)
 	}
 	for _, g := range ms.Groups {
-		w.share(g, m, &legs)
+		w.share(g, m, nil, &legs)
 	}
 	reason := mqtt.Success
 	if wanted == 0 {

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"slices"
+
 	"dunlin/cluster"
 	"dunlin/node/listen"
 	"dunlin/proto/mqtt"
@@ -25,8 +27,19 @@ type sharing struct {
 	filter router.Filter
 	node   router.NodeID // the node that lent it; 0 if it came in here
 	handle uint64        // that node's name for it
+	tried  *tried        // nil as long as nobody was
 	next   int32
 }
+
+// tried is who had no room for a message of a share group. It goes with the
+// message, so that this comes to an end when nobody has.
+type tried struct {
+	nodes []router.NodeID
+	loops []int // of this node
+}
+
+func (t *tried) node(n router.NodeID) bool { return t != nil && slices.Contains(t.nodes, n) }
+func (t *tried) loop(i int) bool           { return t != nil && slices.Contains(t.loops, i) }
 
 // shares is a slab of sharings.
 type shares struct {
@@ -63,8 +76,9 @@ func (s *shares) disown(n router.NodeID) {
 	}
 }
 
-// share brings m to one member of g. The first member in turn that takes it has it.
-func (w *worker) share(g *router.Group, m *session.Message, legs *legs) {
+// share brings m to one member of g, but to none of those tried. The first member
+// in turn that takes it has it.
+func (w *worker) share(g *router.Group, m *session.Message, t *tried, legs *legs) {
 	turn := g.Turn()
 	for nth := 0; ; nth++ {
 		x, subscription, node, ok := g.Pick(turn, nth)
@@ -73,16 +87,20 @@ func (w *worker) share(g *router.Group, m *session.Message, legs *legs) {
 			return
 		}
 		if node != 0 {
-			w.lend(node, g.Filter(), m, legs)
+			if t.node(node) {
+				continue
+			}
+			w.lend(node, g.Filter(), m, t, legs)
 			return
 		}
-		if w.shareHere(g.Filter(), m, x, subscription, sharing{filter: g.Filter()}) {
+		if w.shareHere(g.Filter(), m, x, subscription, sharing{filter: g.Filter(), tried: t}) {
 			return
 		}
 	}
 }
 
-// shareHere brings m to a member on this node and says whether the member took it.
+// shareHere brings m to a member on this node and says whether the member took it,
+// or will on its own loop unless there is no room.
 func (w *worker) shareHere(f router.Filter, m *session.Message, x router.Match, subscription uint32, sh sharing) bool {
 	qos := min(m.QoS, mqtt.QoS(x.QoS))
 	retain := m.Retain && x.RetainAsPublished
@@ -93,6 +111,9 @@ func (w *worker) shareHere(f router.Filter, m *session.Message, x router.Match, 
 	}
 	it := item{to: x.Subscriber, qos: qos, retain: retain}
 	if loop := listen.ID(x.Subscriber).Loop(); loop != w.index {
+		if sh.tried.loop(loop) {
+			return false
+		}
 		b := w.batchFor(loop)
 		b.shared = append(b.shared, sh)
 		it.share = int32(len(b.shared))
@@ -110,21 +131,41 @@ func (w *worker) takeShared(c *conn, m *session.Message, it *item, sh *sharing, 
 	case memberGone:
 		w.handOn(*sh, m)
 	case memberFull:
-		if g := w.table.Group(sh.filter); g != nil {
-			turn := g.Turn()
-			for nth := 0; ; nth++ {
-				x, subscription, ok := g.PickLocal(turn, nth)
-				if !ok {
-					break
-				}
-				if listen.ID(x.Subscriber).Loop() == w.index && w.shareHere(sh.filter, m, x, subscription, *sh) {
-					return
-				}
+		w.passOn(*sh, m)
+	}
+}
+
+// passOn finds a member with room for a message that those on this loop have no
+// room for: on another loop or, if it came in here, on another node. If there is
+// none here for one that was lent, the lender looks elsewhere.
+func (w *worker) passOn(sh sharing, m *session.Message) {
+	if sh.tried == nil {
+		sh.tried = new(tried)
+	}
+	sh.tried.loops = append(sh.tried.loops, w.index)
+	if sh.node == 0 {
+		w.handOn(sh, m)
+		return
+	}
+	if g := w.table.Group(sh.filter); g != nil {
+		turn := g.Turn()
+		for nth := 0; ; nth++ {
+			x, subscription, ok := g.PickLocal(turn, nth)
+			if !ok {
+				break
+			}
+			if w.shareHere(sh.filter, m, x, subscription, sh) {
+				return
 			}
 		}
-		w.counters.SharedDropped++
-		w.settle(sh)
 	}
+	if sh.handle == 0 {
+		w.counters.SharedDropped++
+		return
+	}
+	o := w.frameFor(sh.node)
+	o.body = cluster.AppendFull(o.body, sh.handle)
+	o.reliable = true
 }
 
 // taken is how a member of a share group answers a delivery.
@@ -149,7 +190,9 @@ func (w *worker) deliverShared(c *conn, m *session.Message, it *item, sh *sharin
 	*d = session.Delivery{Message: m, QoS: it.qos, Retain: it.retain, IDs: ids}
 	var handle uint64
 	if it.qos > 0 {
-		handle = w.shares.take(*sh)
+		had := *sh
+		had.tried = nil // when it is handed on there may be room again
+		handle = w.shares.take(had)
 		d.Handle = handle
 	}
 	switch w.deliver(c, d) {
@@ -241,7 +284,7 @@ func (w *worker) handOn(sh sharing, m *session.Message) {
 	w.counters.SharedHandedOn++
 	w.beginMessage()
 	legs := legs{w: w, slot: none}
-	w.share(g, m, &legs)
+	w.share(g, m, sh.tried, &legs)
 	legs.close(mqtt.Success)
 }
 
@@ -261,6 +304,7 @@ type loan struct {
 	node   router.NodeID // 0: the slot is free
 	filter router.Filter
 	qos    mqtt.QoS
+	tried  *tried
 	bytes  []byte // packed message
 	slot   int32  // pending publish whose answer waits until the loan is settled, or none
 	gen    uint32
@@ -277,10 +321,11 @@ type loans struct {
 // lend sends m to a node that has a member of the group. Up to MaxSharedBytes the
 // publisher is answered when the node has the message; beyond, when the member
 // has acknowledged it, which slows the publisher down to the group's pace.
-func (w *worker) lend(n router.NodeID, f router.Filter, m *session.Message, legs *legs) {
+func (w *worker) lend(n router.NodeID, f router.Filter, m *session.Message, t *tried, legs *legs) {
 	var handle uint64
 	if m.QoS > 0 {
 		handle = w.loans.take(w.index, n, f, m, w.now())
+		w.loans.slot(handle).tried = t
 		if w.loans.bytes > w.MaxSharedBytes {
 			w.loans.slot(handle).slot = legs.add()
 		}
@@ -334,17 +379,26 @@ func (ls *loans) free(l *loan, i int32) {
 	ls.head = i + 1
 }
 
-// repaid ends a loan that the borrower reports settled, or returned: then another
-// member is drawn.
-func (w *worker) repaid(n router.NodeID, handle uint64, returned bool) {
+// repaid ends a loan that the borrower reports settled; or returned, or no room
+// for: then another member is drawn, in the latter case on another node.
+func (w *worker) repaid(n router.NodeID, handle uint64, how cluster.RecordKind) {
 	l := w.loans.slot(handle)
 	if l == nil || l.node != n {
 		return
 	}
-	w.endLoan(int32(uint32(handle)), returned)
+	var t *tried
+	if how == cluster.RecordFull {
+		if t = l.tried; t == nil {
+			t = new(tried)
+		}
+		t.nodes = append(t.nodes, n)
+	}
+	w.endLoan(int32(uint32(handle)), how != cluster.RecordSettled, t)
 }
 
-func (w *worker) endLoan(i int32, again bool) {
+// endLoan ends a loan and, if it is to be given again, draws a member that is not
+// among those tried.
+func (w *worker) endLoan(i int32, again bool, t *tried) {
 	l := &w.loans.slots[i]
 	f, slot := l.filter, l.slot
 	var kept []byte
@@ -362,7 +416,7 @@ func (w *worker) endLoan(i int32, again bool) {
 	if _, err := m.Parse(kept, w.now()); err != nil {
 		panic("broker: lent message does not parse: " + err.Error())
 	}
-	w.handOn(sharing{filter: f}, m)
+	w.handOn(sharing{filter: f, tried: t}, m)
 }
 
 // lostLoans hands on what members had on a node that is dead or has forgotten
@@ -374,7 +428,7 @@ func (w *worker) lostLoans(n router.NodeID) {
 			if l.qos == 2 {
 				w.counters.SharedEnded++
 			}
-			w.endLoan(int32(i), l.qos < 2)
+			w.endLoan(int32(i), l.qos < 2, nil)
 		}
 	}
 }
