@@ -25,8 +25,9 @@ func loaded(b *testing.B, n int) (*manual, []session.Epoch) {
 	o := DefaultOptions()
 	o.Limits.QueuedBytes = 1 << 40
 	m := newManual(o)
-	m.commit = nil
-	m.shard.owner = &deaf{}
+	m.solo.commit = nil
+	here := alone{&deaf{}, &deaf{}}
+	m.shard.world = world{here, here}
 	epochs := make([]session.Epoch, n)
 	for i := range epochs {
 		id := fmt.Sprint("client-", i)

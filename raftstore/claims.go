@@ -13,9 +13,27 @@ func (st *state) applyClaim(body *reader, res *Result) {
 		return
 	}
 	slot, rec := st.sessions.find(c.clientID)
+	if c.node != 0 {
+		p := st.begin(c.node, c.start)
+		switch {
+		case p.start > c.start:
+			res.Err = ErrFenced // of an earlier start, whose connections are gone
+			return
+		case !p.claims.take(c.number, c.low): // proposed again
+			if rec != nil && rec.Attached() && rec.node == c.node && rec.conn == c.conn {
+				st.claimed(rec, res)
+			} else {
+				res.Err = ErrFenced
+			}
+			return
+		}
+	}
 	if rec != nil && rec.user != string(c.user) {
 		res.Err = ErrNotYours // E6, case 38: it is not touched
 		return
+	}
+	if rec != nil {
+		st.recordChanges(slot)
 	}
 	if rec != nil && rec.Attached() {
 		st.fx.end(rec, mqtt.SessionTakenOver)
@@ -29,10 +47,8 @@ func (st *state) applyClaim(body *reader, res *Result) {
 			res.Err = ErrQuota // case 34
 			return
 		}
-		st.births++
-		slot, rec = st.sessions.add(string(c.clientID), string(c.user), uint64(st.shard+1)<<40|st.births)
-	} else {
-		res.Claim.Present = true
+		st.recordChanges(st.sessions.nextSlot())
+		slot, rec = st.sessions.add(string(c.clientID), string(c.user), st.origin(st.epochs+1))
 	}
 	if c.terms.MaxQueueMessages == 0 {
 		c.terms.MaxQueueMessages = clamp32(uint64(st.limits.QueueMessages))
@@ -41,16 +57,26 @@ func (st *state) applyClaim(body *reader, res *Result) {
 		c.terms.MaxQueueBytes = clamp32(uint64(st.limits.QueueBytes))
 	}
 	st.epochs++
-	rec.conn = c.conn
+	rec.node, rec.conn = c.node, c.conn
 	if will := rec.Attach(session.Epoch(st.epochs), c.terms); will != nil {
 		st.fire(rec, will)
 	}
+	st.claimed(rec, res)
+	st.advance(slot, rec)
+}
+
+// origin is the publisher identity of the incarnation that begins with an epoch.
+func (st *state) origin(first uint64) uint64 { return uint64(st.shard+1)<<40 | first }
+
+// claimed answers a claim. The session was present unless its incarnation began
+// with this epoch.
+func (st *state) claimed(rec *record, res *Result) {
 	res.Claim.Epoch = rec.Epoch()
 	res.Claim.Origin = rec.Origin()
+	res.Claim.Present = rec.Origin() != st.origin(uint64(rec.Epoch()))
 	if res.Claim.Present && st.fx.leads {
 		st.resume(rec, &res.Claim)
 	}
-	st.advance(slot, rec)
 }
 
 // resume tells the new owner what the session holds (S3).
@@ -78,6 +104,7 @@ func (st *state) owned(body *reader, res *Result) (slot uint32, rec *record) {
 		res.Err = ErrFenced
 		return 0, nil
 	}
+	st.recordChanges(slot)
 	return slot, rec
 }
 
@@ -91,6 +118,11 @@ func (st *state) applyDetach(body *reader, res *Result) {
 	if !hasExpiry {
 		expiry = rec.Expiry()
 	}
+	st.detach(slot, rec, fire, expiry)
+}
+
+func (st *state) detach(slot uint32, rec *record, fire bool, expiry uint32) {
+	st.recordChanges(slot)
 	will, ended := rec.Detach(fire, expiry, st.now)
 	if ended {
 		st.end(slot, rec)
@@ -117,6 +149,7 @@ func (st *state) applyDelete(body *reader, res *Result) {
 
 // end removes a session with all that it holds; a will that it still had fires.
 func (st *state) end(slot uint32, rec *record) {
+	st.recordChanges(slot)
 	for s := range rec.Subscriptions {
 		if indexed(s.Filter) {
 			st.subscriptions.remove(s.Filter, slot)
@@ -137,10 +170,10 @@ func (st *state) end(slot uint32, rec *record) {
 // message is numbered like the session's own, so that a repeat is recognised
 // (E5).
 func (st *state) fire(rec *record, w *session.Will) {
-	seq := rec.NextSeq()
+	will := st.wills.add(firedWill{
+		packed: w.Packed, origin: rec.Origin(), seq: rec.NextSeq(), clientID: rec.clientID, user: rec.user,
+	})
 	if st.fx.leads {
-		st.fx.wills = append(st.fx.wills, firedWill{
-			packed: w.Packed, origin: rec.Origin(), seq: seq, clientID: rec.clientID, user: rec.user,
-		})
+		st.fx.wills = append(st.fx.wills, will)
 	}
 }

@@ -28,6 +28,15 @@ type Claim struct {
 	MaxQueueMessages int // 0: Limits.QueueMessages
 	MaxQueueBytes    int // 0: Limits.QueueBytes
 	DropOldest       bool
+
+	by claimant // filled in by a replicated store
+}
+
+// claimant says which start of which node holds a claim's connection, and numbers
+// the claim among those of that start: no claim below low is without an answer.
+type claimant struct {
+	node               Node
+	start, number, low uint64
 }
 
 // Will is the will that goes with a claim. Its message's expiry interval begins
@@ -146,6 +155,7 @@ type Result struct {
 	Known   bool
 	Index   uint64 // rises with every command of the shard (P8)
 	Routes  uint64 // version of the node's route table that has the change
+	At      Node   // whose table; 0 for this node's
 	Dropped int    // queues that were full
 }
 

@@ -28,6 +28,7 @@ type push struct {
 	slot     uint32
 	next     int32
 	last     int32 // of the first push: the session's last so far
+	node     Node
 	conn     router.Subscriber
 	epoch    session.Epoch
 	index    uint64
@@ -47,6 +48,7 @@ type routeChange struct {
 
 // firedWill is a will to publish.
 type firedWill struct {
+	number         uint64 // among those of the shard
 	packed         []byte
 	origin, seq    uint64
 	clientID, user string
@@ -54,6 +56,7 @@ type firedWill struct {
 
 // endedConn is a connection that lost its session.
 type endedConn struct {
+	node   Node
 	conn   router.Subscriber
 	epoch  session.Epoch
 	reason mqtt.Reason
@@ -81,7 +84,7 @@ func (fx *effects) route(f router.Filter, add bool) {
 
 func (fx *effects) end(rec *record, reason mqtt.Reason) {
 	if fx.leads {
-		fx.ended = append(fx.ended, endedConn{rec.conn, rec.Epoch(), reason})
+		fx.ended = append(fx.ended, endedConn{rec.node, rec.conn, rec.Epoch(), reason})
 	}
 }
 
@@ -93,7 +96,7 @@ func (fx *effects) forget(origin uint64) {
 
 // push adds p to what the owner of rec is sent.
 func (fx *effects) push(slot uint32, rec *record, p push) {
-	p.slot, p.conn, p.epoch, p.next = slot, rec.conn, rec.Epoch(), -1
+	p.slot, p.node, p.conn, p.epoch, p.next = slot, rec.node, rec.conn, rec.Epoch(), -1
 	if p.borrowed {
 		p.ids = append([]uint32(nil), p.ids...)
 	}

@@ -55,6 +55,9 @@ func (c Claim) encode(b []byte, _ func() session.Time) (kind, []byte) {
 	}
 	b = appendBytes(b, c.ClientID)
 	b = appendBytes(b, c.User)
+	for _, v := range [...]uint64{uint64(c.by.node), c.by.start, c.by.number, c.by.low} {
+		b = binary.AppendUvarint(b, v)
+	}
 	b = binary.AppendUvarint(b, uint64(c.Conn))
 	b = append(b, flags)
 	b = binary.AppendUvarint(b, uint64(c.Expiry))
@@ -72,13 +75,15 @@ func (c Claim) encode(b []byte, _ func() session.Time) (kind, []byte) {
 // claim is a Claim as Apply sees it.
 type claim struct {
 	clientID, user []byte
-	conn           router.Subscriber
-	clean          bool
-	terms          session.Terms
+	claimant
+	conn  router.Subscriber
+	clean bool
+	terms session.Terms
 }
 
 func (r *reader) claim() (c claim) {
 	c.clientID, c.user = r.bytes(), r.bytes()
+	c.claimant = claimant{node: r.node(), start: r.uvarint(), number: r.uvarint(), low: r.uvarint()}
 	c.conn = router.Subscriber(r.uvarint())
 	flags := r.byte()
 	c.clean = flags&claimClean != 0
@@ -142,18 +147,21 @@ func (c Subscribe) encode(b []byte, _ func() session.Time) (kind, []byte) {
 	b = appendOwner(b, c.ClientID, c.Epoch)
 	b = binary.AppendUvarint(b, uint64(len(c.Filters)))
 	for i := range c.Filters {
-		s := &c.Filters[i]
-		opt := s.Options.QoS&3 | s.RetainHandling&3*subHandling
-		if s.Options.NoLocal {
-			opt |= subNoLocal
-		}
-		if s.Options.RetainAsPublished {
-			opt |= subRAP
-		}
-		b = append(appendBytes(b, s.Filter.String()), opt)
-		b = binary.AppendUvarint(b, uint64(s.Options.ID))
+		b = appendSubscription(b, &c.Filters[i])
 	}
 	return kindSubscribe, b
+}
+
+func appendSubscription(b []byte, s *Subscription) []byte {
+	opt := s.Options.QoS&3 | s.RetainHandling&3*subHandling
+	if s.Options.NoLocal {
+		opt |= subNoLocal
+	}
+	if s.Options.RetainAsPublished {
+		opt |= subRAP
+	}
+	b = append(appendBytes(b, s.Filter.String()), opt)
+	return binary.AppendUvarint(b, uint64(s.Options.ID))
 }
 
 func (r *reader) subscription() (s Subscription) {
@@ -199,10 +207,7 @@ func (c EnqueueFor) encode(b []byte, now func() session.Time) (kind, []byte) {
 	d := &c.Delivery
 	b = appendOwner(b, c.ClientID, c.Epoch)
 	b = appendBool(append(b, byte(d.QoS)), d.Retain)
-	b = binary.AppendUvarint(b, uint64(len(d.IDs)))
-	for _, id := range d.IDs {
-		b = binary.AppendUvarint(b, uint64(id))
-	}
+	b = appendIDs(b, d.IDs)
 	return kindEnqueueFor, appendMessage(b, &d.Message, now)
 }
 
@@ -212,13 +217,26 @@ func (r *reader) delivery() (qos mqtt.QoS, retain bool, ids []uint32) {
 	if qos > 2 {
 		r.fail()
 	}
+	return qos, retain, r.ids()
+}
+
+// appendIDs writes the subscription identifiers of a delivery.
+func appendIDs(b []byte, ids []uint32) []byte {
+	b = binary.AppendUvarint(b, uint64(len(ids)))
+	for _, id := range ids {
+		b = binary.AppendUvarint(b, uint64(id))
+	}
+	return b
+}
+
+func (r *reader) ids() (ids []uint32) {
 	if n := r.count(1); n > 0 {
 		ids = make([]uint32, n)
 		for i := range ids {
 			ids[i] = uint32(r.uvarint())
 		}
 	}
-	return qos, retain, ids
+	return ids
 }
 
 func (c Acks) encode(b []byte, _ func() session.Time) (kind, []byte) {
@@ -274,6 +292,23 @@ type forget struct{ origin uint64 }
 
 func (c forget) encode(b []byte, _ func() session.Time) (kind, []byte) {
 	return kindForget, binary.AppendUvarint(b, c.origin)
+}
+
+// lost has a shard end what the connections of a dead node own.
+type lost struct {
+	node  Node
+	start uint64
+}
+
+func (c lost) encode(b []byte, _ func() session.Time) (kind, []byte) {
+	return kindLost, binary.AppendUvarint(binary.AppendUvarint(b, uint64(c.node)), c.start)
+}
+
+// published has a shard forget a will that is on its way.
+type published struct{ number uint64 }
+
+func (c published) encode(b []byte, _ func() session.Time) (kind, []byte) {
+	return kindPublished, binary.AppendUvarint(b, c.number)
 }
 
 // Limits bound one shard. They are part of the replicated state, because Apply

@@ -10,7 +10,13 @@ import (
 //
 //	version  1 byte
 //	time     uvarint, shard time at which the leader made the entry
+//	wall     uvarint, the leader's wall clock then, in Unix seconds; 0 if nobody asks
+//	maker    uvarint, names the start of the shard at which the entry was made
+//	number   uvarint, among the entries of the maker
 //	commands, each: kind 1 byte, length uvarint, body
+//
+// Commands after one of kindFrom are those of a proposer, numbered on from what
+// it says; those before it are the leader's own.
 //
 // Entries outlive releases: kinds are never numbered anew, and a body changes
 // only together with entryVersion.
@@ -33,32 +39,51 @@ const (
 	kindRetain
 	kindDelete
 	kindForget
+	kindPublished
+	kindLost
+	kindFrom // no command: says whose follow
 
 	// Submitted like the others but never logged: a QoS 0 message, and what is
 	// left of one that came too fast.
 	kindTransient kind = 0xFF
 	kindRefused   kind = 0xFE
+
+	kindTransientFirst = kindRefused
 )
 
-func appendEntryHead(b []byte, now session.Time) []byte {
-	return binary.AppendUvarint(append(b, entryVersion), uint64(now))
+// entryHead is what an entry says of itself.
+type entryHead struct {
+	time          session.Time
+	wall          uint64
+	maker, number uint64
 }
+
+func appendEntryHead(b []byte, h entryHead) []byte {
+	b = append(b, entryVersion)
+	for _, v := range [...]uint64{uint64(h.time), h.wall, h.maker, h.number} {
+		b = binary.AppendUvarint(b, v)
+	}
+	return b
+}
+
+// numbered says whether a proposer numbers commands of that kind.
+func (k kind) numbered() bool { return k != kindClaim && k < kindTransientFirst }
 
 func appendCommand(b []byte, k kind, body []byte) []byte {
 	return appendBytes(append(b, byte(k)), body)
 }
 
 // openEntry reads the head of an entry; its commands are left in the reader.
-func openEntry(b []byte) (now session.Time, r reader) {
+func openEntry(b []byte) (h entryHead, r reader) {
 	r = reader{b: b}
 	if r.byte() != entryVersion {
 		r.fail()
 	}
-	now = session.Time(r.uvarint())
-	if now < 0 || now > lastTime {
+	h = entryHead{time: r.time(), wall: r.uvarint(), maker: r.uvarint(), number: r.uvarint()}
+	if h.time > lastTime {
 		r.fail()
 	}
-	return now, r
+	return h, r
 }
 
 // command cuts the next command out of an entry.

@@ -13,10 +13,10 @@ import (
 
 func TestUnknownCommandStops(t *testing.T) {
 	for name, entry := range map[string][]byte{
-		"unknown kind": appendCommand(appendEntryHead(nil, 5), kindForget+1, nil),
-		"transient":    appendCommand(appendEntryHead(nil, 5), kindTransient, nil),
-		"no kind":      appendCommand(appendEntryHead(nil, 5), 0, nil),
-		"cut command":  appendCommand(appendEntryHead(nil, 5), kindClaim, []byte{200}),
+		"unknown kind": appendCommand(appendEntryHead(nil, entryHead{time: 5}), kindForget+1, nil),
+		"transient":    appendCommand(appendEntryHead(nil, entryHead{time: 5}), kindTransient, nil),
+		"no kind":      appendCommand(appendEntryHead(nil, entryHead{time: 5}), 0, nil),
+		"cut command":  appendCommand(appendEntryHead(nil, entryHead{time: 5}), kindClaim, []byte{200}),
 		"version":      {entryVersion + 1, 5},
 		"empty":        {},
 	} {
@@ -38,7 +38,7 @@ func TestEntryOfTheFirstRelease(t *testing.T) {
 		Topic: topic("a/b"), Payload: []byte("p"), QoS: 2, Retain: true, HasExpiry: true, Expiry: 7, Origin: 5, Seq: 4, Low: 3,
 	}
 	now := func() session.Time { return 0 }
-	b := appendEntryHead(nil, 300)
+	b := appendEntryHead(nil, entryHead{300, 400, 500, 600})
 	for _, c := range []Command{
 		Limits{1, 2, 3, 4, 5, 6},
 		Claim{ClientID: "c", User: "u", Conn: 9, CleanStart: true, Expiry: 60, Inflight: 20, Will: &Will{publish("w", "x", 1), 8}, MaxQueueMessages: 1, MaxQueueBytes: 2, DropOldest: true},
@@ -53,11 +53,15 @@ func TestEntryOfTheFirstRelease(t *testing.T) {
 		Retain{m},
 		Delete{"c"},
 		forget{5},
+		published{6},
+		lost{7, 8},
 	} {
 		k, body := c.encode(nil, now)
 		b = appendCommand(b, k, body)
 	}
-	const golden = "01ac02010601020304050602120163017509073c140102080101017700017803050163020303040a0163020103612f232e0405080163020103612f2306120170011e0000000705040103612f62000170071701630201010104011e0000000705040103612f62000170080c000163020d010e000164020e0905016302ac020a05016302ac020b10011e0000000705040103612f620001700c0201630d0105"
+	s := source{node: 2, start: 3, low: 4}
+	b = appendCommand(b, kindFrom, s.encode(nil, 5))
+	const golden = "01ac029003f403d80401060102030405060216016301750000000009073c140102080101017700017803050163020303040a0163020103612f232e0405080163020103612f2306120170011e0000000705040103612f62000170071701630201010104011e0000000705040103612f62000170080c000163020d010e000164020e0905016302ac020a05016302ac020b10011e0000000705040103612f620001700c0201630d01050e01060f020708100402030405"
 	if got := hex.EncodeToString(b); got != golden {
 		t.Errorf("an entry of version %d is now written\n%s", entryVersion, got)
 	}
@@ -66,7 +70,7 @@ func TestEntryOfTheFirstRelease(t *testing.T) {
 func TestShardTimeMovesForwardOnly(t *testing.T) {
 	st := newState(0)
 	for _, c := range []struct{ entry, want session.Time }{{5, 5}, {3, 5}, {9, 9}} {
-		st.apply(appendEntryHead(nil, c.entry), nil)
+		st.apply(appendEntryHead(nil, entryHead{time: c.entry}), nil)
 		expect(t, "time", st.now, c.want)
 	}
 }
@@ -76,7 +80,7 @@ func TestShardTimeMovesForwardOnly(t *testing.T) {
 func FuzzApply(f *testing.F) {
 	for seed := range uint64(4) {
 		in := &inputs{Rand: rand.New(rand.NewPCG(seed, 0)), epochs: map[string][]session.Epoch{}}
-		b := appendEntryHead(nil, 7)
+		b := appendEntryHead(nil, entryHead{time: 7})
 		for range 12 {
 			if k, body := in.command(0).encode(nil, func() session.Time { return 0 }); k != kindTransient {
 				b = appendCommand(b, k, body)

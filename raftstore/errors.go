@@ -10,3 +10,7 @@ var (
 	ErrUnknown  = errors.New("raftstore: outcome unknown")
 	ErrClosed   = errors.New("raftstore: closed")
 )
+
+// errMoved says that this node leads the shard no more: whoever submitted the
+// command finds the next leader.
+var errMoved = errors.New("raftstore: another node leads the shard")

@@ -1,6 +1,9 @@
 package raftstore
 
-import "dunlin/session"
+import (
+	"dunlin/router"
+	"dunlin/session"
+)
 
 // This file carries out what an entry gave the leader to do: see effects.
 
@@ -39,7 +42,7 @@ func (sh *shard) push(first, last session.Epoch) {
 			}
 			ds = append(ds, Delivery{Index: p.index, Message: m, QoS: p.qos, Retain: p.retain, IDs: p.ids})
 		}
-		sh.owner.Push(head.conn, head.epoch, ds)
+		sh.world.Push(head.node, head.conn, head.epoch, ds)
 		sh.scratch = recycle(ds)
 	}
 }
@@ -48,20 +51,26 @@ func (sh *shard) push(first, last session.Epoch) {
 func (sh *shard) finish() {
 	fx := &sh.st.fx
 	for _, e := range fx.ended {
-		sh.owner.Ended(e.conn, e.epoch, e.reason)
+		sh.world.Ended(e.node, e.conn, e.epoch, e.reason)
 	}
-	for _, w := range fx.wills {
-		var m session.Message
-		parseStored(w.packed, session.Never, sh.st.now, fx.clock, &m)
-		m.Origin, m.Seq = w.origin, w.seq
-		sh.outlet.Publish(&m, w.clientID, w.user)
+	for i := range fx.wills {
+		sh.publish(&fx.wills[i])
 	}
 	for _, origin := range fx.origins {
-		sh.outlet.Forget(origin)
-		for _, other := range sh.store.shards {
-			other.submit(forget{origin}, nil)
+		sh.world.Forget(origin)
+		for other := range sh.store.shards {
+			sh.store.Submit(router.ShardID(other), forget{origin}, nil)
 		}
 	}
+}
+
+// publish sends a will on its way, and has the state forget it when it arrived.
+func (sh *shard) publish(w *firedWill) {
+	var m session.Message
+	parseStored(w.packed, session.Never, sh.st.now, sh.clock(), &m)
+	m.Origin, m.Seq = w.origin, w.seq
+	seq := w.number
+	sh.world.Publish(&m, w.clientID, w.user, func() { sh.submit(published{seq}, nil) })
 }
 
 // warnEvery is the least time between two warnings of one shard.

@@ -80,7 +80,7 @@ func (sh *shard) handOver(clientID string, claims []waitingClaim) {
 		return
 	}
 	hs.queue = append(hs.queue, h)
-	sh.owner.Evict(rec.conn, clientID, rec.Epoch(), func() {
+	sh.world.Evict(rec.node, rec.conn, clientID, rec.Epoch(), func() {
 		sh.call(func() { hs.settle(h) })
 	})
 }
@@ -107,7 +107,7 @@ func (sh *shard) nextHandovers(released []*handover) {
 // settle has h's first claim go on; an owner's answer and its deadline may both
 // come.
 func (hs *handovers) settle(h *handover) {
-	if !h.settled {
+	if !h.settled && hs.open[h.clientID] == h {
 		h.settled = true
 		hs.ready = append(hs.ready, h)
 	}
@@ -132,12 +132,13 @@ func (hs *handovers) expire(now session.Time) {
 }
 
 // abandon refuses all that still wait.
-func (hs *handovers) abandon() {
+func (hs *handovers) abandon(why error) {
 	for _, h := range hs.open {
 		for _, w := range h.claims {
-			w.refuse(ErrClosed)
+			w.refuse(why)
 		}
 	}
+	*hs = newHandovers()
 }
 
 func (w *waitingClaim) refuse(err error) {

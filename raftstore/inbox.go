@@ -15,6 +15,23 @@ type inbox struct {
 	closed bool
 }
 
+// batch is what was taken at once. It is used again when all of it was proposed
+// and applied.
+type batch struct {
+	items  []item
+	bodies []byte
+	next   int // first item that was not proposed
+	open   int // proposals of it under way
+}
+
+// body is the command's own bytes.
+func (b *batch) body(it *item) []byte {
+	if b == nil {
+		return nil
+	}
+	return b.bodies[it.from:it.to]
+}
+
 // item is a command in the inbox: its body is bodies[from:to]. Those of the
 // shard's own have a function instead.
 type item struct {
@@ -23,6 +40,45 @@ type item struct {
 	from, to int
 	done     func(Result)
 	own      func()
+	ask      *ask   // instead of done, for what came in a frame
+	number   uint64 // of the proposer's, if it has one
+}
+
+// give hands the item's result to who waits for it.
+func (it *item) give(r *Result) {
+	switch {
+	case it.ask != nil:
+		it.ask.add(*r)
+	case it.done != nil:
+		it.done(*r)
+	}
+}
+
+// waiter is give for a claim that goes on later, and fails the item for errMoved.
+func (it *item) waiter() func(Result) {
+	a := it.ask
+	if a == nil {
+		return it.done
+	}
+	return func(r Result) {
+		if r.Err == errMoved {
+			a.fail()
+			return
+		}
+		a.add(r)
+	}
+}
+
+// fail says that nothing is known of the item, since the shard moved.
+func (it *item) fail() {
+	switch {
+	case it.own != nil:
+		it.own()
+	case it.ask != nil:
+		it.ask.fail()
+	case it.done != nil:
+		it.done(Result{Err: ErrUnknown})
+	}
 }
 
 // submit encodes cmd into the inbox.
@@ -78,18 +134,36 @@ func (sh *shard) close() {
 	sh.rouse()
 }
 
-// take swaps the inbox for what the goroutine has worked off.
+// take swaps the inbox for what the goroutine has worked off, if it has.
 func (sh *shard) take() (closed bool) {
 	in := &sh.inbox
 	in.Lock()
 	defer in.Unlock()
-	in.items, sh.batch = recycle(sh.batch), in.items
-	if cap(sh.bodies) > 4*maxEntryBytes {
-		sh.bodies = nil
+	if sh.batch.next < len(sh.batch.items) || len(in.items) == 0 {
+		return in.closed
 	}
-	in.bodies, sh.bodies = sh.bodies[:0], in.bodies
+	b := &batch{}
+	if n := len(sh.spare); n > 0 {
+		b = sh.spare[n-1]
+		sh.spare = sh.spare[:n-1]
+	}
+	in.items, b.items = b.items, in.items
+	in.bodies, b.bodies = b.bodies, in.bodies
+	sh.batch = b
 	return in.closed
 }
 
-// body is the command's own bytes, valid until the next take.
-func (sh *shard) body(it *item) []byte { return sh.bodies[it.from:it.to] }
+// reuse takes back a batch of which nothing is left to do.
+func (sh *shard) reuse(b *batch) {
+	if b.open > 0 || b.next < len(b.items) {
+		return
+	}
+	b.items, b.next = recycle(b.items), 0
+	if cap(b.bodies) > 8*maxEntryBytes {
+		b.bodies = nil
+	}
+	b.bodies = b.bodies[:0]
+	if b != sh.batch {
+		sh.spare = append(sh.spare, b)
+	}
+}

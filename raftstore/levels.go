@@ -25,7 +25,7 @@ func compareTopics(a, b string) int {
 
 // retained reads the latest published view.
 func (sh *shard) retained(f router.Filter, cursor string, now session.Time, yield func(*session.Message, uint64) bool) {
-	view, at := sh.st.retained.view.Load(), now-sh.base
+	view, at := sh.reading.Load().view.Load(), now-session.Time(sh.base.Load())
 	var m session.Message
 	give := func(r *retainedMessage) bool {
 		if r.deadline != session.Never && r.deadline <= at {

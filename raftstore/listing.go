@@ -11,6 +11,7 @@ type SessionInfo struct {
 	User          string
 	Epoch         session.Epoch
 	Attached      bool
+	Node          Node              // if Attached
 	Conn          router.Subscriber // if Attached
 	Stored        bool              // outlives its connection
 	Expiry        uint32            // seconds
@@ -31,10 +32,10 @@ const maxSessionPage = 1000
 func (s *Store) Sessions(sh router.ShardID, cursor uint32, limit int) (page []SessionInfo, next uint32, more bool) {
 	limit = min(max(limit, 1), maxSessionPage)
 	read := make(chan struct{})
-	st := s.shards[sh].st
-	if !s.shards[sh].call(func() {
+	shard := s.shards[sh]
+	if !shard.call(func() {
 		defer close(read)
-		page, next, more = st.list(cursor, limit)
+		page, next, more = shard.st.list(cursor, limit)
 	}) {
 		return nil, 0, false
 	}
@@ -56,7 +57,7 @@ func (st *state) list(cursor uint32, limit int) (page []SessionInfo, next uint32
 			Expiry: rec.Expiry(), Subscriptions: rec.CountSubscriptions(),
 		}
 		if info.Attached {
-			info.Conn = rec.conn
+			info.Node, info.Conn = rec.node, rec.conn
 		}
 		info.Inflight, info.Waiting, info.QueuedBytes = rec.Backlog()
 		page = append(page, info)

@@ -17,6 +17,8 @@ type messages struct {
 	slots []message
 	free  []uint32
 	bytes int
+
+	changes func(ref uint32) // called before a slot changes; nil for nobody
 }
 
 // message is one slot. packed is never written again, so that deliveries may
@@ -39,11 +41,18 @@ func (t *messages) put(packed []byte, deadline session.Time) (ref uint32) {
 	if n := len(t.free); n > 0 {
 		ref = t.free[n-1]
 		t.free = t.free[:n-1]
+		t.change(ref)
 		t.slots[ref] = m
 		return ref
 	}
 	t.slots = append(t.slots, m)
 	return uint32(len(t.slots) - 1)
+}
+
+func (t *messages) change(ref uint32) {
+	if t.changes != nil {
+		t.changes(ref)
+	}
 }
 
 // Size, Deadline, Retain and Release implement session.Bodies.
@@ -60,6 +69,8 @@ func (t *messages) Release(ref uint32) {
 	}
 	if m.refs--; m.refs == 0 {
 		t.bytes -= messageSize(m.packed)
+		m.refs = 1
+		t.change(ref)
 		*m = message{}
 		t.free = append(t.free, ref)
 	}
@@ -68,21 +79,14 @@ func (t *messages) Release(ref uint32) {
 // stored counts the messages.
 func (t *messages) stored() int { return len(t.slots) - len(t.free) }
 
-// snapshot writes the slots' number and the free ones, in the order in which
-// they were freed; then each message. References are counted anew on restoring,
-// as the queues are read.
-func (t *messages) snapshot(w *snapshotWriter) {
-	w.b = appendSlots(w.b, len(t.slots), t.free)
+// appendStored writes one message. The section begins with the slots' number and
+// the free ones, in the order in which they were freed; references are counted
+// anew on restoring, as the queues are read.
+func appendStored(w *snapshotWriter, slot uint32, m *message) {
+	w.b = binary.AppendUvarint(w.b, uint64(slot))
+	w.b = binary.AppendUvarint(w.b, uint64(m.deadline))
+	w.b = appendBytes(w.b, m.packed)
 	w.item()
-	for i, m := range t.slots {
-		if m.refs == 0 {
-			continue
-		}
-		w.b = binary.AppendUvarint(w.b, uint64(i))
-		w.b = binary.AppendUvarint(w.b, uint64(m.deadline))
-		w.b = appendBytes(w.b, m.packed)
-		w.item()
-	}
 }
 
 func (rs *restoring) message(r *reader) {

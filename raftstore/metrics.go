@@ -73,14 +73,18 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 	return m
 }
 
-// observe counts what an entry did.
+// led counts what an entry that this node proposed did.
+func (m *metrics) led(sh *shard, commands int) {
+	m.batch.Observe(float64(commands))
+	m.wills.Add(float64(len(sh.st.fx.wills)))
+	m.pushes.Add(float64(len(sh.st.fx.pushes)))
+}
+
+// observe counts what an entry did, on every replica.
 func (m *metrics) observe(sh *shard, commands int) {
 	st := sh.st
 	m.applies.Inc()
 	m.commands.Add(float64(commands))
-	m.batch.Observe(float64(commands))
-	m.wills.Add(float64(len(st.fx.wills)))
-	m.pushes.Add(float64(len(st.fx.pushes)))
 	for i, n := range st.fx.dropped {
 		if n > 0 {
 			m.drops[i].Add(float64(n))

@@ -29,6 +29,7 @@ type model struct {
 type modelSession struct {
 	user             string
 	epoch            session.Epoch
+	node             Node
 	conn             router.Subscriber
 	attached, stored bool
 	expiry           uint32
@@ -466,6 +467,7 @@ func (l *logger) Ended(router.Subscriber, session.Epoch, mqtt.Reason) {}
 // second replica that applies the same log.
 type manual struct {
 	*shard
+	solo    *solo
 	now     session.Time
 	owner   *logger
 	replica *state
@@ -476,9 +478,11 @@ func newManual(o Options) *manual {
 	s := &Store{shards: make([]*shard, 1)}
 	o.Clock = func() session.Time { return m.now }
 	o.Shards = 1
-	m.shard = newShard(0, &o, m.owner, m.owner, s, newMetrics(nil, s))
+	here := alone{m.owner, m.owner}
+	m.shard = newShard(0, &o, world{here, here}, s, newMetrics(nil, s))
 	s.shards[0] = m.shard
-	m.commit = func(entry []byte) {
+	m.solo = newSolo(m.shard)
+	m.solo.commit = func(entry []byte) {
 		m.replica.apply(slices.Clone(entry), nil)
 		m.replica.fx.reset()
 	}
@@ -665,7 +669,7 @@ func runModel(seed uint64, steps int) error {
 		if in.IntN(5) == 0 {
 			sh.now += session.Seconds(uint32(1 + in.IntN(8)))
 			sh.settle() // nothing but what is due
-			m.advance(sh.now - sh.base)
+			m.advance(sh.shard.now())
 		}
 		c := in.command(sh.now)
 		res := sh.do(c)

@@ -73,7 +73,7 @@ var plants = []struct {
 	}},
 	{"replicas part", kindRetain, func(good func(*state, *reader, *Result), st *state, body *reader, res *Result) {
 		if st.fx.leads {
-			st.births++
+			st.epochs++
 		}
 		good(st, body, res)
 	}},

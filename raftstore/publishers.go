@@ -2,7 +2,6 @@ package raftstore
 
 import (
 	"encoding/binary"
-	"maps"
 	"slices"
 
 	"dunlin/session"
@@ -14,7 +13,9 @@ import (
 // remembers of a publisher goes only after the publisher's session ended.
 type publishers struct {
 	seen     map[uint64]*publisher
-	departed []departure // sessions of this shard that ended, by time
+	departed []departure // sessions of this shard that ended, by time; never written again
+
+	changes func(origin uint64) // called before a publisher changes; nil for nobody
 }
 
 type publisher struct {
@@ -37,11 +38,17 @@ func newPublishers() publishers { return publishers{seen: make(map[uint64]*publi
 
 // accept says whether the message is new, and remembers it.
 func (t *publishers) accept(origin, seq, low uint64) bool {
+	t.change(origin)
 	p := t.seen[origin]
 	if p == nil {
 		p = &publisher{}
 		t.seen[origin] = p
 	}
+	return p.take(seq, low)
+}
+
+// take says whether a number is new, and remembers it.
+func (p *publisher) take(seq, low uint64) bool {
 	if low > p.low {
 		p.low = low
 		n, _ := slices.BinarySearch(p.above, low)
@@ -70,32 +77,60 @@ func (t *publishers) next() session.Time {
 	return t.departed[0].at
 }
 
-func (t *publishers) forget(origin uint64) { delete(t.seen, origin) }
+func (t *publishers) forget(origin uint64) {
+	t.change(origin)
+	delete(t.seen, origin)
+}
+
+func (t *publishers) change(origin uint64) {
+	if t.changes != nil {
+		t.changes(origin)
+	}
+}
 
 const (
 	itemPublisher = iota
 	itemDeparture
 )
 
-// snapshot writes the publishers, by origin, and the departures, in order.
-func (t *publishers) snapshot(w *snapshotWriter) {
-	for _, origin := range slices.Sorted(maps.Keys(t.seen)) {
-		p := t.seen[origin]
-		w.b = binary.AppendUvarint(append(w.b, itemPublisher), origin)
-		w.b = binary.AppendUvarint(w.b, p.low)
-		w.b = binary.AppendUvarint(w.b, uint64(len(p.above)))
-		last := p.low
-		for _, seq := range p.above {
-			w.b = binary.AppendUvarint(w.b, seq-last)
-			last = seq
+// appendPublisher writes one publisher; they come by origin, and after them the
+// departures, in order.
+func appendPublisher(w *snapshotWriter, origin uint64, p *publisher) {
+	w.b = p.encode(binary.AppendUvarint(append(w.b, itemPublisher), origin))
+	w.item()
+}
+
+func (p *publisher) encode(b []byte) []byte {
+	b = binary.AppendUvarint(b, p.low)
+	b = binary.AppendUvarint(b, uint64(len(p.above)))
+	last := p.low
+	for _, seq := range p.above {
+		b = binary.AppendUvarint(b, seq-last)
+		last = seq
+	}
+	return b
+}
+
+// taken reads what encode wrote.
+func (r *reader) taken() (p publisher) {
+	p.low = r.uvarint()
+	p.above = make([]uint64, r.count(1))
+	seq := p.low
+	for i := range p.above {
+		seq += r.uvarint()
+		p.above[i] = seq
+		if i > 0 && seq <= p.above[i-1] || seq < p.low {
+			r.fail()
+			return publisher{}
 		}
-		w.item()
 	}
-	for _, d := range t.departed {
-		w.b = binary.AppendUvarint(append(w.b, itemDeparture), d.origin)
-		w.b = binary.AppendUvarint(w.b, uint64(d.at))
-		w.item()
-	}
+	return p
+}
+
+func appendDeparture(w *snapshotWriter, d departure) {
+	w.b = binary.AppendUvarint(append(w.b, itemDeparture), d.origin)
+	w.b = binary.AppendUvarint(w.b, uint64(d.at))
+	w.item()
 }
 
 func (rs *restoring) publisher(r *reader) {
@@ -105,20 +140,10 @@ func (rs *restoring) publisher(r *reader) {
 		t.departed = append(t.departed, departure{origin: origin, at: r.time()})
 		return
 	}
-	p := &publisher{low: r.uvarint()}
-	p.above = make([]uint64, r.count(1))
-	seq := p.low
-	for i := range p.above {
-		seq += r.uvarint()
-		p.above[i] = seq
-		if i > 0 && seq <= p.above[i-1] || seq < p.low {
-			r.fail()
-			return
-		}
-	}
+	p := r.taken()
 	if _, twice := t.seen[origin]; twice || kind != itemPublisher {
 		r.fail()
 		return
 	}
-	t.seen[origin] = p
+	t.seen[origin] = &p
 }

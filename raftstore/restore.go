@@ -55,6 +55,10 @@ func (rs *restoring) item(s section, r *reader) {
 		rs.retained(r)
 	case sectionPublishers:
 		rs.publisher(r)
+	case sectionWills:
+		rs.will(r)
+	case sectionProposers:
+		rs.proposer(r)
 	}
 }
 
@@ -64,7 +68,7 @@ func (rs *restoring) head(r *reader) {
 		r.fail()
 	}
 	st.now = r.time()
-	st.index, st.epochs, st.births = r.uvarint(), r.uvarint(), r.uvarint()
+	st.index, st.epochs, st.wall, st.digest = r.uvarint(), r.uvarint(), r.uvarint(), r.uvarint()
 	st.limits = r.limits()
 	if !rs.first(sectionHead) || st.now < firstTime || st.now > lastTime {
 		r.fail()

@@ -139,15 +139,12 @@ func (h *expiring) tidy(tree *btree.BTreeG[retainedMessage]) {
 	heap.Init(h)
 }
 
-// snapshot writes each message, in topic order.
-func (t *retained) snapshot(w *snapshotWriter) {
-	t.tree.Ascend(func(r retainedMessage) bool {
-		w.b = binary.AppendUvarint(w.b, r.index)
-		w.b = binary.AppendUvarint(w.b, uint64(r.deadline))
-		w.b = appendBytes(w.b, r.packed)
-		w.item()
-		return true
-	})
+// appendRetained writes one message; they come in topic order.
+func appendRetained(w *snapshotWriter, r *retainedMessage) {
+	w.b = binary.AppendUvarint(w.b, r.index)
+	w.b = binary.AppendUvarint(w.b, uint64(r.deadline))
+	w.b = appendBytes(w.b, r.packed)
+	w.item()
 }
 
 func (rs *restoring) retained(r *reader) {

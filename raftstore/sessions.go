@@ -11,6 +11,7 @@ import (
 type record struct {
 	clientID string
 	user     string
+	node     Node              // that holds the connection which owns it; meaningless when detached
 	conn     router.Subscriber // of the connection that owns it; meaningless when detached
 	session.Durable
 }
@@ -46,6 +47,14 @@ func (t *sessions) find(clientID []byte) (slot uint32, rec *record) {
 	return slot, t.at(slot)
 }
 
+// nextSlot is where the next record goes.
+func (t *sessions) nextSlot() uint32 {
+	if n := len(t.free); n > 0 {
+		return t.free[n-1]
+	}
+	return t.size
+}
+
 // add makes the record of a client identifier that has none.
 func (t *sessions) add(clientID, user string, origin uint64) (slot uint32, rec *record) {
 	if n := len(t.free); n > 0 {
@@ -75,19 +84,15 @@ func (t *sessions) each(yield func(slot uint32, rec *record) bool) {
 	}
 }
 
-// snapshot writes the slots' number and the free ones, in the order in which
-// they were freed; then each record.
-func (t *sessions) snapshot(w *snapshotWriter) {
-	w.b = appendSlots(w.b, int(t.size), t.free)
-	w.item()
-	for slot, rec := range t.each {
-		w.b = binary.AppendUvarint(w.b, uint64(slot))
-		w.b = appendBytes(w.b, rec.clientID)
-		w.b = appendBytes(w.b, rec.user)
-		w.b = binary.AppendUvarint(w.b, uint64(rec.conn))
-		w.b = rec.Durable.Append(w.b)
-		w.item()
-	}
+// appendRecord writes one record. The section begins with the slots' number and
+// the free ones, in the order in which they were freed.
+func appendRecord(b []byte, slot uint32, rec *record) []byte {
+	b = binary.AppendUvarint(b, uint64(slot))
+	b = appendBytes(b, rec.clientID)
+	b = appendBytes(b, rec.user)
+	b = binary.AppendUvarint(b, uint64(rec.node))
+	b = binary.AppendUvarint(b, uint64(rec.conn))
+	return rec.Durable.Append(b)
 }
 
 func (rs *restoring) session(r *reader) {
@@ -98,11 +103,11 @@ func (rs *restoring) session(r *reader) {
 		rs.records, t.free = r.slots()
 		return
 	}
-	slot, clientID, user, conn := r.uvarint(), r.bytes(), r.string(), r.uvarint()
+	slot, clientID, user, node, conn := r.uvarint(), r.bytes(), r.string(), r.uvarint(), r.uvarint()
 	d, rest, err := session.ParseDurable(r.b, rs)
 	r.b = rest
 	_, twice := t.ids.find(clientID)
-	if err != nil || twice || d.Epoch() == 0 ||
+	if err != nil || twice || node > maxNode || d.Epoch() == 0 ||
 		slot < uint64(t.size) || slot-uint64(t.size) > uint64(len(t.free)) {
 		r.fail()
 		return
@@ -111,7 +116,7 @@ func (rs *restoring) session(r *reader) {
 		t.extend()
 	}
 	rec := t.at(uint32(slot))
-	*rec = record{clientID: string(clientID), user: user, conn: router.Subscriber(conn), Durable: d}
+	*rec = record{clientID: string(clientID), user: user, node: Node(node), conn: router.Subscriber(conn), Durable: d}
 	t.ids.add(uint32(slot))
 	st.subscriptions.index(uint32(slot), &rec.Durable)
 	st.deadlines.set(uint32(slot), rec.Due())

@@ -2,63 +2,104 @@ package raftstore
 
 import (
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"dunlin/router"
 	"dunlin/session"
 )
 
-// shard drives one state machine: it gathers what is submitted, puts it into
-// log entries, applies them and does what follows, all on one goroutine.
-//
-// In this release the log is the entry in hand: a shard has one replica, in
-// memory, and what is proposed is committed. commit is where a log goes.
+// shard is one state machine with all that feeds it and follows from it. It
+// gathers what is submitted into log entries, has a driver commit them, applies
+// what was committed and, if it leads, does what follows: all on one goroutine,
+// which alone touches the state.
 type shard struct {
 	id      router.ShardID
 	store   *Store
-	owner   Owner
-	outlet  Outlet
-	routes  *router.Table
+	world   world
+	routes  Routes // nil for none
 	clock   func() session.Time
 	log     *slog.Logger
 	metrics *metrics
+	limits  Limits // this node's, for the shards it leads
+	driver  driver
 
-	inbox inbox
-	wake  chan struct{} // something is in inbox, or it closed
+	inbox   inbox
+	wake    chan struct{}            // something is in inbox, or it closed
+	reading atomic.Pointer[retained] // the table that readers look into
+	leading atomic.Bool              // commands of other nodes are taken
+	base    atomic.Int64             // the node's time at shard time 0, as far as is known here
 
 	// Of the goroutine.
 	st        *state
 	handovers handovers
-	batch     []item
-	bodies    []byte
-	entry     []byte
+	batch     *batch
+	spare     []*batch
+	flight    []*proposal // proposed and not yet applied, in order
+	proposals []*proposal // for reuse
+	proposed  session.Time
 	results   []Result
 	scratch   []Delivery
-	commit    func(entry []byte) // hook of the tests, before the entry is applied
+	warned    session.Time // when it last said that the shard is full
+}
 
-	warned session.Time // when it last said that the shard is full
+// driver makes a log of a shard's entries. All calls come from the shard's
+// goroutine and do not block; the driver has it call applied for each entry that
+// was committed, in the order of the log.
+type driver interface {
+	room() bool // whether another entry may be proposed now
+	head(p *proposal) entryHead
+	propose(p *proposal) // takes p.entry to the log
+	events() <-chan func()
+}
 
-	// base is the node's time at shard time 0; constant while the shard leads.
-	base session.Time
+// proposal is an entry on its way through the log, and who waits for it.
+type proposal struct {
+	number   uint64 // among those of this start; 0 where nobody asks
+	entry    []byte
+	batch    *batch
+	items    []item // of batch
+	released []waitingClaim
+	settled  []*handover
+	commands int
 }
 
 // An entry is cut at this many commands or bytes, so that no replica is busy
 // with one for long.
 const (
-	maxEntryCommands = 1024
-	maxEntryBytes    = 256 << 10
+	maxEntryCommands = 256
+	maxEntryBytes    = 128 << 10
 )
 
-func newShard(id router.ShardID, o *Options, owner Owner, outlet Outlet, s *Store, m *metrics) *shard {
+func newShard(id router.ShardID, o *Options, w world, s *Store, m *metrics) *shard {
 	sh := &shard{
-		id: id, store: s, owner: owner, outlet: outlet, routes: o.Routes, clock: o.Clock, log: o.Logger, metrics: m,
-		wake: make(chan struct{}, 1), st: newState(id), handovers: newHandovers(),
+		id: id, store: s, world: w, clock: o.Clock, log: o.Logger, metrics: m, limits: o.Limits,
+		wake: make(chan struct{}, 1), handovers: newHandovers(), batch: &batch{},
 	}
-	sh.st.fx.leads = true
-	sh.base = o.Clock() - sh.st.now
-	sh.submit(o.Limits, nil)
+	if o.Routes != nil {
+		sh.routes = tableRoutes{o.Routes}
+	}
+	sh.adopt(newState(id))
 	return sh
 }
+
+// adopt makes st the shard's state.
+func (sh *shard) adopt(st *state) {
+	sh.st = st
+	sh.reading.Store(st.retained)
+}
+
+// lead begins to do what follows from entries; shard time goes on from now.
+func (sh *shard) lead(now session.Time) {
+	sh.st.fx.leads = true
+	sh.base.Store(int64(sh.clock() - now))
+	if sh.st.limits != sh.limits {
+		sh.submit(sh.limits, nil)
+	}
+}
+
+// now is shard time, as far as it is known here.
+func (sh *shard) now() session.Time { return sh.clock() - session.Time(sh.base.Load()) }
 
 func (sh *shard) run() {
 	timer := time.NewTimer(time.Hour)
@@ -68,13 +109,15 @@ func (sh *shard) run() {
 		sh.handovers.expire(sh.clock())
 		sh.work()
 		if closed {
-			sh.handovers.abandon()
+			sh.handovers.abandon(ErrClosed)
 			return
 		}
 		timer.Reset(sh.untilDue())
 		select {
 		case <-sh.wake:
 		case <-timer.C:
+		case event := <-sh.driver.events():
+			event()
 		}
 	}
 }
@@ -82,112 +125,278 @@ func (sh *shard) run() {
 // untilDue is how long the shard may sleep.
 func (sh *shard) untilDue() time.Duration {
 	wait := time.Hour
-	now := sh.clock()
-	if due := sh.st.nextDue(); due != session.Never {
-		wait = min(wait, time.Duration(due-(now-sh.base)))
+	if due := sh.nextStep(); due != session.Never {
+		wait = min(wait, time.Duration(due-sh.now()))
 	}
 	if due := sh.handovers.next(); due != session.Never {
-		wait = min(wait, time.Duration(due-now))
+		wait = min(wait, time.Duration(due-sh.clock()))
 	}
 	return max(wait, 0)
 }
 
-// work does the batch, in entries, and after it the claims that handovers let
-// go on.
+// maxSilence is how long a shard in which something will be due goes without an
+// entry: what a node that was just started may be late by, if it leads next (T2).
+const maxSilence = session.Time(time.Minute)
+
+// nextStep is the shard time at which an entry is wanted without anybody's
+// asking, or session.Never: also while there is no room for one. What is due by the time of an entry that is under
+// way needs no other.
+func (sh *shard) nextStep() session.Time {
+	due := sh.st.nextDue()
+	switch {
+	case !sh.st.fx.leads || due == session.Never || !sh.driver.room(), len(sh.flight) > 0 && due <= sh.proposed:
+		return session.Never
+	}
+	return min(due, max(sh.st.now, sh.proposed)+maxSilence)
+}
+
+// work proposes what waits, in entries, then the claims that handovers let go
+// on, then what is due.
 func (sh *shard) work() {
-	for from := 0; from < len(sh.batch); {
-		to, bytes := from, 0
-		for to < len(sh.batch) && to-from < maxEntryCommands && bytes < maxEntryBytes {
-			it := &sh.batch[to]
-			bytes += it.to - it.from
+	if !sh.st.fx.leads {
+		sh.refuse()
+		return
+	}
+	for b := sh.batch; b.next < len(b.items) && sh.driver.room(); {
+		to, bytes := b.next, 0
+		for to < len(b.items) && to-b.next < maxEntryCommands && bytes < maxEntryBytes {
+			bytes += b.items[to].to - b.items[to].from
 			to++
 		}
-		sh.step(sh.batch[from:to])
-		from = to
+		items := b.items[b.next:to]
+		b.next = to
+		sh.propose(b, items)
 	}
-	for len(sh.handovers.ready) > 0 {
-		sh.step(nil)
+	for len(sh.handovers.ready) > 0 && sh.driver.room() {
+		sh.propose(nil, nil)
 	}
-	if due := sh.st.nextDue(); due != session.Never && due <= sh.clock()-sh.base {
-		sh.step(nil)
+	if due := sh.nextStep(); due != session.Never && due <= sh.now() {
+		sh.propose(nil, nil)
 	}
 }
 
-// step makes one entry of items and applies it; then come, in this order, the
+// propose makes one entry of items and of the claims whose handover is over.
+func (sh *shard) propose(b *batch, items []item) {
+	p := sh.newProposal()
+	p.batch, p.items = b, items
+	if b != nil {
+		b.open++
+	}
+	p.released, p.settled = sh.handovers.release()
+	sh.proposed = max(sh.now(), sh.st.now)
+	if p.commands = sh.gather(p); b != nil && p.commands == 0 && !p.answers() {
+		sh.release(p) // nothing but the shard's own
+		return
+	}
+	sh.flight = append(sh.flight, p)
+	sh.driver.propose(p)
+}
+
+// answers says whether somebody waits who has no command in the entry.
+func (p *proposal) answers() bool {
+	for i := range p.items {
+		if it := &p.items[i]; it.own == nil && !it.waits {
+			return true
+		}
+	}
+	return false
+}
+
+// stopLeading gives up what this node was to do as the shard's leader: whoever
+// waits for an answer hears that the shard moved.
+func (sh *shard) stopLeading() {
+	sh.st.fx.leads = false
+	for _, p := range sh.flight {
+		for _, c := range p.released {
+			if c.done != nil {
+				c.done(Result{Err: errMoved})
+			}
+		}
+		for i := range p.items {
+			if it := &p.items[i]; it.own == nil && !it.waits {
+				it.fail()
+			}
+		}
+		if p.batch != nil {
+			p.batch.open--
+			sh.reuse(p.batch)
+		}
+	}
+	clear(sh.flight)
+	sh.flight = sh.flight[:0]
+	sh.handovers.abandon(errMoved)
+	sh.refuse()
+}
+
+// refuse answers what waits in a shard that this node does not lead.
+func (sh *shard) refuse() {
+	for b := sh.batch; b.next < len(b.items); b.next++ {
+		b.items[b.next].fail()
+	}
+}
+
+// startLeading begins to do what follows from entries, after the first one of
+// this node's term was applied, and does again what the leader before may have
+// left undone (see DESIGN.md, What a new leader does again).
+func (sh *shard) startLeading() {
+	sh.lead(sh.st.now)
+	if sh.routes != nil {
+		sh.routes.LeadShard(sh.id, sh.st.filters)
+	}
+	sh.pushAgain(func(*record) bool { return true })
+	for i := range sh.st.wills.fired {
+		sh.publish(&sh.st.wills.fired[i])
+	}
+}
+
+// pushAgain pushes the committed window of the connected sessions that are
+// asked for.
+func (sh *shard) pushAgain(wanted func(*record) bool) {
+	st := sh.st
+	st.fx.clock = sh.clock()
+	for slot, rec := range st.sessions.each {
+		if rec.Attached() && wanted(rec) {
+			for o := range rec.Window {
+				st.pushWindow(slot, rec, &o)
+			}
+		}
+	}
+	sh.push(1, session.Epoch(st.epochs))
+	st.fx.reset()
+}
+
+func (sh *shard) newProposal() *proposal {
+	if n := len(sh.proposals); n > 0 {
+		p := sh.proposals[n-1]
+		sh.proposals = sh.proposals[:n-1]
+		return p
+	}
+	return &proposal{}
+}
+
+// applied applies an entry that was committed. Where this shard proposed it, p,
+// the head of flight, says who waits for it, and then come, in this order, the
 // routes, so that SUBACK can wait for them; the results; and pushes, so that a
 // client that publishes to itself is answered before it receives. Only what was
 // committed before an UNSUBSCRIBE goes before its answer.
-func (sh *shard) step(items []item) {
+func (sh *shard) applied(entry []byte, p *proposal) {
 	st := sh.st
+	leads := st.fx.leads
+	st.fx.leads = leads && p != nil
 	st.fx.clock = sh.clock()
 	before := session.Epoch(st.epochs)
-	released, settled := sh.handovers.release()
-	commands := sh.gather(released, items)
-	if sh.commit != nil {
-		sh.commit(sh.entry)
-	}
-	sh.results = st.apply(sh.entry, recycle(sh.results))
-	for i := range items {
-		if items[i].kind == kindTransient {
-			st.transient(reader{b: sh.body(&items[i])})
+	sh.results = st.apply(entry, recycle(sh.results))
+	if st.fx.leads {
+		sh.flight = append(sh.flight[:0], sh.flight[1:]...)
+		for i := range p.items {
+			if p.items[i].kind == kindTransient {
+				st.transient(reader{b: p.batch.body(&p.items[i])})
+			}
 		}
 	}
 	sh.check()
-
-	version := sh.route()
-	first := session.Epoch(1)
-	sh.answer(released, items, version, func() {
-		sh.push(first, before)
-		first = before + 1
-	})
-	// Connections claimed in this entry have learned of it by its result.
-	sh.push(first, session.Epoch(st.epochs))
-	sh.finish()
-	sh.metrics.observe(sh, commands)
-	sh.warn()
+	if st.fx.leads {
+		version := sh.route()
+		first := session.Epoch(1)
+		sh.answer(p, version, func() {
+			sh.push(first, before)
+			first = before + 1
+		})
+		// Connections claimed in this entry have learned of it by its result.
+		sh.push(first, session.Epoch(st.epochs))
+		sh.finish()
+		sh.warn()
+		sh.metrics.led(sh, p.commands)
+		sh.nextHandovers(p.settled)
+		sh.release(p)
+	}
+	sh.metrics.observe(sh, len(sh.results))
 	st.fx.reset()
-	sh.nextHandovers(settled)
+	st.fx.leads = leads
+}
+
+// release gives back what p held.
+func (sh *shard) release(p *proposal) {
+	if b := p.batch; b != nil {
+		b.open--
+		sh.reuse(b)
+	}
+	entry := p.entry
+	if cap(entry) > 4*maxEntryBytes {
+		entry = nil
+	}
+	*p = proposal{entry: entry[:0]}
+	sh.proposals = append(sh.proposals, p)
 }
 
 // gather makes the entry, the claims first whose handover is over, and says how
 // many commands are in it.
-func (sh *shard) gather(released []waitingClaim, items []item) (commands int) {
-	sh.entry = appendEntryHead(sh.entry[:0], sh.st.fx.clock-sh.base)
-	for _, c := range released {
-		sh.entry = appendCommand(sh.entry, kindClaim, c.body)
+func (sh *shard) gather(p *proposal) (commands int) {
+	p.entry = appendEntryHead(p.entry[:0], sh.driver.head(p))
+	for _, c := range p.released {
+		p.entry = appendCommand(p.entry, kindClaim, c.body)
 		commands++
 	}
-	for i := range items {
-		it := &items[i]
-		switch body := sh.body(it); {
+	var whose attribution
+	for i := range p.items {
+		it := &p.items[i]
+		switch body := p.batch.body(it); {
 		case it.own != nil:
 			it.own()
 		case it.kind == kindTransient:
 		case it.kind == kindRefused:
 			sh.st.fx.drop(dropOverload, 1)
-		case it.kind == kindClaim && sh.mustEvict(body, it.done):
+		case it.kind == kindClaim && sh.mustEvict(body, it.waiter()):
 			it.waits = true
 		default:
-			sh.entry = appendCommand(sh.entry, it.kind, body)
+			if it.kind.numbered() {
+				p.entry = whose.append(p.entry, it)
+			}
+			p.entry = appendCommand(p.entry, it.kind, body)
 			commands++
 		}
 	}
 	return commands
 }
 
+// attribution is whose commands an entry has come to.
+type attribution struct {
+	source source
+	next   uint64 // number of the next command
+}
+
+// append says in the entry whose command it is, where that does not follow.
+func (a *attribution) append(b []byte, it *item) []byte {
+	var s source
+	if it.ask != nil {
+		s = it.ask.source
+	}
+	if s != a.source || it.number != a.next {
+		a.source, a.next = s, it.number
+		b = appendCommand(b, kindFrom, s.encode(nil, it.number))
+	}
+	if it.ask != nil {
+		a.next++
+	}
+	return b
+}
+
 // answer calls back the submitters, in order, and pushNow before the first
 // UNSUBSCRIBE among them.
-func (sh *shard) answer(released []waitingClaim, items []item, version uint64, pushNow func()) {
+func (sh *shard) answer(p *proposal, version uint64, pushNow func()) {
 	next, pushed := 0, false
 	result := func() *Result {
 		next++
+		sh.results[next-1].Routes = version
 		return &sh.results[next-1]
 	}
-	for _, c := range released {
-		give(c.done, result(), version)
+	for _, c := range p.released {
+		if r := result(); c.done != nil {
+			c.done(*r)
+		}
 	}
-	for i := range items {
-		it := &items[i]
+	for i := range p.items {
+		it := &p.items[i]
 		if it.kind == kindUnsubscribe && !pushed {
 			pushNow()
 			pushed = true
@@ -195,18 +404,11 @@ func (sh *shard) answer(released []waitingClaim, items []item, version uint64, p
 		switch {
 		case it.own != nil || it.waits:
 		case it.kind == kindTransient:
-			give(it.done, &Result{Index: sh.st.index}, version)
+			it.give(&Result{Index: sh.st.index})
 		case it.kind == kindRefused:
-			give(it.done, &Result{Index: sh.st.index, Dropped: 1}, version)
+			it.give(&Result{Index: sh.st.index, Dropped: 1})
 		default:
-			give(it.done, result(), version)
+			it.give(result())
 		}
-	}
-}
-
-func give(done func(Result), r *Result, version uint64) {
-	if done != nil {
-		r.Routes = version
-		done(*r)
 	}
 }

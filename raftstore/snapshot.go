@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -24,6 +25,8 @@ type section byte
 
 const (
 	sectionHead section = 1 + iota
+	sectionWills
+	sectionProposers
 	sectionMessages
 	sectionSessions
 	sectionRetained
@@ -41,23 +44,16 @@ var ErrSnapshot = errors.New("raftstore: bad snapshot")
 
 // snapshot writes the whole state.
 func (st *state) snapshot(to io.Writer) error {
-	w := snapshotWriter{to: to}
-	w.begin(sectionHead)
-	w.b = st.appendHead(w.b)
-	w.item()
-	w.begin(sectionMessages)
-	st.messages.snapshot(&w)
-	w.begin(sectionSessions)
-	st.sessions.snapshot(&w)
-	w.begin(sectionRetained)
-	st.retained.snapshot(&w)
-	w.begin(sectionPublishers)
-	st.publishers.snapshot(&w)
-	w.begin(sectionEnd)
-	w.b = binary.AppendUvarint(w.b, w.chunks)
-	w.item()
-	w.flush()
-	return w.err
+	f := st.freeze()
+	defer f.release()
+	for more := true; more; {
+		var part []byte
+		part, more = f.next()
+		if _, err := to.Write(part); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // hash is the same for equal states, on every replica and release with the same
@@ -72,7 +68,7 @@ func (st *state) hash() uint64 {
 
 func (st *state) appendHead(b []byte) []byte {
 	b = append(b, snapshotVersion)
-	for _, v := range [...]uint64{uint64(st.shard), uint64(st.now), st.index, st.epochs, st.births} {
+	for _, v := range [...]uint64{uint64(st.shard), uint64(st.now), st.index, st.epochs, st.wall, st.digest} {
 		b = binary.AppendUvarint(b, v)
 	}
 	_, b = st.limits.encode(b, nil)
@@ -81,17 +77,23 @@ func (st *state) appendHead(b []byte) []byte {
 
 // snapshotWriter gathers items into chunks.
 type snapshotWriter struct {
-	to      io.Writer
+	to      *bytes.Buffer
 	b       []byte // the chunk in hand, its head included
 	section section
 	chunks  uint64
-	err     error
 }
 
 func (w *snapshotWriter) begin(s section) {
 	w.flush()
 	w.section = s
 	w.b = append(w.b[:0], make([]byte, chunkHead)...)
+}
+
+// end writes the last chunk.
+func (w *snapshotWriter) end() {
+	w.begin(sectionEnd)
+	w.b = binary.AppendUvarint(w.b, w.chunks)
+	w.flush()
 }
 
 // item ends an item that was appended to b.
@@ -102,14 +104,14 @@ func (w *snapshotWriter) item() {
 }
 
 func (w *snapshotWriter) flush() {
-	if len(w.b) <= chunkHead || w.err != nil {
+	if len(w.b) <= chunkHead {
 		return
 	}
 	body := w.b[chunkHead:]
 	w.b[0] = byte(w.section)
 	binary.BigEndian.PutUint32(w.b[1:], uint32(len(body)))
 	binary.BigEndian.PutUint64(w.b[5:], checksum(w.section, body))
-	_, w.err = w.to.Write(w.b)
+	w.to.Write(w.b)
 	w.chunks++
 	w.b = w.b[:0]
 }

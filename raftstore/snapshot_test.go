@@ -75,6 +75,47 @@ func TestSnapshotInChunks(t *testing.T) {
 	}
 }
 
+// A view is what the state was when it was frozen, whatever happens while it is
+// streamed.
+func TestFrozenView(t *testing.T) {
+	for seed := range uint64(30) {
+		sh := newManual(DefaultOptions())
+		in := &inputs{Rand: rand.New(rand.NewPCG(seed, 0)), epochs: map[string][]session.Epoch{}}
+		step := func() {
+			if in.IntN(8) == 0 {
+				sh.now += session.Seconds(1)
+			}
+			c := in.command(sh.now)
+			if res := sh.do(c); res.Err == nil && res.Claim.Epoch != 0 {
+				id := c.(Claim).ClientID
+				in.epochs[id] = append(in.epochs[id], res.Claim.Epoch)
+			}
+		}
+		for range 200 {
+			step()
+		}
+		want := snapshotOf(t, sh.st)
+		f := sh.st.freeze()
+		for more := f.at != sectionEnd; more; {
+			if more = f.item(); !more {
+				f.at++
+				f.w.begin(f.at)
+				if f.at == sectionSessions {
+					f.w.b = appendSlots(f.w.b, int(f.sessions.size), f.sessions.free)
+					f.w.item()
+				}
+				more = f.at != sectionEnd
+			}
+			step()
+		}
+		got, _ := f.next()
+		f.release()
+		if !bytes.Equal(got, want) {
+			t.Fatalf("seed %d: the view changed", seed)
+		}
+	}
+}
+
 func TestSnapshotDamage(t *testing.T) {
 	b := snapshotOf(t, populated(1, 200))
 	for cut := range b {
@@ -108,11 +149,12 @@ func FuzzSnapshotItems(f *testing.F) {
 			}
 			parts[s] = append(parts[s], body.b...)
 		}
-		f.Add(parts[sectionHead], parts[sectionMessages], parts[sectionSessions], parts[sectionRetained], parts[sectionPublishers])
+		f.Add(parts[sectionHead], parts[sectionWills], parts[sectionProposers],
+			parts[sectionMessages], parts[sectionSessions], parts[sectionRetained], parts[sectionPublishers])
 	}
-	f.Fuzz(func(t *testing.T, head, messages, sessions, retained, publishers []byte) {
+	f.Fuzz(func(t *testing.T, head, wills, proposers, messages, sessions, retained, publishers []byte) {
 		rs := restoring{st: newState(0)}
-		for i, part := range [][]byte{head, messages, sessions, retained, publishers} {
+		for i, part := range [][]byte{head, wills, proposers, messages, sessions, retained, publishers} {
 			r := reader{b: part}
 			for len(r.b) > 0 {
 				rs.item(sectionHead+section(i), &r)
@@ -133,7 +175,7 @@ func FuzzSnapshotItems(f *testing.F) {
 		if again.hash() != rs.st.hash() {
 			t.Fatal("differs after a round trip")
 		}
-		again.apply(appendEntryHead(nil, again.now+session.Seconds(100)), nil)
+		again.apply(appendEntryHead(nil, entryHead{time: again.now + session.Seconds(100)}), nil)
 		if err := again.check(); err != nil {
 			t.Fatal(err)
 		}

@@ -15,18 +15,22 @@ type state struct {
 	now    session.Time // shard time: only moves forward, through the log (T2)
 	index  uint64       // commands applied
 	epochs uint64       // the latest given; no two claims of a shard share one
-	births uint64       // session incarnations
+	wall   uint64       // latest wall clock of a leader, Unix seconds: for an outage of all (T2)
+	digest uint64       // of all that was done: equal on every replica at equal index (D6)
 	limits Limits
 
 	sessions   *sessions
 	messages   messages
 	retained   *retained
 	publishers publishers
+	wills      wills
+	proposers  proposers
 
 	subscriptions subscriptions // follows from sessions
 	deadlines     deadlines     // follows from sessions
 
-	fx effects
+	views []*frozen // snapshots under way
+	fx    effects
 }
 
 // Shard time begins at firstTime, since 0 means never. No shard lives to see
@@ -39,7 +43,7 @@ const (
 func newState(sh router.ShardID) *state {
 	return &state{
 		shard: sh, now: firstTime,
-		sessions: newSessions(), retained: newRetained(), publishers: newPublishers(),
+		sessions: newSessions(), retained: newRetained(), publishers: newPublishers(), proposers: newProposers(),
 		subscriptions: newSubscriptions(),
 	}
 }
@@ -60,6 +64,8 @@ var applies = [...]func(st *state, body *reader, res *Result){
 	kindRetain:      (*state).applyRetain,
 	kindDelete:      (*state).applyDelete,
 	kindForget:      (*state).applyForget,
+	kindPublished:   (*state).applyPublished,
+	kindLost:        (*state).applyLost,
 }
 
 // apply applies one log entry: first time moves and what is due by then is done,
@@ -67,20 +73,27 @@ var applies = [...]func(st *state, body *reader, res *Result){
 // cannot be read, or names an unknown command, panics: a replica that went on
 // would part from the others.
 func (st *state) apply(entry []byte, res []Result) []Result {
-	now, r := openEntry(entry)
+	h, r := openEntry(entry)
 	if r.err != nil {
 		panic(fmt.Sprintf("raftstore: shard %d: entry after command %d: %v", st.shard, st.index, r.err))
 	}
-	st.now = max(st.now, now)
+	st.now, st.wall = max(st.now, h.time), max(st.wall, h.wall)
 	st.expire()
+	st.proposers.current = nil
 	for len(r.b) > 0 {
 		k, body := r.command()
+		if k == kindFrom {
+			if st.from(&body); body.err != nil {
+				panic(fmt.Sprintf("raftstore: shard %d: proposer after command %d: %v", st.shard, st.index, body.err))
+			}
+			continue
+		}
 		if int(k) >= len(applies) || applies[k] == nil {
 			panic(fmt.Sprintf("raftstore: shard %d: unknown command %d after command %d", st.shard, k, st.index))
 		}
 		st.index++
 		res = append(res, Result{Index: st.index})
-		applies[k](st, &body, &res[len(res)-1])
+		st.do(k, &body, &res[len(res)-1])
 		if r.err != nil || body.err != nil {
 			panic(fmt.Sprintf("raftstore: shard %d: command %d of kind %d: %v", st.shard, st.index, k, errMalformed))
 		}
@@ -88,7 +101,21 @@ func (st *state) apply(entry []byte, res []Result) []Result {
 	if st.retained.changed {
 		st.retained.publish()
 	}
+	st.digestTables()
 	return res
+}
+
+// do does one command, if it is its turn.
+func (st *state) do(k kind, body *reader, res *Result) {
+	numbered := st.proposers.current != nil && k.numbered()
+	if numbered && !st.proposers.take(res) {
+		return
+	}
+	applies[k](st, body, res)
+	st.digestResult(k, res)
+	if numbered {
+		st.proposers.took(res)
+	}
 }
 
 // maxExpirePerEntry bounds the deadlines that one entry deals with; a leader
@@ -102,6 +129,7 @@ func (st *state) expire() {
 		if at == session.Never || at > st.now {
 			break
 		}
+		st.recordChanges(slot)
 		rec := st.sessions.at(slot)
 		will, ended, dropped := rec.Expire(st.now, &st.messages)
 		st.fx.drop(dropExpired, dropped)

@@ -92,6 +92,12 @@ func (o *Options) validate() error {
 type Store struct {
 	shards  []*shard
 	running sync.WaitGroup
+
+	// Of a replicated store only.
+	lanes    []*lane // by shard
+	replicas []*replica
+	leaders  Leaders
+	self     source // this start of this node
 }
 
 // Open starts the shards, empty. Close ends them.
@@ -100,9 +106,11 @@ func Open(o Options, owner Owner, outlet Outlet) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{shards: make([]*shard, o.Shards)}
+	here := alone{owner, outlet}
 	m := newMetrics(o.Registerer, s)
 	for i := range s.shards {
-		s.shards[i] = newShard(router.ShardID(i), &o, owner, outlet, s, m)
+		s.shards[i] = newShard(router.ShardID(i), &o, world{here, here}, s, m)
+		newSolo(s.shards[i])
 	}
 	for _, sh := range s.shards {
 		s.running.Go(sh.run)
@@ -110,8 +118,15 @@ func Open(o Options, owner Owner, outlet Outlet) (*Store, error) {
 	return s, nil
 }
 
-// Close waits until what was submitted is done. Later commands come to ErrClosed.
+// Close waits until what was submitted is done, which in a replicated store what
+// has no answer is not. Later commands come to ErrClosed.
 func (s *Store) Close() {
+	for _, l := range s.lanes {
+		l.close()
+	}
+	for _, r := range s.replicas {
+		r.stop()
+	}
 	for _, sh := range s.shards {
 		sh.close()
 	}
@@ -137,6 +152,10 @@ func (s *Store) TopicShard(t router.Topic) router.ShardID {
 // borrows it borrows until done returns. What cmd borrows is borrowed until
 // Submit returns. done may be nil.
 func (s *Store) Submit(sh router.ShardID, cmd Command, done func(Result)) {
+	if s.lanes != nil {
+		s.lanes[sh].submit(cmd, done)
+		return
+	}
 	s.shards[sh].submit(cmd, done)
 }
 

@@ -43,7 +43,7 @@ func (o *owner) Publish(m *session.Message, clientID, _ string) {
 func (o *owner) Forget(uint64) {}
 
 func (o *owner) Ended(conn router.Subscriber, e session.Epoch, r mqtt.Reason) {
-	o.ended = append(o.ended, endedConn{conn, e, r})
+	o.ended = append(o.ended, endedConn{0, conn, e, r})
 }
 
 // bench is a store of one shard inside a synctest bubble.
@@ -215,7 +215,7 @@ func TestTakeover(t *testing.T) {
 		b.sleep(51 * time.Millisecond) // the second does not answer
 		expect(t, "claims", len(epochs), 2)
 		expect(t, "epochs rise", epochs[1] > epochs[0], true)
-		expectAll(t, "ended", b.owner.ended, endedConn{2, epochs[0], mqtt.SessionTakenOver})
+		expectAll(t, "ended", b.owner.ended, endedConn{0, 2, epochs[0], mqtt.SessionTakenOver})
 		handOver[1]() // too late, and without effect
 
 		expect(t, "another user", b.do(Claim{ClientID: "c", User: "mallory", CleanStart: true}).Err, ErrNotYours)

@@ -61,6 +61,17 @@ func (t *subscriptions) match(topic router.Topic, from router.Subscriber) []matc
 // indexed says that a subscription belongs into the table.
 func indexed(f router.Filter) bool { return f.Group() == "" }
 
+// filters yields each filter of the shard, as often as sessions have it.
+func (st *state) filters(yield func(router.Filter) bool) {
+	for _, rec := range st.sessions.each {
+		for s := range rec.Subscriptions {
+			if indexed(s.Filter) && !yield(s.Filter) {
+				return
+			}
+		}
+	}
+}
+
 // index adds all of a session's filters, as after a restore.
 func (t *subscriptions) index(slot uint32, d *session.Durable) {
 	for s := range d.Subscriptions {

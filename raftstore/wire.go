@@ -76,6 +76,18 @@ func appendBool(b []byte, v bool) []byte {
 	return append(b, 0)
 }
 
+const maxNode = 1<<32 - 1
+
+// node reads a node's number.
+func (r *reader) node() Node {
+	n := r.uvarint()
+	if n > maxNode {
+		r.fail()
+		return 0
+	}
+	return Node(n)
+}
+
 // time reads a moment, which may be session.Never.
 func (r *reader) time() session.Time {
 	t := session.Time(r.uvarint())

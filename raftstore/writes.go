@@ -111,6 +111,7 @@ type enqueuing struct {
 // has one, else into its queue.
 func (st *state) enqueue(slot uint32, e *enqueuing, qos mqtt.QoS, retain bool, ids []uint32, res *Result) {
 	rec := st.sessions.at(slot)
+	st.recordChanges(slot)
 	if qos == 0 {
 		if rec.Attached() && st.fx.leads {
 			st.fx.push(slot, rec, push{retain: retain, ids: ids, packed: e.packed, deadline: e.deadline, borrowed: true})
@@ -152,14 +153,26 @@ func (st *state) advance(slot uint32, rec *record) {
 		if !ok {
 			break
 		}
+		st.mix(uint64(slot)<<32 | uint64(o.Ref))
+		st.mix(o.Index)
 		if st.fx.leads {
-			m := &st.messages.slots[o.Ref]
-			st.fx.push(slot, rec, push{
-				index: o.Index, qos: o.QoS, retain: o.Retain, ids: o.IDs, packed: m.packed, deadline: m.deadline,
-			})
+			st.pushWindow(slot, rec, &o)
 		}
 	}
 	st.deadlines.set(slot, rec.Due())
+}
+
+// pushWindow has the owner of rec sent an entry of the committed window. With
+// PUBREC committed there is nothing to send: the owner knows, or is told by its
+// claim.
+func (st *state) pushWindow(slot uint32, rec *record, o *session.Outbound) {
+	if o.Received {
+		return
+	}
+	m := &st.messages.slots[o.Ref]
+	st.fx.push(slot, rec, push{
+		index: o.Index, qos: o.QoS, retain: o.Retain, ids: o.IDs, packed: m.packed, deadline: m.deadline,
+	})
 }
 
 // applyEnqueueFor gives a message to one session alone.

@@ -1,0 +1,168 @@
+package raftstore
+
+import (
+	"encoding/binary"
+	"errors"
+
+	"dunlin/proto/mqtt"
+	"dunlin/session"
+)
+
+// This file has the form of a Result: as the state keeps it for a proposer that
+// may ask again, and as a leader sends it to another node. The first leaves out
+// what a claim found, which is told from the session; the second leaves out
+// Routes, which is each node's own.
+
+// errTurn says that a command came before one with a lower number: whoever sent
+// it begins again at the first that has no answer.
+var errTurn = errors.New("raftstore: out of turn")
+
+// resultErrors are what Result.Err may be, by their number in the form.
+var resultErrors = [...]error{nil, ErrFenced, ErrNotYours, ErrQuota, ErrUnknown, ErrClosed, errTurn}
+
+const (
+	resultError = 0x07 // number of the error
+	resultKnown = 0x08
+	resultSeq   = 0x10 // seq and low
+	resultDrops = 0x20
+	resultList  = 0x40 // existed
+	resultClaim = 0x80
+)
+
+func appendResult(b []byte, res *Result) []byte {
+	flags := byte(0)
+	for i, err := range resultErrors {
+		if res.Err == err {
+			flags = byte(i)
+		}
+	}
+	if res.Known {
+		flags |= resultKnown
+	}
+	if res.Seq|res.Low != 0 {
+		flags |= resultSeq
+	}
+	if res.Dropped != 0 {
+		flags |= resultDrops
+	}
+	if res.Existed != nil {
+		flags |= resultList
+	}
+	if res.Claim.Epoch != 0 {
+		flags |= resultClaim
+	}
+	b = binary.AppendUvarint(append(b, flags), res.Index)
+	if flags&resultSeq != 0 {
+		b = binary.AppendUvarint(b, res.Seq)
+		b = binary.AppendUvarint(b, res.Low)
+	}
+	if flags&resultDrops != 0 {
+		b = binary.AppendUvarint(b, uint64(res.Dropped))
+	}
+	if flags&resultList != 0 {
+		b = binary.AppendUvarint(b, uint64(len(res.Existed)))
+		for _, existed := range res.Existed {
+			b = appendBool(b, existed)
+		}
+	}
+	if flags&resultClaim != 0 {
+		b = appendClaimed(b, &res.Claim)
+	}
+	return b
+}
+
+func (r *reader) result(res *Result) {
+	flags := r.byte()
+	if int(flags&resultError) >= len(resultErrors) {
+		r.fail()
+		return
+	}
+	*res = Result{Err: resultErrors[flags&resultError], Known: flags&resultKnown != 0, Index: r.uvarint()}
+	if flags&resultSeq != 0 {
+		res.Seq, res.Low = r.uvarint(), r.uvarint()
+	}
+	if flags&resultDrops != 0 {
+		res.Dropped = int(min(r.uvarint(), 1<<31))
+	}
+	if flags&resultList != 0 {
+		res.Existed = make([]bool, r.count(1))
+		for i := range res.Existed {
+			res.Existed[i] = r.bool()
+		}
+	}
+	if flags&resultClaim != 0 {
+		r.claimed(&res.Claim)
+	}
+}
+
+const (
+	resumedReceived = 0x04 // above the QoS
+	resumedRetain   = 0x08
+)
+
+func appendClaimed(b []byte, c *Claimed) []byte {
+	b = binary.AppendUvarint(b, uint64(c.Epoch))
+	b = appendBool(b, c.Present)
+	b = binary.AppendUvarint(b, c.Origin)
+	b = binary.AppendUvarint(b, uint64(len(c.Inbound)))
+	for _, id := range c.Inbound {
+		b = binary.AppendUvarint(b, uint64(id))
+	}
+	b = binary.AppendUvarint(b, uint64(len(c.Subscriptions)))
+	for i := range c.Subscriptions {
+		b = appendSubscription(b, &c.Subscriptions[i])
+	}
+	b = binary.AppendUvarint(b, uint64(len(c.Window)))
+	for i := range c.Window {
+		w := &c.Window[i]
+		flags := byte(w.QoS)
+		if w.Received {
+			flags |= resumedReceived
+		}
+		if w.Retain {
+			flags |= resumedRetain
+		}
+		b = binary.AppendUvarint(append(b, flags), w.Index)
+		b = appendIDs(b, w.IDs)
+		if !w.Received {
+			b = appendBytes(b, w.Message.Append(nil, w.Message.Received))
+		}
+	}
+	return b
+}
+
+// claimed reads what appendClaimed wrote; its messages count as received at 0
+// until receivedAt.
+func (r *reader) claimed(c *Claimed) {
+	c.Epoch, c.Present, c.Origin = session.Epoch(r.uvarint()), r.bool(), r.uvarint()
+	for range r.count(1) {
+		c.Inbound = append(c.Inbound, r.packetID())
+	}
+	for range r.count(3) {
+		c.Subscriptions = append(c.Subscriptions, r.subscription())
+	}
+	for range r.count(3) {
+		var w Resumed
+		flags := r.byte()
+		w.QoS, w.Received, w.Retain = mqtt.QoS(flags&3), flags&resumedReceived != 0, flags&resumedRetain != 0
+		w.Index = r.uvarint()
+		w.IDs = r.ids()
+		if !w.Received {
+			packed := reader{b: r.bytes()}
+			if packed.message(&w.Message, 0); packed.err != nil {
+				r.fail()
+			}
+		}
+		if r.err != nil {
+			return
+		}
+		c.Window = append(c.Window, w)
+	}
+}
+
+// receivedAt has what a claim found count as received now, on this node's clock.
+func (c *Claimed) receivedAt(now session.Time) {
+	for i := range c.Window {
+		c.Window[i].Message.Received = now
+	}
+}

@@ -1,0 +1,150 @@
+package raftstore
+
+import (
+	"encoding/binary"
+
+	"dunlin/session"
+)
+
+// A frame brings commands of one node to the leader of a shard:
+//
+//	version  1 byte
+//	flags    1 byte: frameAgain
+//	source   who numbers them, the lowest number without an answer, and the first number
+//	commands, each: kind 1 byte, length uvarint, body
+//
+// Its answer:
+//
+//	version  1 byte
+//	whole    1 byte: 0 if the shard moved, and nothing is known of the rest
+//	routes   uvarint, version of the leader's route table
+//	results, one after the other
+const frameVersion = 1
+
+// frameAgain says that the frame was sent before: what is not committed, it does
+// not bring a second time.
+const frameAgain = 1
+
+// frame is a run of commands on their way to a leader.
+type frame struct {
+	first    uint64 // number of the first that has one
+	next     uint64 // one above the last
+	commands []byte
+	calls    []func(Result)
+	again    bool
+
+	since   int64 // when it was sealed, on the node's clock
+	asked   uint64
+	results []Result // once answered
+}
+
+func (f *frame) encode(s source) []byte {
+	flags := byte(0)
+	if f.again {
+		flags = frameAgain
+	}
+	b := make([]byte, 0, len(f.commands)+32)
+	b = s.encode(append(b, frameVersion, flags), f.first)
+	return append(b, f.commands...)
+}
+
+func (r *reader) frame() (s source, f frame) {
+	if r.byte() != frameVersion {
+		r.fail()
+	}
+	f.again = r.byte()&frameAgain != 0
+	s, f.first = r.source()
+	f.commands = r.b
+	return s, f
+}
+
+func appendAnswer(b []byte, results []Result, whole bool) []byte {
+	b = appendBool(append(b, frameVersion), whole)
+	for i := range results {
+		b = appendResult(b, &results[i])
+		b = binary.AppendUvarint(b, results[i].Routes)
+	}
+	return b
+}
+
+// answer reads an answer; ok says that it is a whole one.
+func (r *reader) answer(now session.Time) (results []Result, whole bool) {
+	if r.byte() != frameVersion {
+		r.fail()
+	}
+	whole = r.bool()
+	for len(r.b) > 0 {
+		var res Result
+		r.result(&res)
+		res.Routes = r.uvarint()
+		res.Claim.receivedAt(now)
+		results = append(results, res)
+	}
+	return results, whole && r.err == nil
+}
+
+// ask is a frame at its leader, until all its commands are answered. It belongs
+// to the shard's goroutine.
+type ask struct {
+	source  source
+	want    int
+	results []Result
+	done    bool
+	reply   func(results []Result, whole bool)
+}
+
+func (a *ask) add(r Result) {
+	if a.done {
+		return
+	}
+	if a.results = append(a.results, r); len(a.results) == a.want {
+		a.done = true
+		a.reply(a.results, true)
+	}
+}
+
+// fail says that nothing is known of the commands without a result.
+func (a *ask) fail() {
+	if !a.done {
+		a.done = true
+		a.reply(a.results, false)
+	}
+}
+
+// accept takes the commands of a frame into the inbox. reply is called once, on
+// the shard's goroutine or before accept returns; false says that it will not be.
+func (sh *shard) accept(s source, f *frame, reply func(results []Result, whole bool)) bool {
+	in := &sh.inbox
+	in.Lock()
+	defer in.Unlock()
+	if in.closed || !sh.leading.Load() {
+		return false
+	}
+	a := &ask{source: source{node: s.node, start: s.start, low: s.low}, reply: reply}
+	r, number, base := reader{b: f.commands}, f.first, len(in.bodies)
+	overloaded := base > maxInboxBytes
+	from := len(in.items)
+	for len(r.b) > 0 {
+		k, body := r.command()
+		if r.err != nil || k == kindFrom || k != kindTransient && (int(k) >= len(applies) || applies[k] == nil) {
+			in.items = in.items[:from]
+			return false
+		}
+		end := base + len(f.commands) - len(r.b)
+		it := item{kind: k, from: end - len(body.b), to: end, ask: a}
+		if k == kindTransient && (overloaded || f.again) {
+			it.kind, it.from = kindRefused, it.to
+		}
+		if k.numbered() {
+			it.number = number
+			number++
+		}
+		in.items = append(in.items, it)
+		a.want++
+	}
+	in.bodies = append(in.bodies, f.commands...)
+	if from == 0 {
+		sh.rouse()
+	}
+	return a.want > 0
+}

@@ -1,0 +1,237 @@
+package raftstore
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/google/btree"
+)
+
+// frozen is a view of the state at the moment of freeze, which is streamed while
+// the state goes on to change. Nothing is copied for it but free lists and the
+// identities of publishers: a record that is about to change and was not streamed
+// yet is kept as it was, so that the view costs what changes meanwhile.
+//
+// Invariant: what a view has not streamed is either in saved or as it was.
+type frozen struct {
+	st  *state
+	out bytes.Buffer // chunks not yet taken
+	w   snapshotWriter
+	at  section // being streamed
+
+	messages struct {
+		slots int
+		free  []uint32
+		next  uint32
+		saved map[uint32]message
+	}
+	sessions struct {
+		size  uint32
+		free  []uint32
+		next  uint32
+		saved map[uint32][]byte // items; nil where the slot was free
+	}
+	retained struct {
+		tree *btree.BTreeG[retainedMessage]
+		next string // topic to go on from
+		done bool
+	}
+	publishers struct {
+		origins  []uint64 // that are left, sorted when the first is due
+		sorted   bool
+		departed []departure
+		saved    map[uint64]publisher
+	}
+}
+
+// freeze takes a view, in time that depends on the free lists and the number of
+// publishers alone. release ends it.
+func (st *state) freeze() *frozen {
+	f := &frozen{st: st, at: sectionMessages}
+	f.w.to = &f.out
+	f.messages.slots, f.messages.free = len(st.messages.slots), slices.Clone(st.messages.free)
+	f.messages.saved = make(map[uint32]message)
+	f.sessions.size, f.sessions.free = st.sessions.size, slices.Clone(st.sessions.free)
+	f.sessions.saved = make(map[uint32][]byte)
+	f.retained.tree = st.retained.tree.Clone()
+	f.publishers.departed = st.publishers.departed
+	f.publishers.saved = make(map[uint64]publisher)
+	f.publishers.origins = make([]uint64, 0, len(st.publishers.seen))
+	for origin := range st.publishers.seen {
+		f.publishers.origins = append(f.publishers.origins, origin)
+	}
+	// What is small comes first, as it is now.
+	f.w.begin(sectionHead)
+	f.w.b = st.appendHead(f.w.b)
+	f.w.item()
+	f.w.begin(sectionWills)
+	st.wills.snapshot(&f.w)
+	f.w.begin(sectionProposers)
+	st.proposers.snapshot(&f.w)
+	f.w.begin(sectionMessages)
+	f.w.b = appendSlots(f.w.b, f.messages.slots, f.messages.free)
+	f.w.item()
+	st.views = append(st.views, f)
+	st.watch()
+	return f
+}
+
+// release ends the view; it may end before all was streamed.
+func (f *frozen) release() {
+	f.st.views = slices.DeleteFunc(f.st.views, func(v *frozen) bool { return v == f })
+	f.st.watch()
+}
+
+// watch has the tables say what is about to change, while a view asks.
+func (st *state) watch() {
+	if st.messages.changes, st.publishers.changes = nil, nil; len(st.views) > 0 {
+		st.messages.changes, st.publishers.changes = st.messageChanges, st.publisherChanges
+	}
+}
+
+// recordChanges is called before the record in slot changes.
+func (st *state) recordChanges(slot uint32) {
+	for _, f := range st.views {
+		if f.at > sectionSessions || slot >= f.sessions.size || f.at == sectionSessions && slot < f.sessions.next {
+			continue
+		}
+		if _, kept := f.sessions.saved[slot]; !kept {
+			f.sessions.saved[slot] = nil
+			if rec := st.sessions.at(slot); rec.Epoch() != 0 {
+				f.sessions.saved[slot] = appendRecord(nil, slot, rec)
+			}
+		}
+	}
+}
+
+func (st *state) messageChanges(ref uint32) {
+	for _, f := range st.views {
+		if f.at > sectionMessages || int(ref) >= f.messages.slots || ref < f.messages.next {
+			continue
+		}
+		if _, kept := f.messages.saved[ref]; !kept {
+			f.messages.saved[ref] = st.messages.slots[ref]
+		}
+	}
+}
+
+func (st *state) publisherChanges(origin uint64) {
+	for _, f := range st.views {
+		if p := st.publishers.seen[origin]; p != nil {
+			if _, kept := f.publishers.saved[origin]; !kept {
+				f.publishers.saved[origin] = publisher{low: p.low, above: slices.Clone(p.above)}
+			}
+		}
+	}
+}
+
+// next gives the next part of the snapshot, about a chunk, and whether there is
+// more. It runs where the state is changed.
+func (f *frozen) next() (part []byte, more bool) {
+	for f.at != sectionEnd && f.out.Len() < chunkBytes {
+		if !f.item() {
+			f.at++
+			if f.w.begin(f.at); f.at == sectionSessions {
+				f.w.b = appendSlots(f.w.b, int(f.sessions.size), f.sessions.free)
+				f.w.item()
+			}
+		}
+	}
+	if f.at == sectionEnd {
+		f.w.end()
+	}
+	part = slices.Clone(f.out.Bytes())
+	f.out.Reset()
+	return part, f.at != sectionEnd
+}
+
+// item writes the next item of the section in hand; false says that there is
+// none.
+func (f *frozen) item() bool {
+	switch f.at {
+	case sectionMessages:
+		return f.message()
+	case sectionSessions:
+		return f.session()
+	case sectionRetained:
+		return f.retainedMessage()
+	default:
+		return f.publisher()
+	}
+}
+
+func (f *frozen) message() bool {
+	t := &f.messages
+	if int(t.next) == t.slots {
+		t.saved = nil
+		return false
+	}
+	m, kept := t.saved[t.next]
+	if !kept {
+		m = f.st.messages.slots[t.next]
+	}
+	if m.refs > 0 {
+		appendStored(&f.w, t.next, &m)
+	}
+	delete(t.saved, t.next)
+	t.next++
+	return true
+}
+
+func (f *frozen) session() bool {
+	t := &f.sessions
+	if t.next == t.size {
+		t.saved = nil
+		return false
+	}
+	if b, kept := t.saved[t.next]; kept {
+		f.w.b = append(f.w.b, b...)
+	} else if rec := f.st.sessions.at(t.next); rec.Epoch() != 0 {
+		f.w.b = appendRecord(f.w.b, t.next, rec)
+	}
+	f.w.item()
+	delete(t.saved, t.next)
+	t.next++
+	return true
+}
+
+// retainedMessage writes a run of messages, about a chunk.
+func (f *frozen) retainedMessage() bool {
+	t := &f.retained
+	if t.done {
+		return false
+	}
+	t.done = true
+	chunks := f.w.chunks
+	t.tree.AscendGreaterOrEqual(retainedMessage{topic: t.next}, func(r retainedMessage) bool {
+		if f.w.chunks != chunks {
+			t.next, t.done = r.topic, false
+			return false
+		}
+		appendRetained(&f.w, &r)
+		return true
+	})
+	return true
+}
+
+func (f *frozen) publisher() bool {
+	t := &f.publishers
+	if !t.sorted {
+		slices.Sort(t.origins)
+		t.sorted = true
+	}
+	if len(t.origins) == 0 {
+		for _, d := range t.departed {
+			appendDeparture(&f.w, d)
+		}
+		return false
+	}
+	origin := t.origins[0]
+	t.origins = t.origins[1:]
+	if p, kept := t.saved[origin]; kept {
+		appendPublisher(&f.w, origin, &p)
+	} else {
+		appendPublisher(&f.w, origin, f.st.publishers.seen[origin])
+	}
+	return true
+}

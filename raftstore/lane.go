@@ -1,0 +1,315 @@
+package raftstore
+
+import (
+	"sync"
+	"time"
+
+	"dunlin/router"
+	"dunlin/session"
+)
+
+// lane brings the commands that this node has for one shard to whichever node
+// leads it, numbered (R2). What has no answer stays, and goes again, under the
+// same numbers, when the shard moved or the way there broke: a retry neither
+// doubles nor reorders. Claims go each on their own, beside the others.
+//
+// Invariants: numbers of frames are consecutive, those of open the last; the
+// first asked of queue are under way.
+type lane struct {
+	store *Store
+	shard *shard
+
+	mu struct {
+		sync.Mutex
+		next       uint64 // number of the next command
+		open       *frame // being filled
+		queue      []*frame
+		asked      int
+		turn       uint64              // asks of an earlier one are void
+		claims     map[*frame]struct{} // first is the claim's own number
+		claimed    uint64              // number of the latest claim
+		bytes      int                 // of commands without an answer
+		delivering bool
+		closed     bool
+		scratch    []byte
+		due        session.Time // when timer fires; Never if it does not
+	}
+	timer *time.Timer
+}
+
+const (
+	maxFrames      = 4                     // of a lane under way
+	maxLaneBytes   = 4 * maxInboxBytes     // beyond it new messages are refused
+	laneRetry      = 25 * time.Millisecond // after a leader was not found, or moved
+	outcomeTimeout = 5 * time.Second       // when a publish becomes unknown (R6)
+)
+
+func newLane(s *Store, sh *shard) *lane {
+	l := &lane{store: s, shard: sh}
+	l.mu.next, l.mu.open, l.mu.claims = 1, &frame{first: 1, next: 1}, make(map[*frame]struct{})
+	l.timer = time.AfterFunc(time.Hour, l.retry)
+	return l
+}
+
+// submit takes a command on its way.
+func (l *lane) submit(cmd Command, done func(Result)) {
+	if done == nil {
+		done = func(Result) {}
+	}
+	if c, ok := cmd.(Claim); ok {
+		l.mu.Lock()
+		l.mu.claimed++
+		c.by = claimant{node: l.store.self.node, start: l.store.self.start, number: l.mu.claimed, low: l.mu.claimed}
+		for f := range l.mu.claims {
+			c.by.low = min(c.by.low, f.first)
+		}
+		l.submitLocked(c, done)
+		return
+	}
+	l.mu.Lock()
+	l.submitLocked(cmd, done)
+}
+
+// submitLocked unlocks mu.
+func (l *lane) submitLocked(cmd Command, done func(Result)) {
+	if l.mu.closed {
+		l.mu.Unlock()
+		done(Result{Err: ErrClosed})
+		return
+	}
+	k, body := cmd.encode(l.mu.scratch[:0], l.shard.clock)
+	l.mu.scratch = body[:0]
+	if l.mu.bytes > maxLaneBytes && k.refusable() || l.mu.bytes > maxInboxBytes && k == kindTransient {
+		l.mu.Unlock()
+		done(Result{Err: ErrUnknown, Dropped: 1})
+		return
+	}
+	f := l.mu.open
+	if k == kindClaim {
+		f = &frame{first: l.mu.claimed, since: int64(l.shard.clock())}
+		l.mu.claims[f] = struct{}{}
+	}
+	f.commands = appendCommand(f.commands, k, body)
+	f.calls = append(f.calls, done)
+	l.mu.bytes += len(body)
+	switch {
+	case k == kindClaim:
+		l.askLocked(f)
+	case k.numbered():
+		l.mu.next++
+		f.next = l.mu.next
+		fallthrough
+	default:
+		l.pumpLocked()
+	}
+	l.mu.Unlock()
+}
+
+// wakeLocked has retry called after d, if it would not be before.
+func (l *lane) wakeLocked(d time.Duration) {
+	if due := l.shard.clock() + session.Time(d); l.mu.due == session.Never || due < l.mu.due {
+		l.mu.due = due
+		l.timer.Reset(d)
+	}
+}
+
+// refusable are the messages that a shard without a leader must not gather for
+// ever; what a session needs to end is always taken.
+func (k kind) refusable() bool { return k == kindEnqueue || k == kindEnqueueFor || k == kindRetain }
+
+// pumpLocked asks the leader what there is to ask.
+func (l *lane) pumpLocked() {
+	for {
+		if f := l.mu.open; len(f.calls) > 0 &&
+			(l.mu.asked == len(l.mu.queue) && l.mu.asked < maxFrames || len(f.calls) >= maxEntryCommands || len(f.commands) >= maxEntryBytes) {
+			f.since = int64(l.shard.clock())
+			l.mu.queue = append(l.mu.queue, f)
+			l.mu.open = &frame{first: l.mu.next, next: l.mu.next}
+			l.wakeLocked(outcomeTimeout)
+		}
+		if l.mu.asked == len(l.mu.queue) || l.mu.asked == maxFrames {
+			return
+		}
+		if !l.askLocked(l.mu.queue[l.mu.asked]) {
+			return
+		}
+		l.mu.asked++
+	}
+}
+
+// askLocked sends a frame to the leader, if one is known; else it goes later.
+func (l *lane) askLocked(f *frame) bool {
+	s := source{node: l.store.self.node, start: l.store.self.start, low: l.mu.next}
+	if len(l.mu.queue) > 0 {
+		s.low = l.mu.queue[0].first
+	} else {
+		s.low = l.mu.open.first
+	}
+	l.mu.turn++
+	turn := l.mu.turn
+	f.asked = turn
+	if l.shard.accept(s, f, func(results []Result, whole bool) { l.answered(f, turn, results, whole) }) {
+		return true
+	}
+	at, ok := l.store.leaders.Leader(l.shard.id)
+	if !ok || at == l.store.self.node {
+		l.wakeLocked(laneRetry)
+		f.asked = 0
+		return false
+	}
+	l.store.leaders.Ask(at, l.shard.id, f.encode(s), func(answer []byte, err error) {
+		r := reader{b: answer}
+		results, whole := r.answer(l.shard.clock())
+		for i := range results {
+			results[i].At = at
+		}
+		l.answered(f, turn, results, whole && err == nil)
+	})
+	return true
+}
+
+// answered takes what the leader said to a frame.
+func (l *lane) answered(f *frame, turn uint64, results []Result, whole bool) {
+	l.mu.Lock()
+	if f.asked != turn || l.mu.closed {
+		l.mu.Unlock()
+		return
+	}
+	for i := range results {
+		whole = whole && results[i].Err != errTurn
+	}
+	_, claim := l.mu.claims[f]
+	switch {
+	case !whole || len(results) != len(f.calls):
+		f.asked, f.again = 0, true
+		if !claim {
+			l.backLocked()
+		}
+		l.wakeLocked(laneRetry)
+		l.mu.Unlock()
+		return
+	case claim:
+		delete(l.mu.claims, f)
+		l.mu.bytes -= len(f.commands)
+		l.mu.Unlock()
+		f.calls[0](results[0])
+		return
+	}
+	f.results = results
+	if !l.mu.delivering {
+		l.mu.delivering = true
+		l.deliverLocked()
+		l.mu.delivering = false
+	}
+	l.pumpLocked()
+	l.mu.Unlock()
+}
+
+// backLocked has everything without an answer asked again, from the first on.
+func (l *lane) backLocked() {
+	for _, f := range l.mu.queue[:l.mu.asked] {
+		f.asked, f.again, f.results = 0, true, nil
+	}
+	l.mu.asked = 0
+}
+
+// deliverLocked hands out the answers of the first frames, in order.
+func (l *lane) deliverLocked() {
+	for len(l.mu.queue) > 0 && l.mu.queue[0].results != nil {
+		f := l.mu.queue[0]
+		l.mu.queue[0] = nil
+		l.mu.queue = l.mu.queue[1:]
+		l.mu.asked--
+		l.mu.bytes -= len(f.commands)
+		l.mu.Unlock()
+		for i, done := range f.calls {
+			if done != nil {
+				done(f.results[i])
+			}
+		}
+		l.mu.Lock()
+	}
+}
+
+// retry asks again what was not asked or failed, and gives up to wait for what is
+// too old, which stays on its way all the same (R6).
+func (l *lane) retry() {
+	l.mu.Lock()
+	if l.mu.closed {
+		l.mu.Unlock()
+		return
+	}
+	l.mu.due = session.Never
+	l.pumpLocked()
+	for f := range l.mu.claims {
+		if f.asked == 0 {
+			l.askLocked(f)
+		}
+	}
+	var late []func(Result)
+	for _, f := range l.mu.queue {
+		if f.results != nil || l.shard.clock()-session.Time(f.since) < session.Time(outcomeTimeout) {
+			continue
+		}
+		for i, done := range f.calls {
+			if done != nil {
+				late = append(late, done)
+				f.calls[i] = nil
+			}
+		}
+	}
+	if len(l.mu.queue) > 0 {
+		l.wakeLocked(outcomeTimeout)
+	}
+	l.mu.Unlock()
+	for _, done := range late {
+		done(Result{Err: ErrUnknown})
+	}
+}
+
+// close fails what has no answer.
+func (l *lane) close() {
+	l.mu.Lock()
+	l.mu.closed = true
+	l.timer.Stop()
+	frames := append(l.mu.queue, l.mu.open)
+	for f := range l.mu.claims {
+		frames = append(frames, f)
+	}
+	l.mu.queue, l.mu.open, l.mu.claims = nil, &frame{}, nil
+	l.mu.Unlock()
+	for _, f := range frames {
+		for _, done := range f.calls {
+			if done != nil {
+				done(Result{Err: ErrClosed})
+			}
+		}
+	}
+}
+
+// Leaders finds the leaders of shards on other nodes and speaks to them.
+type Leaders interface {
+	// Leader is the node that is thought to lead sh.
+	Leader(sh router.ShardID) (at Node, ok bool)
+	// Ask brings a frame to Store.Serve at another node, and what that answers, or
+	// an error, to reply: once, and not before Ask has returned. Frames that one
+	// node has for one shard arrive in order, if they arrive. frame is the
+	// callee's.
+	Ask(at Node, sh router.ShardID, frame []byte, reply func(answer []byte, err error))
+}
+
+// Serve takes a frame of another node's for shard sh, which this node leads;
+// reply is called once, with the answer, on any goroutine. frame is borrowed
+// until Serve returns.
+func (s *Store) Serve(sh router.ShardID, b []byte, reply func(answer []byte)) {
+	if int(sh) < len(s.shards) {
+		r := reader{b: b}
+		from, f := r.frame()
+		if r.err == nil && s.shards[sh].accept(from, &f, func(results []Result, whole bool) {
+			reply(appendAnswer(nil, results, whole))
+		}) {
+			return
+		}
+	}
+	reply(appendAnswer(nil, nil, false))
+}

@@ -1,0 +1,289 @@
+package raftstore
+
+import (
+	"bufio"
+	"io"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// replica is the driver of a shard whose log is a Raft group's. Raft's goroutines
+// do not touch the state: they have the shard's goroutine do so, and wait for it.
+type replica struct {
+	sh    *shard
+	group Group
+	rep   *Replication
+	raft  *raft.Raft
+
+	calls chan func()   // to the shard's goroutine
+	gone  chan struct{} // closed by stop, after raft ended
+	stall *time.Timer   // calls stalled, after something was proposed
+
+	// Of the shard's goroutine.
+	maker  uint64    // names this start in the entries it makes
+	made   uint64    // number of the latest entry
+	first  *proposal // the first entry of the term that this node was elected for, until it is applied
+	oldest uint64    // number of the proposal that stalled last saw first
+	heard  bool      // another node led since this one started
+	index  uint64    // of the latest entry applied
+	grown  uint64    // bytes of entries since the latest snapshot
+
+	before, after func(l *raft.Log) // hooks of the tests, around commit; nil for none
+}
+
+// maxFlight is how many entries of a group are under way at once: what waits
+// meanwhile makes the next one dense.
+const maxFlight = 2
+
+const defaultSnapshotBytes = 64 << 20
+
+func newReplica(sh *shard, g Group, rep *Replication) *replica {
+	if g.SnapshotBytes == 0 {
+		g.SnapshotBytes = defaultSnapshotBytes
+	}
+	r := &replica{
+		sh: sh, group: g, rep: rep, maker: uint64(rep.Node)<<32 ^ rep.Start,
+		calls: make(chan func()), gone: make(chan struct{}),
+	}
+	r.stall = time.AfterFunc(time.Hour, func() { r.call(r.stalled) })
+	sh.driver = r
+	sh.base.Store(int64(sh.clock() - sh.st.now))
+	return r
+}
+
+// start has Raft begin, if this node has a replica.
+func (r *replica) start() (err error) {
+	if r.group.Log == nil {
+		return nil
+	}
+	c := RaftConfig(r.group.ID)
+	if r.group.Tune != nil {
+		r.group.Tune(c)
+	}
+	r.raft, err = raft.NewRaft(c, (*fsm)(r), r.group.Log, r.group.Stable, r.group.Snapshots, r.group.Transport)
+	if err != nil {
+		return err
+	}
+	r.sh.store.running.Go(r.follow)
+	return nil
+}
+
+// stop ends Raft. The shard's goroutine goes on until then.
+func (r *replica) stop() {
+	if r.raft != nil {
+		_ = r.raft.Shutdown().Error() // it has no other outcome
+	}
+	r.stall.Stop()
+	close(r.gone)
+}
+
+func (r *replica) events() <-chan func() { return r.calls }
+
+// call has f run on the shard's goroutine and waits for it; not so once the
+// store is closed.
+func (r *replica) call(f func()) {
+	done := make(chan struct{})
+	select {
+	case r.calls <- func() { f(); close(done) }:
+		<-done
+	case <-r.gone:
+	}
+}
+
+// follow learns of elections.
+func (r *replica) follow() {
+	changes := make(chan raft.Observation, 16)
+	leaders := raft.NewObserver(changes, false, func(o *raft.Observation) bool {
+		_, ok := o.Data.(raft.LeaderObservation)
+		return ok
+	})
+	r.raft.RegisterObserver(leaders)
+	defer r.raft.DeregisterObserver(leaders)
+	for {
+		select {
+		case leads := <-r.raft.LeaderCh():
+			r.call(func() { r.turn(leads) })
+		case o := <-changes:
+			if l := o.Data.(raft.LeaderObservation); l.LeaderID != "" && l.LeaderID != r.group.ID {
+				r.call(func() { r.heard = true })
+			}
+			r.sh.store.lanes[r.sh.id].retry()
+		case <-r.gone:
+			return
+		}
+	}
+}
+
+// stallTimeout is when a proposal that came to nothing is given up. Raft drops
+// some without a word, so while leadership is being transferred, and goes on to
+// lead; and its futures hang when it is shut down.
+const stallTimeout = 2 * time.Second
+
+// stalled looks whether the oldest proposal is the one it was the last time.
+func (r *replica) stalled() {
+	switch flight := r.sh.flight; {
+	case len(flight) == 0:
+		r.oldest = 0
+		return
+	case flight[0].number == r.oldest:
+		r.turn(r.raft.State() == raft.Leader)
+	default:
+		r.oldest = flight[0].number
+	}
+	r.stall.Reset(stallTimeout)
+}
+
+// turn takes that this node was elected, or that it leads no more. An election
+// may hide that leadership was lost meanwhile.
+func (r *replica) turn(leads bool) {
+	sh := r.sh
+	sh.leading.Store(false)
+	sh.stopLeading()
+	r.first = nil
+	if !leads {
+		return
+	}
+	now := sh.now()
+	if !r.heard { // all replicas were down, for all that this one knows
+		now = max(now, sh.st.now+r.rep.outage(sh.st.wall))
+		r.heard = true
+	}
+	sh.base.Store(int64(sh.clock() - now))
+	sh.proposed = max(now, sh.st.now)
+	r.first = sh.newProposal()
+	r.first.entry = appendEntryHead(nil, r.head(r.first))
+	sh.flight = append(sh.flight, r.first)
+	r.propose(r.first)
+}
+
+func (r *replica) room() bool { return len(r.sh.flight) < maxFlight }
+
+func (r *replica) head(p *proposal) entryHead {
+	r.made++
+	p.number = r.made
+	return entryHead{time: r.sh.proposed, wall: uint64(max(r.rep.Wall().Unix(), 0)), maker: r.maker, number: p.number}
+}
+
+// propose gives the entry to Raft, which keeps it.
+func (r *replica) propose(p *proposal) {
+	r.raft.Apply(p.entry, time.Millisecond) // what comes of it, commit learns
+	p.entry = nil
+	if len(r.sh.flight) == 1 {
+		r.oldest = 0
+		r.stall.Reset(stallTimeout)
+	}
+}
+
+// commit applies one committed entry. It is this node's own to answer if it is
+// the next that was proposed in this term.
+func (r *replica) commit(l *raft.Log) {
+	sh := r.sh
+	h, _ := openEntry(l.Data)
+	var p *proposal
+	if h.maker == r.maker && len(sh.flight) > 0 && sh.flight[0].number == h.number {
+		p = sh.flight[0]
+	}
+	r.index = l.Index
+	if p == nil || p != r.first {
+		sh.applied(l.Data, p)
+	} else {
+		sh.flight = append(sh.flight[:0], sh.flight[1:]...)
+		sh.applied(l.Data, nil)
+		r.first = nil
+		sh.startLeading()
+		sh.leading.Store(true)
+		go sh.store.lanes[sh.id].retry()
+	}
+	if p == nil && !sh.st.fx.leads {
+		// Never ahead of the leader's: the entry was made before it came here.
+		sh.base.Store(int64(sh.clock() - sh.st.now))
+	}
+	if r.grown += uint64(len(l.Data)); r.grown >= r.group.SnapshotBytes {
+		r.grown = 0
+		go func() { _ = r.raft.Snapshot().Error() }() // Raft logs it; the next one comes
+	}
+}
+
+// fsm is a replica as Raft sees it.
+type fsm replica
+
+// ApplyBatch applies entries on the shard's goroutine.
+func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
+	r := (*replica)(f)
+	r.call(func() {
+		for _, l := range logs {
+			if l.Type != raft.LogCommand {
+				continue
+			}
+			if r.before != nil {
+				r.before(l)
+			}
+			r.commit(l)
+			if r.after != nil {
+				r.after(l)
+			}
+		}
+	})
+	return make([]any, len(logs))
+}
+
+// Apply is ApplyBatch for one entry.
+func (f *fsm) Apply(l *raft.Log) any { return f.ApplyBatch([]*raft.Log{l})[0] }
+
+// Snapshot freezes the state.
+func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
+	r := (*replica)(f)
+	s := &frozenReplica{r: r}
+	r.call(func() { s.view = r.sh.st.freeze() })
+	if s.view == nil {
+		return nil, raft.ErrRaftShutdown
+	}
+	return s, nil
+}
+
+// Restore replaces the state.
+func (f *fsm) Restore(from io.ReadCloser) error {
+	r := (*replica)(f)
+	st, err := restoreState(r.sh.id, bufio.NewReaderSize(from, chunkBytes))
+	if err != nil {
+		return err
+	}
+	r.call(func() {
+		r.sh.leading.Store(false)
+		r.sh.stopLeading()
+		r.sh.adopt(st)
+		r.sh.base.Store(int64(r.sh.clock() - st.now))
+	})
+	return nil
+}
+
+// frozenReplica is a snapshot on its way to a sink.
+type frozenReplica struct {
+	r    *replica
+	view *frozen
+}
+
+// Persist streams the view: a chunk at a time is made on the shard's goroutine,
+// and written here, while Apply goes on between them.
+func (s *frozenReplica) Persist(sink raft.SnapshotSink) error {
+	for more := true; more; {
+		var chunk []byte
+		more = false
+		s.r.call(func() { chunk, more = s.view.next() })
+		if chunk == nil {
+			_ = sink.Cancel()
+			return raft.ErrRaftShutdown
+		}
+		if _, err := sink.Write(chunk); err != nil {
+			_ = sink.Cancel()
+			return err
+		}
+	}
+	return sink.Close()
+}
+
+// Release lets the view go.
+func (s *frozenReplica) Release() { s.r.call(func() { s.view.release() }) }
+
+var _ raft.BatchingFSM = (*fsm)(nil)

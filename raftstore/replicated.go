@@ -1,0 +1,161 @@
+package raftstore
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"dunlin/router"
+	"dunlin/session"
+
+	"github.com/hashicorp/raft"
+)
+
+// Replication is what a replicated Store is made with besides its Options.
+type Replication struct {
+	Node  Node   // this node's number, not 0
+	Start uint64 // rises from start to start of the node, not 0
+
+	Groups  func(sh router.ShardID) Group // the replicas that this node holds; Raft nil for none
+	Leaders Leaders
+	Owners  Owners
+	World   Messenger
+	Routes  Routes
+
+	// OutageCap bounds by how much shard time goes forward after all replicas of a
+	// shard were down (T2).
+	OutageCap time.Duration
+	Wall      func() time.Time // the wall clock: read for that alone
+}
+
+// Group is what a replica of a shard is made with.
+type Group struct {
+	ID        raft.ServerID
+	Log       raft.LogStore
+	Stable    raft.StableStore
+	Snapshots raft.SnapshotStore
+	Transport raft.Transport
+	Tune      func(c *raft.Config) // changes to RaftConfig; nil for none
+
+	SnapshotBytes uint64 // of log entries, after which a snapshot is taken; 0: 64 MB
+}
+
+// RaftConfig is what a shard's replica runs with.
+func RaftConfig(id raft.ServerID) *raft.Config {
+	c := raft.DefaultConfig()
+	c.LocalID = id
+	c.HeartbeatTimeout, c.ElectionTimeout = 1500*time.Millisecond, 1500*time.Millisecond
+	c.LeaderLeaseTimeout, c.CommitTimeout = time.Second, 250*time.Millisecond
+	c.BatchApplyCh = true         // so that Apply never blocks below MaxAppendEntries
+	c.SnapshotThreshold = 1 << 62 // by bytes, not by count: see replica.grown
+	c.SnapshotInterval = 24 * time.Hour
+	c.TrailingLogs = 1024
+	c.NoLegacyTelemetry = true
+	return c
+}
+
+func (r *Replication) validate() error {
+	switch {
+	case r.Node == 0 || r.Start == 0:
+		return errors.New("raftstore: no node number or start")
+	case r.Groups == nil || r.Leaders == nil || r.Owners == nil || r.World == nil || r.Routes == nil || r.Wall == nil:
+		return errors.New("raftstore: replication is incomplete")
+	}
+	return nil
+}
+
+// OpenReplicated starts this node's replicas and its way to the others. The
+// groups must have been bootstrapped, or join one that was. Options.Routes is
+// not used.
+func OpenReplicated(o Options, rep Replication) (*Store, error) {
+	return openReplicated(o, rep, func(*replica) {})
+}
+
+// openReplicated has prepare see each replica before it starts.
+func openReplicated(o Options, rep Replication, prepare func(*replica)) (*Store, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	if err := rep.validate(); err != nil {
+		return nil, err
+	}
+	s := &Store{
+		shards: make([]*shard, o.Shards), lanes: make([]*lane, o.Shards),
+		leaders: rep.Leaders, self: source{node: rep.Node, start: rep.Start},
+	}
+	o.Routes = nil
+	m := newMetrics(o.Registerer, s)
+	for i := range s.shards {
+		id := router.ShardID(i)
+		sh := newShard(id, &o, world{rep.Owners, rep.World}, s, m)
+		sh.routes = rep.Routes
+		s.shards[i], s.lanes[i] = sh, newLane(s, sh)
+		r := newReplica(sh, rep.Groups(id), &rep)
+		s.replicas = append(s.replicas, r)
+		prepare(r)
+		s.running.Go(sh.run)
+		if err := r.start(); err != nil {
+			s.Close()
+			return nil, fmt.Errorf("raftstore: shard %d: %w", id, err)
+		}
+	}
+	return s, nil
+}
+
+// Raft is the group of shard sh, for configuration changes and transfers of
+// leadership; nil if this node has no replica of it.
+func (s *Store) Raft(sh router.ShardID) *raft.Raft {
+	if s.replicas == nil {
+		return nil
+	}
+	return s.replicas[sh].raft
+}
+
+// Moved tells that the leader of sh may be another, so that what waits is asked
+// again at once.
+func (s *Store) Moved(sh router.ShardID) { s.lanes[sh].retry() }
+
+// PushAgain pushes the committed windows of a node's sessions again, in the
+// shards that this node leads: deliveries that went to it may be lost, since the
+// connection to it broke.
+func (s *Store) PushAgain(to Node) {
+	for _, sh := range s.shards {
+		sh.call(func() {
+			if sh.st.fx.leads {
+				sh.pushAgain(func(rec *record) bool { return rec.node == to })
+			}
+		})
+	}
+}
+
+// Lost declares a start of a node dead: what its connections own is detached in
+// the shards that this node leads, and their wills are due (P6).
+func (s *Store) Lost(node Node, start uint64) {
+	for _, sh := range s.shards {
+		if sh.leading.Load() {
+			sh.submit(lost{node, start}, nil)
+		}
+	}
+}
+
+// Digest is a running hash of what a replica did up to its latest entry, by that
+// entry's index in the log: equal on all replicas at equal index (D6).
+func (s *Store) Digest(sh router.ShardID) (index, digest uint64) {
+	read := make(chan struct{})
+	if s.shards[sh].call(func() {
+		index, digest = s.replicas[sh].index, s.shards[sh].st.digest
+		close(read)
+	}) {
+		<-read
+	}
+	return index, digest
+}
+
+// outage is by how much shard time goes forward in a group that was down.
+func (r *Replication) outage(since uint64) session.Time {
+	passed := r.Wall().Unix() - int64(since)
+	if since == 0 || passed <= 0 {
+		return 0
+	}
+	return min(session.Time(passed)*session.Time(time.Second), session.Time(r.OutageCap))
+}
