@@ -374,3 +374,28 @@ func TestRequestsWaitForTheirAnswers(t *testing.T) {
 		}
 	})
 }
+
+func TestShutdownHandsNothingOnToMembersThatGoToo(t *testing.T) {
+	inBubble(t, func(t *testing.T) { // P9 without a cascade of the node's own members
+		c := newCell(t, 2, 1, nil)
+		for i := range 5 {
+			c.connect(0, 0, fmt.Sprint("here", i)).subscribe("$share/g/t", 1)
+		}
+		pub := c.connect(1, 0, "pub")
+		const n = 10
+		for i := range uint16(n) {
+			pub.publish("t", fmt.Sprint(i), 1, i+1)
+		}
+		heir := c.connect(1, 0, "heir")
+		heir.subscribe("$share/g/t", 1)
+		w := c.nodes[0].loops[0].worker()
+		w.shutdown()
+		if handed := w.counters.SharedHandedOn; handed != 0 {
+			t.Errorf("%d messages were handed on within the node", handed)
+		}
+		c.settle()
+		if got := payloads(heir.recv()); len(got) != n {
+			t.Errorf("the heir elsewhere got %v", got)
+		}
+	})
+}

@@ -239,15 +239,20 @@ func (w *worker) Closed(id listen.ID, _ error) {
 // leave takes a connection's subscriptions out of the node's table and hands on
 // what share groups had given it.
 func (w *worker) leave(c *conn) {
+	w.withdraw(c)
+	c.live.Outstanding(func(d *session.Delivery, sent bool) bool {
+		w.returned(d, sent)
+		return true
+	})
+}
+
+// withdraw takes a connection's subscriptions out of the node's table.
+func (w *worker) withdraw(c *conn) {
 	for _, f := range c.client.filters {
 		w.table.Unsubscribe(f, c.subscriber())
 	}
 	w.subscriptions -= len(c.client.filters) + c.client.durable
 	c.client.filters, c.client.durable = nil, 0
-	c.live.Outstanding(func(d *session.Delivery, sent bool) bool {
-		w.returned(d, sent)
-		return true
-	})
 }
 
 // detach tells the shard that the connection is over.
@@ -263,8 +268,14 @@ func (w *worker) detach(c *conn) {
 	}, func(raftstore.Result) {})
 }
 
-// Shutdown closes every connection of the worker with 0x8B.
+// shutdown closes every connection of the worker with 0x8B. First they all leave
+// their share groups, or each would hand on what it has to the next, which goes too.
 func (w *worker) shutdown() {
+	w.conns.all(func(c *conn) {
+		if c.phase != gone {
+			w.withdraw(c)
+		}
+	})
 	w.conns.all(func(c *conn) {
 		if c.phase != gone {
 			w.end(c, mqtt.ServerShuttingDown)
