@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -29,6 +30,10 @@ type trio struct {
 	nodes   [3]*member
 	entries map[uint64][]byte // committed, by index
 	digests map[uint64]uint64
+
+	pushed    map[router.Subscriber]map[uint64]string // payloads, by connection and index
+	published map[string]bool                         // wills
+
 	before  func(r *replica, l *raft.Log) // a planted bug
 	wrong   error
 	started uint64
@@ -54,7 +59,7 @@ type member struct {
 }
 
 func newTrio(t testing.TB) *trio {
-	c := &trio{entries: map[uint64][]byte{}, digests: map[uint64]uint64{}, wall: time.Now()}
+	c := &trio{pushed: map[router.Subscriber]map[uint64]string{}, published: map[string]bool{}, entries: map[uint64][]byte{}, digests: map[uint64]uint64{}, wall: time.Now()}
 	var servers raft.Configuration
 	for i := range c.nodes {
 		m := &member{t: c, node: Node(i + 1), addr: raft.ServerAddress(fmt.Sprint("n", i+1)),
@@ -242,11 +247,52 @@ func (m *member) Ask(at Node, sh router.ShardID, frame []byte, reply func([]byte
 func (m *member) Evict(_ Node, _ router.Subscriber, _ string, _ session.Epoch, done func()) {
 	go done()
 }
-func (m *member) Push(Node, router.Subscriber, session.Epoch, []Delivery)   {}
+func (m *member) Push(_ Node, conn router.Subscriber, _ session.Epoch, ds []Delivery) {
+	m.t.Lock()
+	defer m.t.Unlock()
+	for _, d := range ds {
+		m.t.deliver(conn, d.Index, string(d.Message.Payload))
+	}
+}
 func (m *member) Ended(Node, router.Subscriber, session.Epoch, mqtt.Reason) {}
 func (m *member) Forget(uint64)                                             {}
-func (m *member) Publish(_ *session.Message, _, _ string, done func()) {
+func (m *member) Publish(msg *session.Message, _, _ string, done func()) {
+	m.t.Lock()
+	m.t.published[string(msg.Payload)] = true
+	m.t.Unlock()
 	go done()
+}
+
+// deliver notes that a connection was told of a delivery, which a new leader may
+// tell again.
+func (c *trio) deliver(conn router.Subscriber, index uint64, payload string) {
+	if c.pushed[conn] == nil {
+		c.pushed[conn] = map[uint64]string{}
+	}
+	if old, again := c.pushed[conn][index]; index != 0 && again && old != payload {
+		c.failLocked(fmt.Errorf("connection %d: delivery %d was %s and is %s", conn, index, old, payload))
+	}
+	c.pushed[conn][index] = payload
+}
+
+// untold looks for what a connection should have been told and was not.
+func (c *trio) untold(st *state, wills map[string]bool) error {
+	for will := range wills {
+		if !c.published[will] {
+			return fmt.Errorf("will %s was never published", will)
+		}
+	}
+	if n := len(st.wills.fired); n > 0 {
+		return fmt.Errorf("%d wills are kept", n)
+	}
+	for _, rec := range st.sessions.each {
+		for o := range rec.Window {
+			if _, told := c.pushed[rec.conn][o.Index]; rec.Attached() && !o.Received && !told {
+				return fmt.Errorf("%s was not told of delivery %d", rec.clientID, o.Index)
+			}
+		}
+	}
+	return nil
 }
 
 // tally is what runs came to.
@@ -351,6 +397,11 @@ func (c *chaos) command() {
 		}
 		s.result = &r
 		if claim, ok := cmd.(Claim); ok && r.Err == nil {
+			for _, w := range r.Claim.Window {
+				if !w.Received {
+					c.deliver(claim.Conn, w.Index, string(w.Message.Payload))
+				}
+			}
 			c.in.epochs[claim.ClientID] = append(c.in.epochs[claim.ClientID], r.Claim.Epoch)
 		}
 	})
@@ -413,7 +464,7 @@ func (c *chaos) judge() error {
 	sh.shard.adopt(newState(0))
 	sh.st.fx.leads, sh.owner.log = true, nil
 	model := newModel(sh.st.now)
-	starts := map[Node]uint64{}
+	starts, wills := map[Node]uint64{}, map[string]bool{}
 	for _, index := range slices.Sorted(maps.Keys(c.entries)) {
 		entry := c.entries[index]
 		h, r := openEntry(entry)
@@ -459,7 +510,15 @@ func (c *chaos) judge() error {
 		if err := sameLog(sh.owner.log, model.log); err != nil {
 			return fmt.Errorf("entry %d: %w", index, err)
 		}
+		for _, line := range sh.owner.log {
+			if who, what, _ := strings.Cut(line, ": "); strings.HasPrefix(who, "will of") {
+				wills[what] = true
+			}
+		}
 		sh.owner.log, model.log = nil, nil
+	}
+	if err := c.untold(sh.st, wills); err != nil {
+		return err
 	}
 	for _, s := range c.sent {
 		if err := s.lost(); err != nil {
@@ -544,6 +603,17 @@ func TestReplicasUnderFaults(t *testing.T) {
 	}
 }
 
+// deafOwners loses all that a leader tells.
+type deafOwners struct{}
+
+func (deafOwners) Evict(_ Node, _ router.Subscriber, _ string, _ session.Epoch, done func()) {
+	go done()
+}
+func (deafOwners) Push(Node, router.Subscriber, session.Epoch, []Delivery)   {}
+func (deafOwners) Ended(Node, router.Subscriber, session.Epoch, mqtt.Reason) {}
+func (deafOwners) Publish(*session.Message, string, string, func())          {}
+func (deafOwners) Forget(uint64)                                             {}
+
 // What the runs above must find.
 func TestReplicasUnderFaultsFindPlantedBugs(t *testing.T) {
 	for name, plant := range map[string]struct {
@@ -568,6 +638,11 @@ func TestReplicasUnderFaultsFindPlantedBugs(t *testing.T) {
 				if p := r.sh.st.proposers.of[s.node]; p != nil && p.start == s.start {
 					p.last, p.low, p.answers = number-1, number, nil
 				}
+			}
+		}},
+		"a new leader does nothing again": {before: func(r *replica, l *raft.Log) {
+			if r.sh.world = (world{r.rep.Owners, r.rep.World}); r.first != nil {
+				r.sh.world = world{deafOwners{}, deafOwners{}}
 			}
 		}},
 		"packet identifiers are forgotten by a new leader": {before: func(r *replica, l *raft.Log) {
