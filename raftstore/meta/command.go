@@ -1,0 +1,285 @@
+package meta
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+)
+
+// Command is one of Form, Enter, Admit, Leave, Retire, Place, Set, SetFactor.
+type Command interface {
+	// apply changes s, which is the next state, or refuses to; s is thrown away
+	// then.
+	apply(s *State, res *Result) error
+}
+
+// Result is what a command came to.
+type Result struct {
+	Err   error
+	Node  uint32 // Enter: the node's number
+	Start uint64 // Enter: the number of this start
+}
+
+// What Result.Err may be.
+var (
+	ErrFormed    = errors.New("meta: the cluster was formed already")
+	ErrNotFormed = errors.New("meta: the cluster was not formed")
+	ErrNoNode    = errors.New("meta: no such node")
+	ErrHolds     = errors.New("meta: the node holds replicas")
+	ErrConflict  = errors.New("meta: the group's placement has changed")
+	ErrInvalid   = errors.New("meta: invalid command")
+	ErrTooLarge  = errors.New("meta: too many settings, or too long")
+)
+
+// Form gives an empty cluster its identity, once.
+type Form struct {
+	Cluster string `json:"cluster"`
+	Shards  int    `json:"shards"`
+	Factor  int    `json:"factor"`
+}
+
+// Enter tells of a start of a node, which is numbered with it. A node is known by
+// its identity; one that was retired comes back as another.
+type Enter struct {
+	Identity string `json:"identity"`
+	Name     string `json:"name"`
+}
+
+// Admit has a node count for leases and routes: every leased node has opened its
+// route stream to it (E4). Revoked takes that back.
+type Admit struct {
+	Node    uint32 `json:"node"`
+	Revoked bool   `json:"revoked"`
+}
+
+// Leave has a node emptied; Stays takes that back.
+type Leave struct {
+	Node  uint32 `json:"node"`
+	Stays bool   `json:"stays"`
+}
+
+// Retire forgets a node that holds no replica.
+type Retire struct {
+	Node uint32 `json:"node"`
+}
+
+// Place says where a group's replicas are from now on, if its placement still is
+// that of Version.
+type Place struct {
+	Group    uint16    `json:"group"`
+	Version  uint64    `json:"version"`
+	Replicas []Replica `json:"replicas"`
+}
+
+// Set changes a setting; an empty value deletes it.
+type Set struct {
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// SetFactor changes the number of replicas wanted of each group.
+type SetFactor struct {
+	Factor int `json:"factor"`
+}
+
+// Settings are bounded, in number and bytes.
+const (
+	maxSettings     = 4096
+	maxSettingBytes = 64 << 10
+)
+
+func (c *Form) apply(s *State, _ *Result) error {
+	switch {
+	case s.Cluster != "":
+		return ErrFormed
+	case c.Cluster == "" || c.Shards < 1 || c.Shards > 64 || c.Factor < 1:
+		return ErrInvalid
+	}
+	s.Cluster, s.Shards, s.Factor = c.Cluster, c.Shards, c.Factor
+	return nil
+}
+
+func (c *Enter) apply(s *State, res *Result) error {
+	switch {
+	case s.Cluster == "":
+		return ErrNotFormed
+	case c.Identity == "":
+		return ErrInvalid
+	}
+	number, known := s.Find(c.Identity)
+	if !known {
+		s.Numbered++
+		number = s.Numbered
+	}
+	n := s.Nodes[number]
+	n.Identity, n.Name = c.Identity, c.Name
+	n.Start++
+	s.Nodes[number] = n
+	res.Node, res.Start = number, n.Start
+	return nil
+}
+
+// change writes to a node that is there.
+func (s *State) change(number uint32, f func(n *Node)) error {
+	n, ok := s.Nodes[number]
+	if !ok {
+		return ErrNoNode
+	}
+	f(&n)
+	s.Nodes[number] = n
+	return nil
+}
+
+func (c *Admit) apply(s *State, _ *Result) error {
+	return s.change(c.Node, func(n *Node) { n.Admitted = !c.Revoked })
+}
+
+func (c *Leave) apply(s *State, _ *Result) error {
+	return s.change(c.Node, func(n *Node) { n.Leaving = !c.Stays })
+}
+
+func (c *Retire) apply(s *State, _ *Result) error {
+	if _, ok := s.Nodes[c.Node]; !ok {
+		return ErrNoNode
+	}
+	if s.holds(c.Node) {
+		return ErrHolds
+	}
+	delete(s.Nodes, c.Node)
+	return nil
+}
+
+func (c *Place) apply(s *State, _ *Result) error {
+	g := s.Groups[c.Group]
+	if s.Cluster == "" {
+		return ErrNotFormed
+	}
+	if g.Version != c.Version {
+		return ErrConflict
+	}
+	for i, r := range c.Replicas {
+		if _, ok := s.Nodes[r.Node]; !ok {
+			return ErrNoNode
+		}
+		if slices.ContainsFunc(c.Replicas[:i], func(o Replica) bool { return o.Node == r.Node }) {
+			return ErrInvalid
+		}
+	}
+	s.Groups[c.Group] = Group{Version: c.Version + 1, Replicas: c.Replicas}
+	return nil
+}
+
+func (c *Set) apply(s *State, _ *Result) error {
+	_, there := s.Settings[c.Name]
+	switch {
+	case s.Cluster == "":
+		return ErrNotFormed
+	case c.Name == "":
+		return ErrInvalid
+	case c.Value == "":
+		delete(s.Settings, c.Name)
+		return nil
+	case len(c.Name)+len(c.Value) > maxSettingBytes, !there && len(s.Settings) >= maxSettings:
+		return ErrTooLarge
+	}
+	s.Settings[c.Name] = c.Value
+	return nil
+}
+
+func (c *SetFactor) apply(s *State, _ *Result) error {
+	switch {
+	case s.Cluster == "":
+		return ErrNotFormed
+	case c.Factor < 1:
+		return ErrInvalid
+	}
+	s.Factor = c.Factor
+	return nil
+}
+
+// Commands outlive releases, so that their names stay.
+var commands = map[string]func() Command{
+	"form":       func() Command { return new(Form) },
+	"enter":      func() Command { return new(Enter) },
+	"admit":      func() Command { return new(Admit) },
+	"leave":      func() Command { return new(Leave) },
+	"retire":     func() Command { return new(Retire) },
+	"place":      func() Command { return new(Place) },
+	"set":        func() Command { return new(Set) },
+	"set-factor": func() Command { return new(SetFactor) },
+}
+
+func name(c Command) string {
+	switch c.(type) {
+	case *Form:
+		return "form"
+	case *Enter:
+		return "enter"
+	case *Admit:
+		return "admit"
+	case *Leave:
+		return "leave"
+	case *Retire:
+		return "retire"
+	case *Place:
+		return "place"
+	case *Set:
+		return "set"
+	case *SetFactor:
+		return "set-factor"
+	}
+	panic(fmt.Sprintf("meta: unknown command %T", c))
+}
+
+// entryVersion is the first byte of a log entry, which holds one command.
+const entryVersion = 1
+
+type entry struct {
+	Name string          `json:"name"`
+	Body json.RawMessage `json:"body"`
+}
+
+// Encode makes the log entry of a command.
+func Encode(c Command) []byte {
+	body, err := json.Marshal(c)
+	if err != nil {
+		panic("meta: encode: " + err.Error())
+	}
+	b, err := json.Marshal(entry{name(c), body})
+	if err != nil {
+		panic("meta: encode: " + err.Error())
+	}
+	return append([]byte{entryVersion}, b...)
+}
+
+// decode reads what Encode wrote, and nothing else.
+func decode(b []byte) (Command, error) {
+	if len(b) == 0 || b[0] != entryVersion {
+		return nil, errors.New("meta: entry of an unknown version")
+	}
+	var e entry
+	if err := unmarshal(b[1:], &e); err != nil {
+		return nil, err
+	}
+	create, ok := commands[e.Name]
+	if !ok {
+		return nil, fmt.Errorf("meta: unknown command %q", e.Name)
+	}
+	c := create()
+	return c, unmarshal(e.Body, c)
+}
+
+func unmarshal(b []byte, to any) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(to); err != nil {
+		return fmt.Errorf("meta: %w", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errors.New("meta: trailing bytes")
+	}
+	return nil
+}

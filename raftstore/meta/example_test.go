@@ -1,0 +1,22 @@
+package meta_test
+
+import (
+	"fmt"
+
+	"github.com/hashicorp/raft"
+
+	"dunlin/raftstore/meta"
+)
+
+// A node that starts is numbered, and so is its start.
+func Example() {
+	m := meta.NewMachine(nil)
+	apply := func(c meta.Command) meta.Result {
+		return m.Apply(&raft.Log{Data: meta.Encode(c)}).(meta.Result)
+	}
+	apply(&meta.Form{Cluster: "c", Shards: 16, Factor: 3})
+	apply(&meta.Enter{Identity: "f00d", Name: "dunlin-0"})
+	again := apply(&meta.Enter{Identity: "f00d", Name: "dunlin-0"})
+	fmt.Println("node", again.Node, "start", again.Start)
+	// Output: node 1 start 2
+}

@@ -1,0 +1,116 @@
+package meta
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/hashicorp/raft"
+)
+
+// Machine is a replica of meta: a raft.FSM. Raft's goroutine alone writes it.
+type Machine struct {
+	state   atomic.Pointer[State]
+	changed func(*State)
+}
+
+// NewMachine makes an empty replica. changed, if not nil, is called after each
+// entry that changed something, on Raft's goroutine; it may not block.
+func NewMachine(changed func(*State)) *Machine {
+	m := &Machine{changed: changed}
+	m.state.Store(newState())
+	return m
+}
+
+// State is the latest that this replica knows. It is never written again.
+func (m *Machine) State() *State { return m.state.Load() }
+
+// Apply does one command; its Result is what ApplyFuture.Response gives. An
+// entry that cannot be read panics: a replica that went on would part from the
+// others.
+func (m *Machine) Apply(l *raft.Log) any {
+	c, err := decode(l.Data)
+	if err != nil {
+		panic(fmt.Sprintf("meta: entry %d: %v", l.Index, err))
+	}
+	var res Result
+	next := m.State().clone()
+	if res.Err = c.apply(next, &res); res.Err == nil {
+		m.publish(next)
+	}
+	return res
+}
+
+func (m *Machine) publish(next *State) {
+	m.state.Store(next)
+	if m.changed != nil {
+		m.changed(next)
+	}
+}
+
+// A snapshot: version, 1 byte; checksum of the rest, 8 bytes; the state in JSON.
+const (
+	snapshotVersion = 1
+	snapshotHead    = 1 + 8
+	maxSnapshot     = 1 << 30
+)
+
+// ErrSnapshot says that a snapshot is damaged or of an unknown version.
+var ErrSnapshot = errors.New("meta: bad snapshot")
+
+// Snapshot holds on to the state of the moment.
+func (m *Machine) Snapshot() (raft.FSMSnapshot, error) { return frozen{m.State()}, nil }
+
+// Restore replaces the state by that of a snapshot.
+func (m *Machine) Restore(from io.ReadCloser) error {
+	b, err := io.ReadAll(io.LimitReader(from, maxSnapshot))
+	if err != nil {
+		return err
+	}
+	if len(b) < snapshotHead || b[0] != snapshotVersion || binary.BigEndian.Uint64(b[1:]) != xxhash.Sum64(b[snapshotHead:]) {
+		return ErrSnapshot
+	}
+	s := newState()
+	if err := unmarshal(b[snapshotHead:], s); err != nil {
+		return fmt.Errorf("%w: %w", ErrSnapshot, err)
+	}
+	if s.Nodes == nil || s.Groups == nil || s.Settings == nil {
+		return ErrSnapshot
+	}
+	if err := s.Check(); err != nil {
+		return fmt.Errorf("%w: %w", ErrSnapshot, err)
+	}
+	m.publish(s)
+	return nil
+}
+
+// Hash is the same for equal states, on every replica.
+func (s *State) Hash() uint64 { return xxhash.Sum64(s.encode()) }
+
+func (s *State) encode() []byte {
+	b, err := json.Marshal(s) // maps come out sorted
+	if err != nil {
+		panic("meta: encode: " + err.Error())
+	}
+	return b
+}
+
+type frozen struct{ *State }
+
+// Persist writes the state.
+func (f frozen) Persist(sink raft.SnapshotSink) error {
+	body := f.encode()
+	b := binary.BigEndian.AppendUint64([]byte{snapshotVersion}, xxhash.Sum64(body))
+	if _, err := sink.Write(append(b, body...)); err != nil {
+		_ = sink.Cancel()
+		return err
+	}
+	return sink.Close()
+}
+
+// Release has nothing to let go.
+func (frozen) Release() {}

@@ -1,0 +1,228 @@
+package meta
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/raft"
+)
+
+func do(m *Machine, c Command) Result { return m.Apply(&raft.Log{Data: Encode(c)}).(Result) }
+
+func expect(t *testing.T, what string, got Result, want Result) {
+	t.Helper()
+	if got != want {
+		t.Fatalf("%s: %+v, want %+v", what, got, want)
+	}
+}
+
+func formed(t *testing.T) *Machine {
+	m := NewMachine(nil)
+	expect(t, "form", do(m, &Form{Cluster: "c", Shards: 16, Factor: 3}), Result{})
+	return m
+}
+
+func TestFormation(t *testing.T) {
+	m := NewMachine(nil)
+	expect(t, "too early", do(m, &Enter{Identity: "a"}), Result{Err: ErrNotFormed})
+	expect(t, "bad", do(m, &Form{Cluster: "c", Shards: 65, Factor: 3}), Result{Err: ErrInvalid})
+	m = formed(t)
+	expect(t, "again", do(m, &Form{Cluster: "d", Shards: 1, Factor: 1}), Result{Err: ErrFormed})
+	if s := m.State(); s.Cluster != "c" || s.Shards != 16 || s.Factor != 3 {
+		t.Fatalf("%+v", s)
+	}
+	expect(t, "factor", do(m, &SetFactor{Factor: 5}), Result{})
+}
+
+// D5: numbers are never given twice, and a start is known from the one before.
+func TestNodes(t *testing.T) {
+	m := formed(t)
+	expect(t, "first", do(m, &Enter{Identity: "a", Name: "n"}), Result{Node: 1, Start: 1})
+	expect(t, "second", do(m, &Enter{Identity: "b"}), Result{Node: 2, Start: 1})
+	expect(t, "first again", do(m, &Enter{Identity: "a"}), Result{Node: 1, Start: 2})
+	expect(t, "nobody", do(m, &Admit{Node: 3}), Result{Err: ErrNoNode})
+	expect(t, "admit", do(m, &Admit{Node: 2}), Result{})
+	expect(t, "place", do(m, &Place{Group: 4, Replicas: []Replica{{Node: 2, Voter: true}}}), Result{})
+	expect(t, "leave", do(m, &Leave{Node: 2}), Result{})
+	expect(t, "retire", do(m, &Retire{Node: 2}), Result{Err: ErrHolds})
+	expect(t, "empty", do(m, &Place{Group: 4, Version: 1, Replicas: []Replica{{Node: 1, Voter: true}}}), Result{})
+	expect(t, "retire", do(m, &Retire{Node: 2}), Result{})
+	expect(t, "back", do(m, &Enter{Identity: "b"}), Result{Node: 3, Start: 1})
+	if n := m.State().Nodes[3]; n.Admitted || n.Leaving {
+		t.Fatalf("%+v", n)
+	}
+}
+
+func TestPlacement(t *testing.T) {
+	m := formed(t)
+	do(m, &Enter{Identity: "a"})
+	before := m.State()
+	expect(t, "place", do(m, &Place{Group: 1, Replicas: []Replica{{Node: 1}}}), Result{})
+	expect(t, "stale", do(m, &Place{Group: 1, Replicas: nil}), Result{Err: ErrConflict})
+	expect(t, "twice on a node", do(m, &Place{Group: 2, Replicas: []Replica{{Node: 1}, {Node: 1}}}), Result{Err: ErrInvalid})
+	expect(t, "nowhere", do(m, &Place{Group: 2, Replicas: []Replica{{Node: 9}}}), Result{Err: ErrNoNode})
+	if len(before.Groups) != 0 || len(m.State().Groups) != 1 {
+		t.Fatal("a state was written that others hold")
+	}
+}
+
+func TestSettings(t *testing.T) {
+	m := formed(t)
+	expect(t, "set", do(m, &Set{Name: "a", Value: "1"}), Result{})
+	expect(t, "too long", do(m, &Set{Name: "b", Value: strings.Repeat("x", maxSettingBytes)}), Result{Err: ErrTooLarge})
+	for i := range maxSettings - 1 {
+		do(m, &Set{Name: fmt.Sprint(i), Value: "1"})
+	}
+	expect(t, "too many", do(m, &Set{Name: "b", Value: "1"}), Result{Err: ErrTooLarge})
+	expect(t, "replaced", do(m, &Set{Name: "a", Value: "2"}), Result{})
+	expect(t, "deleted", do(m, &Set{Name: "a"}), Result{})
+	if n := len(m.State().Settings); n != maxSettings-1 {
+		t.Fatalf("%d settings", n)
+	}
+}
+
+type sink struct{ bytes.Buffer }
+
+func (*sink) ID() string    { return "" }
+func (*sink) Cancel() error { return nil }
+func (*sink) Close() error  { return nil }
+
+func snapshot(t testing.TB, m *Machine) []byte {
+	t.Helper()
+	s, err := m.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var to sink
+	if err := s.Persist(&to); err != nil {
+		t.Fatal(err)
+	}
+	return to.Bytes()
+}
+
+// Random commands on two replicas, one of which is restored from snapshots of
+// itself: states stay equal and sound (D6).
+func TestReplicas(t *testing.T) {
+	for seed := range uint64(10) {
+		r := rand.New(rand.NewPCG(seed, 0))
+		a, b := NewMachine(nil), NewMachine(nil)
+		for step := range 400 {
+			var c Command
+			node := uint32(r.IntN(8))
+			switch r.IntN(8) {
+			case 0:
+				c = &Form{Cluster: "c", Shards: 4, Factor: 3}
+			case 1, 2:
+				c = &Enter{Identity: string(rune('a' + r.IntN(6)))}
+			case 3:
+				c = &Admit{Node: node, Revoked: r.IntN(2) == 0}
+			case 4:
+				c = &Leave{Node: node, Stays: r.IntN(2) == 0}
+			case 5:
+				c = &Retire{Node: node}
+			case 6:
+				g := uint16(r.IntN(5))
+				p := &Place{Group: g, Version: a.State().Groups[g].Version}
+				for range r.IntN(3) {
+					p.Replicas = append(p.Replicas, Replica{Node: uint32(r.IntN(8)), Voter: r.IntN(2) == 0})
+				}
+				c = p
+			default:
+				c = &Set{Name: fmt.Sprint(r.IntN(5)), Value: []string{"", "x"}[r.IntN(2)]}
+			}
+			if one, two := do(a, c), do(b, c); one != two {
+				t.Fatalf("seed %d: %#v: %+v and %+v", seed, c, one, two)
+			}
+			if err := a.State().Check(); err != nil {
+				t.Fatalf("seed %d: %#v: %v", seed, c, err)
+			}
+			if step%20 == 0 {
+				again := NewMachine(nil)
+				if err := again.Restore(io.NopCloser(bytes.NewReader(snapshot(t, b)))); err != nil {
+					t.Fatal(err)
+				}
+				b = again
+			}
+			if a.State().Hash() != b.State().Hash() {
+				t.Fatalf("seed %d: %#v: replicas part", seed, c)
+			}
+		}
+	}
+}
+
+func TestSnapshotDamage(t *testing.T) {
+	m := formed(t)
+	do(m, &Enter{Identity: "a"})
+	b := snapshot(t, m)
+	for i := range b {
+		bad := bytes.Clone(b)
+		bad[i] ^= 1
+		for _, bad := range [][]byte{bad, b[:i]} {
+			if err := NewMachine(nil).Restore(io.NopCloser(bytes.NewReader(bad))); !errors.Is(err, ErrSnapshot) {
+				t.Fatalf("at %d: %v", i, err)
+			}
+		}
+	}
+}
+
+// Entries and snapshots outlive releases: these were written by the first.
+func TestFirstRelease(t *testing.T) {
+	m := NewMachine(nil)
+	for _, e := range []string{
+		"\x01" + `{"name":"form","body":{"cluster":"c","shards":16,"factor":3}}`,
+		"\x01" + `{"name":"enter","body":{"identity":"a","name":"n"}}`,
+		"\x01" + `{"name":"admit","body":{"node":1,"revoked":false}}`,
+		"\x01" + `{"name":"place","body":{"group":2,"version":0,"replicas":[{"node":1,"voter":true}]}}`,
+		"\x01" + `{"name":"set","body":{"name":"k","value":"v"}}`,
+		"\x01" + `{"name":"set-factor","body":{"factor":1}}`,
+		"\x01" + `{"name":"leave","body":{"node":1,"stays":false}}`,
+	} {
+		if res := m.Apply(&raft.Log{Data: []byte(e)}).(Result); res.Err != nil {
+			t.Fatalf("%s: %v", e, res.Err)
+		}
+	}
+	const golden = `{"cluster":"c","shards":16,"factor":1,"numbered":1,` +
+		`"nodes":{"1":{"identity":"a","name":"n","start":1,"admitted":true,"leaving":true}},` +
+		`"groups":{"2":{"version":1,"replicas":[{"node":1,"voter":true}]}},"settings":{"k":"v"}}`
+	if got := string(m.State().encode()); got != golden {
+		t.Fatal(got)
+	}
+}
+
+func TestUnknownStops(t *testing.T) {
+	for _, e := range []string{
+		"", "\x02{}", "\x01{}", "\x01" + `{"name":"x","body":{}}`, "\x01" + `{"name":"retire","body":{"node":1,"more":1}}`,
+		"\x01" + `{"name":"retire","body":{"node":1}} x`,
+	} {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("%q was applied", e)
+				}
+			}()
+			NewMachine(nil).Apply(&raft.Log{Data: []byte(e)})
+		}()
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add(Encode(&Place{Group: 1, Replicas: []Replica{{Node: 1, Voter: true}}}))
+	f.Add(Encode(&Enter{Identity: "a"}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := decode(b)
+		if err != nil {
+			return
+		}
+		m := NewMachine(nil)
+		do(m, &Form{Cluster: "c", Shards: 1, Factor: 1})
+		do(m, c)
+		if err := m.State().Check(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
