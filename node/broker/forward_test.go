@@ -159,7 +159,11 @@ func TestFullMemberIsPassedOver(t *testing.T) {
 					c.sleep(time.Second)
 					dropped := uint64(0)
 					for _, n := range c.nodes {
-						dropped += n.b.Stats().SharedDropped
+						s := n.b.Stats()
+						dropped += s.SharedDropped
+						for _, d := range s.Dropped {
+							dropped += d
+						}
 					}
 					if healthy == nil {
 						got = int(dropped)

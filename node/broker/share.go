@@ -195,7 +195,7 @@ func (w *worker) deliverShared(c *conn, m *session.Message, it *item, sh *sharin
 		handle = w.shares.take(had)
 		d.Handle = handle
 	}
-	switch w.deliver(c, d) {
+	switch outcome := w.deliver(c, d); outcome {
 	case session.Sent, session.Queued, session.Evicted:
 		if handle == 0 {
 			w.settle(sh)
@@ -208,6 +208,7 @@ func (w *worker) deliverShared(c *conn, m *session.Message, it *item, sh *sharin
 		w.settle(sh)
 		return memberTook
 	default:
+		w.counters.Dropped[outcome]-- // it is not given up yet
 		if handle != 0 {
 			w.shares.free(handle)
 		}
