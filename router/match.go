@@ -232,5 +232,11 @@ func (ms *Matches) take(who Subscriber, a asks, from Subscriber) {
 	if id := a.id(); id != 0 {
 		ms.ids = append(ms.ids, id)
 	}
-	ms.Local = append(ms.Local, Match{who, a.qos(), a.retain(), [2]uint32{at, uint32(len(ms.ids))}})
+	// Filled in place: a literal would be built and then copied, which stalls the
+	// processor on the hottest of paths.
+	ms.Local = append(ms.Local, Match{})
+	m := &ms.Local[len(ms.Local)-1]
+	m.Subscriber = who
+	m.QoS, m.RetainAsPublished = a.qos(), a.retain()
+	m.ids[0], m.ids[1] = at, uint32(len(ms.ids))
 }

@@ -261,7 +261,8 @@ func (l *Live) appendPublish(d *Delivery, id uint16, now Time, out []byte) []byt
 }
 
 func (l *Live) packet(d *Delivery, id uint16, now Time) mqtt.Publish {
-	p := d.Message.publish(d.QoS, d.Retain, now)
+	var p mqtt.Publish
+	d.Message.publish(&p, d.QoS, d.Retain, now)
 	p.Dup, p.PacketID, p.SubscriptionIDs = d.Dup, id, d.IDs
 	return p
 }

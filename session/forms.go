@@ -48,20 +48,19 @@ func (f *Forms) begin(left uint32) {
 }
 
 // publish is m as a PUBLISH packet for one subscriber.
-func (m *Message) publish(qos mqtt.QoS, retain bool, now Time) mqtt.Publish {
+//
+// It fills p, which is empty, field by field: to return a struct and have it copied
+// at once stalls the processor, and that cost as much as encoding the packet.
+func (m *Message) publish(p *mqtt.Publish, qos mqtt.QoS, retain bool, now Time) {
 	topic := m.Topic.String()
-	p := mqtt.Publish{
-		Retain:     retain,
-		QoS:        qos,
-		Topic:      unsafe.Slice(unsafe.StringData(topic), len(topic)),
-		Payload:    m.Payload,
-		HasExpiry:  m.HasExpiry,
-		Properties: m.Properties,
-	}
+	p.Retain = retain
+	p.QoS = qos
+	p.Topic = unsafe.Slice(unsafe.StringData(topic), len(topic))
+	p.Payload = m.Payload
+	p.Properties = m.Properties
 	if m.HasExpiry {
-		p.MessageExpiry = m.Left(now)
+		p.HasExpiry, p.MessageExpiry = true, m.Left(now)
 	}
-	return p
 }
 
 // appendForm appends the PUBLISH that has neither subscription identifiers nor
@@ -69,7 +68,8 @@ func (m *Message) publish(qos mqtt.QoS, retain bool, now Time) mqtt.Publish {
 func (m *Message) appendForm(v mqtt.Version, qos mqtt.QoS, retain, dup bool, id uint16, now Time, out []byte) []byte {
 	f := m.forms
 	if f == nil || f.fan != m.fan {
-		p := m.publish(qos, retain, now)
+		var p mqtt.Publish
+		m.publish(&p, qos, retain, now)
 		p.Dup, p.PacketID = dup, id
 		return p.Append(out, v)
 	}
@@ -87,7 +87,8 @@ func (m *Message) appendForm(v mqtt.Version, qos mqtt.QoS, retain, dup bool, id 
 	}
 	s := &f.spans[i]
 	if s.to == 0 {
-		p := m.publish(qos, retain, now)
+		var p mqtt.Publish
+		m.publish(&p, qos, retain, now)
 		if f.asked&(1<<i) == 0 {
 			// The only one, perhaps.
 			f.asked |= 1 << i

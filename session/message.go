@@ -192,6 +192,9 @@ func cutField(b []byte) (field, rest []byte, ok bool) {
 	return b[:n:n], b[n:], true
 }
 
+// Reset empties m, before its fields are set anew.
+func (m *Message) Reset() { *m = Message{} }
+
 // Clone returns a message that shares no memory with what m borrows.
 func (m *Message) Clone() Message {
 	c := *m

@@ -138,7 +138,8 @@ func TestShareIsSafe(t *testing.T) {
 	var f Forms
 	compare := func(m *Message, v mqtt.Version, qos mqtt.QoS, retain, dup bool, id uint16, now Time) {
 		t.Helper()
-		want := m.publish(qos, retain, now)
+		var want mqtt.Publish
+		m.publish(&want, qos, retain, now)
 		want.PacketID, want.Dup = id, dup
 		if got := m.appendForm(v, qos, retain, dup, id, now, []byte("x")); string(got) != "x"+string(want.Append(nil, v)) {
 			t.Errorf("version %d, QoS %d, retain %v, dup %v, id %d: got %q", v, qos, retain, dup, id, got)
@@ -180,7 +181,8 @@ func FuzzMessageParse(f *testing.F) {
 			t.Fatalf("%q has a second form %q", b[:len(b)-len(rest)], got)
 		}
 		for _, v := range []mqtt.Version{mqtt.V311, mqtt.V5} {
-			p := m.publish(m.QoS, m.Retain, 0)
+			var p mqtt.Publish
+			m.publish(&p, m.QoS, m.Retain, 0)
 			p.PacketID = 1
 			p.Append(nil, v)
 		}

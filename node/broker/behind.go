@@ -90,10 +90,10 @@ func (b *Broker) relieve() {
 
 // holdBack stops the publisher of the message that was just sent on its way, if
 // something on that way is behind.
-func (w *worker) holdBack(from publisher) {
+func (w *worker) holdBack(publisher listen.ID) {
 	if w.overrun {
 		w.overrun = false
-		w.await(from.conn)
+		w.await(publisher)
 	}
 }
 

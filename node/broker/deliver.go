@@ -74,18 +74,22 @@ func (b *Broker) recycle(x *batch) {
 
 // add packs one more delivery. serial names the message: deliveries of one
 // message in a row share its bytes.
-func (b *batch) add(m *session.Message, serial uint64, now session.Time, it item, ids []uint32) {
+//
+// The item is the caller's to fill in, in place, until the next one is added.
+func (b *batch) add(m *session.Message, serial uint64, now session.Time, ids []uint32) *item {
 	if b.serial != serial || len(b.items) == 0 {
 		b.serial, b.offset = serial, uint32(len(b.bytes))
 		b.bytes = m.Append(b.bytes, now)
 	}
+	b.items = append(b.items, item{})
+	it := &b.items[len(b.items)-1]
 	it.offset = b.offset
 	if len(ids) > 0 {
-		lo := uint32(len(b.ids))
+		it.ids[0] = uint32(len(b.ids))
 		b.ids = append(b.ids, ids...)
-		it.ids = [2]uint32{lo, uint32(len(b.ids))}
+		it.ids[1] = uint32(len(b.ids))
 	}
-	b.items = append(b.items, it)
+	return it
 }
 
 // size is about what the batch takes in memory.
@@ -113,12 +117,14 @@ func (w *worker) offer(m *session.Message, x router.Match, ids []uint32) {
 	retain := m.Retain && x.RetainAsPublished
 	loop := listen.ID(x.Subscriber).Loop()
 	if loop != w.index {
-		w.batchFor(loop).add(m, w.serial, w.now(), item{to: x.Subscriber, qos: qos, retain: retain}, ids)
+		it := w.batchFor(loop).add(m, w.serial, w.now(), ids)
+		it.to, it.qos, it.retain = x.Subscriber, qos, retain
 		return
 	}
 	if c := w.conn(listen.ID(x.Subscriber)); c != nil {
 		d := &w.delivery
-		*d = session.Delivery{Message: m, QoS: qos, Retain: retain, IDs: ids}
+		*d = session.Delivery{}
+		d.Message, d.QoS, d.Retain, d.IDs = m, qos, retain, ids
 		w.deliver(c, d)
 	}
 }

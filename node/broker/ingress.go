@@ -109,10 +109,11 @@ func (in *ingress) record(rec cluster.Record, a *arrival) {
 		ms.Local = ms.Local[:0] // R2
 	}
 	for i := range ms.Local {
-		x := ms.Local[i]
-		it := item{to: x.Subscriber, qos: min(m.QoS, mqtt.QoS(x.QoS)), retain: m.Retain && x.RetainAsPublished}
+		x := &ms.Local[i]
 		b := in.batchFor(x.Subscriber, a)
-		if b.add(m, in.serial, now, it, ms.IDs(x)); len(b.items) >= maxPosted {
+		it := b.add(m, in.serial, now, ms.IDs(*x))
+		it.to, it.qos, it.retain = x.Subscriber, min(m.QoS, mqtt.QoS(x.QoS)), m.Retain && x.RetainAsPublished
+		if len(b.items) >= maxPosted {
 			in.post(listen.ID(x.Subscriber).Loop())
 		}
 	}
@@ -140,10 +141,9 @@ func (in *ingress) group(rec cluster.Record, m *session.Message, now session.Tim
 			if subscription != 0 {
 				ids = []uint32{subscription}
 			}
-			b.add(m, in.serial, now, item{
-				to: x.Subscriber, share: int32(len(b.shared)),
-				qos: min(m.QoS, mqtt.QoS(x.QoS)), retain: m.Retain && x.RetainAsPublished,
-			}, ids)
+			it := b.add(m, in.serial, now, ids)
+			it.to, it.qos, it.retain = x.Subscriber, min(m.QoS, mqtt.QoS(x.QoS)), m.Retain && x.RetainAsPublished
+			it.share = int32(len(b.shared))
 			return
 		}
 	}

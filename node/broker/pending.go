@@ -71,14 +71,14 @@ func (ps *pendings) free(i int32) {
 // when there is a leg to wait for.
 type legs struct {
 	w    *worker
-	from publisher
+	from *publisher
 	slot int32
 }
 
 // add counts one leg and returns the record to report it to.
 func (l *legs) add() int32 {
 	if l.slot == none {
-		l.slot = l.w.pendings.take(l.from)
+		l.slot = l.w.pendings.take(*l.from)
 	}
 	l.w.pendings.at(l.slot).legs++
 	return l.slot

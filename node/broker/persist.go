@@ -110,9 +110,9 @@ func (b *Broker) Push(conn router.Subscriber, epoch session.Epoch, ds []raftstor
 			out.lost++ // QoS 0 waits for nobody
 			continue
 		}
-		out.add(&d.Message, uint64(i)+1, now, item{
-			to: conn, index: d.Index, epoch: epoch, qos: d.QoS, retain: d.Retain, pushed: true,
-		}, d.IDs)
+		it := out.add(&d.Message, uint64(i)+1, now, d.IDs)
+		it.to, it.index, it.epoch, it.pushed = conn, d.Index, epoch, true
+		it.qos, it.retain = d.QoS, d.Retain
 	}
 	w.post(out)
 }
@@ -151,5 +151,5 @@ func (w *worker) publishFor(packed []byte, clientID, user string) {
 		w.commitRetained(from, m)
 		return
 	}
-	w.route(from, m, none)
+	w.route(&from, m, none)
 }

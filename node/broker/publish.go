@@ -32,11 +32,10 @@ func (w *worker) publish(c *conn, p *mqtt.Publish) {
 		return
 	}
 	m := &w.message
-	*m = session.Message{
-		Topic: topic, Payload: p.Payload, Properties: p.Properties,
-		QoS: p.QoS, Retain: p.Retain,
-		HasExpiry: p.HasExpiry, Expiry: p.MessageExpiry, Received: w.now(),
-	}
+	m.Reset()
+	m.Topic, m.Payload, m.Properties = topic, p.Payload, p.Properties
+	m.QoS, m.Retain = p.QoS, p.Retain
+	m.HasExpiry, m.Expiry, m.Received = p.HasExpiry, p.MessageExpiry, w.now()
 	from := publisher{subscriber: c.subscriber(), clientID: c.client.ClientID, conn: c.id, packetID: p.PacketID}
 	if m.Retain {
 		c.client.retaining++
@@ -49,7 +48,7 @@ func (w *worker) publish(c *conn, p *mqtt.Publish) {
 		w.commitRetained(from, m)
 		return
 	}
-	w.route(from, m, none)
+	w.route(&from, m, none)
 }
 
 // commitID commits packet id -> sequence number before a QoS 2 message of a
@@ -58,7 +57,7 @@ func (w *worker) commitID(c *conn, from publisher, m *session.Message) {
 	slot := w.pendings.take(from)
 	w.pendings.keep(slot, m, w.now())
 	origin, left := c.client.origin, w.toShard(c.shard, m)
-	defer w.holdBack(from)
+	defer w.holdBack(from.conn)
 	w.shards.Submit(c.shard, raftstore.Receive{ClientID: from.clientID, Epoch: c.epoch, PacketID: from.packetID},
 		func(r raftstore.Result) {
 			left()
@@ -81,7 +80,7 @@ func (w *worker) commitID(c *conn, from publisher, m *session.Message) {
 						w.retain(from, m, slot)
 						return
 					}
-					w.route(from, m, slot)
+					w.route(&from, m, slot)
 				}
 			})
 		})
@@ -105,7 +104,7 @@ func (w *worker) retain(from publisher, m *session.Message, slot int32) {
 		left()
 		w.loop.Post(func(w *worker) { w.retainedLeg(from, slot, r) })
 	})
-	w.holdBack(from)
+	w.holdBack(from.conn)
 }
 
 // retainedLeg takes the shard's answer about a retained leg.
@@ -120,7 +119,7 @@ func (w *worker) retainedLeg(from publisher, slot int32, r raftstore.Result) {
 	case nil:
 		m := &w.message
 		w.load(p, m)
-		w.route(from, m, slot)
+		w.route(&from, m, slot)
 	case raftstore.ErrQuota:
 		w.counters.RetainRefused++
 		committed := p.origin != 0
@@ -166,7 +165,7 @@ func (w *worker) load(p *pending, m *session.Message) {
 
 // route sends m to everyone who wants it. slot is its pending record if it has
 // one already. A message of QoS > 0 is answered when no leg is left.
-func (w *worker) route(from publisher, m *session.Message, slot int32) {
+func (w *worker) route(from *publisher, m *session.Message, slot int32) {
 	ms := &w.matches
 	w.table.Match(m.Topic, from.subscriber, ms)
 	w.work += len(ms.Local)
@@ -198,7 +197,7 @@ func (w *worker) route(from publisher, m *session.Message, slot int32) {
 		w.counters.Unrouted++
 	}
 	legs.close(reason)
-	w.holdBack(from)
+	w.holdBack(from.conn)
 }
 
 // answer acknowledges a publish of QoS > 0 to its publisher, if it is still there.

@@ -109,17 +109,17 @@ func (w *worker) shareHere(f router.Filter, m *session.Message, x router.Match, 
 	if subscription == 0 {
 		ids = nil
 	}
-	it := item{to: x.Subscriber, qos: qos, retain: retain}
 	if loop := listen.ID(x.Subscriber).Loop(); loop != w.index {
 		if sh.tried.loop(loop) {
 			return false
 		}
 		b := w.batchFor(loop)
 		b.shared = append(b.shared, sh)
-		it.share = int32(len(b.shared))
-		b.add(m, w.serial, w.now(), it, ids)
+		it := b.add(m, w.serial, w.now(), ids)
+		it.to, it.qos, it.retain, it.share = x.Subscriber, qos, retain, int32(len(b.shared))
 		return true
 	}
+	it := item{to: x.Subscriber, qos: qos, retain: retain}
 	return w.deliverShared(w.conn(listen.ID(x.Subscriber)), m, &it, &sh, ids) == memberTook
 }
 
@@ -284,7 +284,7 @@ func (w *worker) handOn(sh sharing, m *session.Message) {
 	}
 	w.counters.SharedHandedOn++
 	w.beginMessage()
-	legs := legs{w: w, slot: none}
+	legs := legs{w: w, from: &publisher{}, slot: none}
 	w.share(g, m, sh.tried, &legs)
 	legs.close(mqtt.Success)
 }
