@@ -14,7 +14,7 @@ import (
 
 // written is a disk with three segments that was closed well, and what group 1
 // holds on it.
-func written(t *testing.T) (*logtest.Disk, state) {
+func written(t testing.TB) (*logtest.Disk, state) {
 	t.Helper()
 	disk := logtest.NewDisk(nil)
 	l := open(t, options(disk))

@@ -132,8 +132,8 @@ func (g *Group) StoreLogs(logs []*raft.Log) error {
 		}
 		size += entrySize(l)
 	}
-	if size > maxRequestBytes {
-		return fmt.Errorf("store %d bytes of entries of group %d: %w", size, g.id, ErrTooLarge)
+	if logs[0].Index > maxIndex-uint64(len(logs)) || size > maxRequestBytes {
+		return fmt.Errorf("store %d bytes of entries from %d on of group %d: %w", size, logs[0].Index, g.id, ErrTooLarge)
 	}
 	r := newRequest(g, opStore)
 	r.logs = logs

@@ -43,6 +43,9 @@ const (
 	entryPrefixLen = 8
 )
 
+// maxIndex is where indexes end, so that adding to one never overflows.
+const maxIndex = 1 << 62
+
 // flagCheckpoint marks the first batch of a segment, which begins with the
 // state of all groups.
 const flagCheckpoint = 1

@@ -210,7 +210,7 @@ func (r *replay) record(h header, record []byte, at location, base bool) error {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		x := &g.mu.index
-		if x.next() != 0 || h.term < h.index {
+		if x.next() != 0 || h.term < h.index || h.term > maxIndex {
 			return fmt.Errorf("checkpoint of group %d says entries from %d up to %d", h.group, h.index, h.term)
 		}
 		x.first, x.hollow, x.found = h.index, h.term-h.index, make(map[uint64]location)

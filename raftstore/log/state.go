@@ -10,6 +10,9 @@ func (l *Log) apply(h header, record []byte, at location) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	x := &g.mu.index
+	if h.index > maxIndex {
+		return fmt.Errorf("index %d of group %d", h.index, g.id)
+	}
 	switch h.kind {
 	case kindEntry:
 		if !x.empty() && h.index != x.next() {

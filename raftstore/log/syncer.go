@@ -3,6 +3,7 @@ package log
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"time"
 )
 
@@ -46,6 +47,12 @@ func (l *Log) sync() {
 			err := l.store(batch, bytes)
 			for _, r := range batch {
 				r.answer(err)
+			}
+			if len(batch) > 1 {
+				// Those just answered run and come with what they want stored next; else
+				// the first of them would get a batch of its own, and the rest the next
+				// one: twice the syncs.
+				runtime.Gosched()
 			}
 			clear(batch)
 			if !marking {
