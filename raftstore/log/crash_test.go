@@ -27,6 +27,8 @@ type client struct {
 	acked state   // what the last call left that returned
 	next  state   // what the call under way will leave
 	term  uint64
+
+	findings *findings
 }
 
 // crasher fails the operations of a disk from the n-th on, as a crash there.
@@ -52,39 +54,85 @@ func (c *crasher) hook(op logtest.Op, _ string) error {
 func TestCrash(t *testing.T) {
 	for run := range *crashRuns {
 		seed := uint64(time.Now().UnixNano()) + uint64(run)
-		if !t.Run(fmt.Sprint(seed), func(t *testing.T) { crash(t, seed) }) {
+		for _, finding := range crash(seed, func(d *logtest.Disk) log.FS { return d }) {
+			t.Errorf("seed %d: %s", seed, finding)
+		}
+		if t.Failed() {
 			return
 		}
 	}
 }
 
-func crash(t *testing.T, seed uint64) {
+// TestCrashPlanted: a disk that syncs nothing is found out.
+func TestCrashPlanted(t *testing.T) {
+	for seed := range uint64(100) {
+		if len(crash(seed, func(d *logtest.Disk) log.FS { return liar{d} })) > 0 {
+			return
+		}
+	}
+	t.Error("nobody noticed that nothing was synced")
+}
+
+// liar is a disk whose files say that they were synced.
+type liar struct{ log.FS }
+
+type lyingFile struct{ log.File }
+
+func (l liar) Open(name string, create bool) (log.File, error) {
+	f, err := l.FS.Open(name, create)
+	return lyingFile{f}, err
+}
+
+func (lyingFile) Sync() error { return nil }
+
+// findings are what was wrong.
+type findings struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (f *findings) add(format string, args ...any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.list = append(f.list, fmt.Sprintf(format, args...))
+}
+
+// crash is one run; seed decides all but how the goroutines interleave. It
+// returns what was wrong.
+func crash(seed uint64, mount func(*logtest.Disk) log.FS) []string {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	clients := []*client{
 		{id: 0, busy: 1}, {id: 1, busy: 0.5}, {id: 7, busy: 0.02},
 	}
+	f := &findings{}
 	for _, c := range clients {
-		c.rng = rand.New(rand.NewPCG(seed, uint64(c.id)+2))
+		c.rng, c.findings = rand.New(rand.NewPCG(seed, uint64(c.id)+2)), f
 	}
 	c := &crasher{}
 	disk := logtest.NewDisk(c.hook)
-	for range 8 {
+	const crashes = 8
+	for n := range crashes + 1 {
 		c.left.Store(int64(1 + rng.IntN(1+rng.IntN(1000))))
-		l, err := log.Open("", options(disk))
+		if n == crashes {
+			c.left.Store(1 << 40) // in the end all is well
+		}
+		o := options(disk)
+		o.FS = mount(disk)
+		l, err := log.Open("", o)
 		if err == nil {
 			settled := true
 			for _, cl := range clients {
-				settled = cl.settle(t, l) && settled
+				settled = cl.settle(l) && settled
 			}
 			if settled {
-				work(t, l, clients)
+				work(l, clients)
 			}
 			l.Close()
 		} else if !errors.Is(err, logtest.ErrCrashed) && !errors.Is(err, errCut) {
-			t.Fatal(err)
+			f.add("%v", err)
 		}
-		if t.Failed() {
-			return
+		if len(f.list) > 0 {
+			break
 		}
 		if rng.IntN(2) == 0 {
 			disk = disk.Kill(c.hook)
@@ -92,15 +140,11 @@ func crash(t *testing.T, seed uint64) {
 			disk = disk.PowerLoss(rng, c.hook)
 		}
 	}
-	c.left.Store(1 << 40)
-	l := open(t, options(disk))
-	for _, cl := range clients {
-		cl.settle(t, l)
-	}
+	return f.list
 }
 
 // work lets the clients work until the disk crashes, or for a while.
-func work(t *testing.T, l *log.Log, clients []*client) {
+func work(l *log.Log, clients []*client) {
 	var wg sync.WaitGroup
 	for _, cl := range clients {
 		wg.Go(func() {
@@ -113,7 +157,7 @@ func work(t *testing.T, l *log.Log, clients []*client) {
 					}
 					continue
 				}
-				if !cl.turn(t, g) {
+				if !cl.turn(g) {
 					return
 				}
 			}
@@ -124,12 +168,11 @@ func work(t *testing.T, l *log.Log, clients []*client) {
 
 // settle finds out what became of the call that was under way; false if that
 // cannot be said yet.
-func (c *client) settle(t *testing.T, l *log.Log) bool {
-	t.Helper()
+func (c *client) settle(l *log.Log) bool {
 	got, err := read(l.Group(c.id))
 	if err != nil {
 		if !errors.Is(err, logtest.ErrCrashed) && !errors.Is(err, errCut) {
-			t.Errorf("group %d: %v", c.id, err)
+			c.findings.add("group %d: %v", c.id, err)
 		}
 		return false
 	}
@@ -138,14 +181,14 @@ func (c *client) settle(t *testing.T, l *log.Log) bool {
 		c.acked, d = c.next, ""
 	}
 	if d != "" {
-		t.Errorf("group %d: %s; or: %s", c.id, d, diff(got, c.next))
+		c.findings.add("group %d: %s; or: %s", c.id, d, diff(got, c.next))
 	}
 	c.next = c.acked
 	return d == ""
 }
 
 // turn makes one call; false if the log has failed.
-func (c *client) turn(t *testing.T, g *log.Group) bool {
+func (c *client) turn(g *log.Group) bool {
 	c.next = state{append([]raft.Log(nil), c.acked.entries...), maps.Clone(c.acked.stable)}
 	if c.next.stable == nil {
 		c.next.stable = make(map[string]string)
@@ -192,13 +235,13 @@ func (c *client) turn(t *testing.T, g *log.Group) bool {
 		var got raft.Log
 		if err = g.GetLog(want.Index, &got); err == nil {
 			if d := diff(state{entries: []raft.Log{got}}, state{entries: []raft.Log{want}}); d != "" {
-				t.Errorf("group %d: %s", c.id, d)
+				c.findings.add("group %d: %s", c.id, d)
 			}
 		}
 	}
 	if err != nil {
 		if !errors.Is(err, log.ErrFailed) {
-			t.Errorf("group %d: %v", c.id, err)
+			c.findings.add("group %d: %v", c.id, err)
 		}
 		return false
 	}

@@ -1,10 +1,13 @@
 package log_test
 
 import (
+	"bytes"
 	"errors"
-	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/hashicorp/raft"
@@ -243,8 +246,78 @@ func TestSpace(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := want(entries(1, 10, 1)...)
-	w.stable["term"] = fmt.Sprint("\x00\x00\x00\x00\x00\x00\x00\x07")
+	w.stable["term"] = "\x00\x00\x00\x00\x00\x00\x00\x07"
 	if d := diff(got, w); d != "" {
 		t.Error(d)
+	}
+}
+
+// TestReaders reads from disk while the entries, and the segments they are in,
+// go away: what is read is right, or it is not there.
+func TestReaders(t *testing.T) {
+	o := options(logtest.NewDisk(nil))
+	o.CacheBytes = 0
+	l := open(t, o)
+	g := l.Group(1)
+	var last atomic.Uint64
+	var readers sync.WaitGroup
+	for seed := range uint64(3) {
+		readers.Go(func() {
+			rng := rand.New(rand.NewPCG(seed, 1))
+			for last.Load() < 1500 {
+				i := last.Load() - min(last.Load(), rng.Uint64N(40))
+				var got raft.Log
+				err := g.GetLog(i, &got)
+				if errors.Is(err, raft.ErrLogNotFound) {
+					continue
+				}
+				if err != nil || !bytes.Equal(got.Data, entries(i, i, 1)[0].Data) {
+					t.Errorf("entry %d: %q, %v", i, got.Data, err)
+					return
+				}
+			}
+		})
+	}
+	for i := uint64(1); i <= 1500; i++ {
+		store(t, g, entries(i, i, 1))
+		if i%10 == 0 {
+			if err := g.DeleteRange(0, i-15+min(15, i/100)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		last.Store(i)
+	}
+	readers.Wait()
+}
+
+// TestSlowReader: a segment is not used anew while somebody reads in it, who
+// came before its entries were deleted.
+func TestSlowReader(t *testing.T) {
+	var armed atomic.Bool
+	reading, goOn := make(chan struct{}), make(chan struct{})
+	o := options(logtest.NewDisk(func(op logtest.Op, _ string) error {
+		if op == logtest.OpRead && armed.CompareAndSwap(true, false) {
+			close(reading)
+			<-goOn
+		}
+		return nil
+	}))
+	o.CacheBytes = 0
+	g := open(t, o).Group(1)
+	store(t, g, entries(1, 10, 1))
+	armed.Store(true)
+	var got raft.Log
+	result := make(chan error)
+	go func() { result <- g.GetLog(1, &got) }()
+	<-reading
+	for i := uint64(11); i <= 500; i++ {
+		store(t, g, entries(i, i, 1))
+		if err := g.DeleteRange(0, i-5); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(goOn)
+	if err := <-result; err != nil || string(got.Data) != "entry 1 of term 1" {
+		t.Errorf("read %q, %v", got.Data, err)
 	}
 }

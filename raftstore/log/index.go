@@ -51,7 +51,7 @@ func (x *index) cutHead(i uint64) []location {
 	gone := x.entries[:n:n]
 	x.entries = x.entries[n:]
 	x.first = i
-	x.dropped += int(n) //nolint:gosec // at most the length of a slice
+	x.dropped += int(n)
 	// Append makes room by moving what is live, but a group may be idle now.
 	if x.dropped > len(x.entries)+minDropped {
 		x.entries, x.dropped = slices.Clone(x.entries), 0

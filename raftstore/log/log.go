@@ -55,13 +55,11 @@ func Open(dir string, o Options) (*Log, error) {
 	l.spares.want = make(chan struct{}, 1)
 	l.syncer.watch = newWatch(o.StallTimeout, o.Stalled)
 	if err := l.recover(); err != nil {
-		l.closeFiles()
-		return nil, fmt.Errorf("open log in %s: %w", dir, err)
+		return nil, fmt.Errorf("open log in %s: %w", dir, errors.Join(err, l.closeFiles()))
 	}
 	if o.Registerer != nil {
 		if err := o.Registerer.Register(l); err != nil {
-			l.closeFiles()
-			return nil, fmt.Errorf("open log in %s: %w", dir, err)
+			return nil, fmt.Errorf("open log in %s: %w", dir, errors.Join(err, l.closeFiles()))
 		}
 	}
 	l.running.Add(2)

@@ -72,7 +72,7 @@ func (l *Log) move() ([]byte, error) {
 			m.segment = nil
 			break
 		}
-		where := location{m.segment.number, uint32(m.offset), uint32(len(record))} //nolint:gosec // within a segment
+		where := location{m.segment.number, uint32(m.offset), uint32(len(record))}
 		if (h.kind == kindEntry || h.kind == kindMoved) && l.Group(h.group).uses(h.index, where) {
 			m.copy(record)
 		}

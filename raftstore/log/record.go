@@ -127,9 +127,9 @@ func entrySize(l *raft.Log) int {
 func appendEntry(b []byte, group uint16, l *raft.Log) []byte {
 	from := len(b)
 	b = appendHeader(b, header{
-		length: uint32(entryPrefixLen + len(l.Extensions) + len(l.Data)), //nolint:gosec // bounded by maxRequestBytes
+		length: uint32(entryPrefixLen + len(l.Extensions) + len(l.Data)),
 		kind:   kindEntry, typ: uint8(l.Type), group: group,
-		extra: uint32(len(l.Extensions)), //nolint:gosec // bounded by maxRequestBytes
+		extra: uint32(len(l.Extensions)),
 		index: l.Index, term: l.Term,
 	})
 	var appended int64
@@ -166,7 +166,7 @@ func decodeEntry(h header, record []byte, l *raft.Log) error {
 // appendSet appends a stable value as a record without checksum.
 func appendSet(b []byte, group uint16, key string, value []byte) []byte {
 	b = appendHeader(b, header{
-		length: uint32(len(key) + len(value)), //nolint:gosec // bounded by maxValueBytes
+		length: uint32(len(key) + len(value)),
 		kind:   kindSet, group: group, index: uint64(len(key)),
 	})
 	b = append(b, key...)

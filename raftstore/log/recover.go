@@ -181,7 +181,7 @@ func (r *replay) apply(seg *segment) (end int64, sealed bool, err error) {
 			}
 			h := parseHeader(body)
 			record := body[:h.size()]
-			where := location{seg.number, uint32(at), uint32(len(record))} //nolint:gosec // within a segment
+			where := location{seg.number, uint32(at), uint32(len(record))}
 			if err := r.record(h, record, where, base); err != nil {
 				return 0, false, seg.damage(at, err.Error())
 			}

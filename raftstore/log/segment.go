@@ -61,7 +61,7 @@ func (s *segment) header() []byte {
 	binary.LittleEndian.PutUint32(b[8:], formatVersion)
 	binary.LittleEndian.PutUint32(b[12:], s.number)
 	binary.LittleEndian.PutUint32(b[16:], s.mask)
-	binary.LittleEndian.PutUint64(b[24:], uint64(s.size)) //nolint:gosec // not negative
+	binary.LittleEndian.PutUint64(b[24:], uint64(s.size))
 	binary.LittleEndian.PutUint64(b[32:], s.firstBatch)
 	binary.LittleEndian.PutUint32(b[20:], crc32.Checksum(b, castagnoli))
 	return b
@@ -83,7 +83,7 @@ func parseSegment(name string, number uint32, fileSize int64, b []byte) (*segmen
 		return nil, s.damage(0, "the header has a wrong checksum")
 	}
 	s.mask = binary.LittleEndian.Uint32(b[16:])
-	s.size = int64(binary.LittleEndian.Uint64(b[24:])) //nolint:gosec // checked below
+	s.size = int64(binary.LittleEndian.Uint64(b[24:]))
 	s.firstBatch = binary.LittleEndian.Uint64(b[32:])
 	if n := binary.LittleEndian.Uint32(b[12:]); n != number {
 		return nil, s.damage(0, fmt.Sprintf("the header is that of segment %d", n))

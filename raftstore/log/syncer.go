@@ -183,7 +183,7 @@ func (l *Log) write(b []byte) error {
 	for off := headerLen; off < len(b); {
 		h := parseHeader(b[off:])
 		record := b[off:][:h.size()]
-		where := location{tail.number, uint32(at) + uint32(off), uint32(len(record))} //nolint:gosec // within a segment
+		where := location{tail.number, uint32(at) + uint32(off), uint32(len(record))}
 		if err := l.apply(h, record, where); err != nil {
 			panic("log: stored what contradicts the state: " + err.Error())
 		}
