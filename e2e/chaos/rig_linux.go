@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -75,7 +76,7 @@ func newRig(t testing.TB, s scenario) *rig {
 	}
 	r.ca = harness.NewCA(t)
 	r.cluster = harness.Lay(t, harness.Options{
-		Nodes: s.nodes,
+		Nodes: cmp.Or(s.members, s.nodes),
 		Args:  append([]string{"--allow-anonymous"}, s.args...),
 		Place: func(i int) harness.Place {
 			at := harness.Place{Host: r.lan.Host(i + 1), Within: r.lan.Within(i + 1)}

@@ -11,6 +11,7 @@ import (
 type scenario struct {
 	name       string
 	nodes      int
+	members    int      // of the nodes' places, how many have one of the cluster's; 0: all
 	args       []string // of dunlin serve
 	disks      bool     // data directories on disks that can lose their power
 	clock      bool     // node 1 has a clock that can be turned

@@ -92,6 +92,9 @@ func (n *Node) Ended() <-chan struct{} { return n.proc.exited }
 // its disk broken does so (D2, D3).
 func (n *Node) ExpectEnd() { n.proc.wanted = true }
 
+// Log is what the node has written lately.
+func (n *Node) Log() string { return string(n.log.tail(200)) }
+
 // Running says whether the process is there.
 func (n *Node) Running() bool {
 	if n.proc == nil {

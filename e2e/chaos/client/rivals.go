@@ -29,7 +29,7 @@ func NewRivals(id string, nodes []Node, n int, every time.Duration, seed uint64,
 				case <-time.After(time.Duration(rnd.ExpFloat64() * float64(every))):
 				}
 				if l := connectLine(id, nodes[rnd.IntN(len(nodes))], time.Hour, 5*time.Second, rec); l != nil {
-					l.rule(rnd)
+					l.rule(rnd, every/4, r.stop)
 				}
 			}
 		})
@@ -38,11 +38,16 @@ func NewRivals(id string, nodes []Node, n int, every time.Duration, seed uint64,
 }
 
 // rule writes to the session until another has taken it, or for a few writes.
-func (l *line) rule(rnd *rand.Rand) {
+func (l *line) rule(rnd *rand.Rand, rest time.Duration, stop <-chan struct{}) {
 	defer l.end()
 	for range 1 + rnd.IntN(8) {
 		if !l.subscribe("rivals/"+l.id) || !l.unsubscribe("rivals/"+l.id) {
 			return
+		}
+		select {
+		case <-stop:
+			return
+		case <-time.After(time.Duration(rnd.Int64N(int64(rest)))):
 		}
 	}
 }

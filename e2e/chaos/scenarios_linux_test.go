@@ -3,11 +3,7 @@ package chaos
 import (
 	"testing"
 	"time"
-
-	"dunlin/e2e/harness"
 )
-
-func TestMain(m *testing.M) { harness.Main(m) }
 
 // TestSmoke runs the clients, the switch and the checkers for a few seconds.
 func TestSmoke(t *testing.T) { smoke.run(t, 5*time.Second) }
