@@ -17,6 +17,7 @@ func BenchmarkStore(b *testing.B) {
 	for _, groups := range []int{1, 4, 17} {
 		b.Run(fmt.Sprintf("groups=%d", groups), func(b *testing.B) {
 			o := log.DefaultOptions()
+			o.SegmentBytes = 2 << 20 // soon into segments that were used before
 			registry := prometheus.NewRegistry()
 			o.Registerer = registry
 			l, err := log.Open(b.TempDir(), o)

@@ -274,3 +274,42 @@ func random(rng *rand.Rand, n int) []byte {
 	}
 	return b
 }
+
+// TestNothingLive crashes at each operation in turn while no entry is needed by
+// anybody, only stable values, and has the next process do nothing: the values
+// must not go with the segments.
+func TestNothingLive(t *testing.T) {
+	for n := int64(10); n < 260; n++ {
+		c := &crasher{}
+		c.left.Store(n)
+		disk := logtest.NewDisk(c.hook)
+		l, err := log.Open("", options(disk))
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := l.Group(1)
+		if err = g.Set([]byte("vote"), []byte("a")); err != nil {
+			continue
+		}
+		for i := uint64(1); err == nil; i++ {
+			e := entries(i, i, 1)
+			e[0].Data = make([]byte, 1000)
+			if err = g.StoreLogs(e); err == nil {
+				err = g.DeleteRange(i, i)
+			}
+		}
+		l.Close()
+		for range 2 {
+			disk = disk.Kill(nil)
+			l = open(t, options(disk))
+			if vote, err := l.Group(1).Get([]byte("vote")); string(vote) != "a" || err != nil {
+				t.Fatalf("after a crash at operation %d: voted for %q, %v", n, vote, err)
+			}
+			for range 3 {
+				if err := l.Group(1).DeleteRange(1e6, 1e7); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+}

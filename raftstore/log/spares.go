@@ -20,7 +20,7 @@ type spares struct {
 }
 
 // maxSpares is how many files wait for use; more are removed.
-const maxSpares = 2
+const maxSpares = 4
 
 const sparePrefix = "spare-"
 

@@ -48,6 +48,7 @@ func (l *Log) sync() {
 			for _, r := range batch {
 				r.answer(err)
 			}
+			l.retire() // nobody waits for that
 			if len(batch) > 1 {
 				// Those just answered run and come with what they want stored next; else
 				// the first of them would get a batch of its own, and the rest the next
@@ -107,13 +108,9 @@ func (l *Log) store(batch []*request, bytes int) error {
 			r.group.remember(r)
 		}
 	}
-	if err := l.retire(); err != nil {
-		return l.fail(err)
-	}
 	if cap(s.buffer) > 2*maxBatchBytes {
 		s.buffer = nil
 	}
-	l.check()
 	return nil
 }
 
@@ -313,26 +310,31 @@ func (l *Log) create(seg *segment) error {
 	return over("rename", func() error { return l.fs.Rename(from, seg.name) })
 }
 
-// retire makes spares of the oldest segments as far as no group needs them.
-func (l *Log) retire() error {
+// retire makes spares of the oldest segments as far as no group needs them. A
+// fresh tail has no checkpoint yet, and the one before it is still needed.
+func (l *Log) retire() {
+	if l.Err() != nil || l.syncer.fresh {
+		return
+	}
 	for len(l.segments.list) > 1 {
 		seg := l.segments.list[0]
 		if seg.live > 0 || seg.readers.Load() > 0 {
 			break
 		}
-		if err := l.recycle(seg); err != nil {
-			return fmt.Errorf("recycle %s: %w", seg.name, err)
-		}
 		l.segments.dropFirst()
+		if err := l.recycle(seg); err != nil {
+			_ = l.fail(fmt.Errorf("recycle %s: %w", seg.name, err)) // told to the next caller
+			return
+		}
 	}
 	l.syncer.mover.plan(&l.segments)
 	l.publish()
-	return nil
+	l.check()
 }
 
 // recycle makes a spare of a segment, or removes it.
 func (l *Log) recycle(seg *segment) error {
-	seg.file.Close()
+	seg.file.Close() // only read from by now
 	return l.syncer.watch.over("recycle", func() error {
 		name := l.spares.name()
 		if seg.size != int64(l.options.SegmentBytes) || l.spares.count() >= maxSpares {
