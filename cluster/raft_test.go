@@ -183,13 +183,16 @@ func inRaftLab(t *testing.T, f func(t *testing.T, l *lab, gs []*groups)) {
 		for i, n := range l.nodes {
 			gs[i] = startGroups(t, n.Cluster, shards, "id-a", "id-b", "id-c")
 		}
+		// Also when f fails: a bubble with a Raft in it never ends.
+		defer func() {
+			for _, g := range gs {
+				if g != nil {
+					g.stop()
+				}
+			}
+		}()
 		led(t, 10*time.Second, gs...)
 		f(t, l, gs)
-		for _, g := range gs {
-			if g != nil {
-				g.stop()
-			}
-		}
 	})
 }
 
@@ -255,6 +258,16 @@ func TestKilledLeaderIsFollowedAtOnce(t *testing.T) {
 		l.kill(0)
 		gs[0] = nil
 		same(t, gs[1:]...)
+	})
+}
+
+// A node that leaves without handing over is followed when the word is out.
+func TestLeavingLeaderIsFollowedAtOnce(t *testing.T) {
+	inRaftLab(t, func(t *testing.T, l *lab, gs []*groups) {
+		l.nodes[0].shutdown()
+		led(t, 700*time.Millisecond, gs[1], gs[2])
+		gs[0].stop()
+		gs[0], l.nodes[0] = nil, nil
 	})
 }
 
@@ -333,6 +346,8 @@ func TestSnapshotReachesANewNode(t *testing.T) {
 			startGroups(t, l.nodes[0].Cluster, 2, "id-a"),
 			startGroups(t, l.nodes[1].Cluster, 2),
 		}
+		defer gs[0].stop()
+		defer gs[1].stop()
 		led(t, 10*time.Second, gs[0])
 		for range 20 {
 			if err := commit(1, string(make([]byte, 300_000)), gs[0]); err != nil {
@@ -348,9 +363,6 @@ func TestSnapshotReachesANewNode(t *testing.T) {
 			}
 		}
 		same(t, gs...)
-		for _, g := range gs {
-			g.stop()
-		}
 	})
 }
 

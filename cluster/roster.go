@@ -200,6 +200,8 @@ func (r *roll) gone(p *peer, reason goneReason) {
 	n := p.node()
 	c.take(p)
 	p.end()
+	// Nothing of it is heard here any more, so what it leads has to be led by others.
+	c.raft.Severed(p.identity)
 	p.lost(p.out.close(), Gone, "member_gone")
 	c.routes.RemoveRemote(p.id)
 	r.ids.give(p.id, time.Now())

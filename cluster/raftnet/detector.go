@@ -59,9 +59,12 @@ func (d *detector) run() {
 			return
 		}
 		tick := time.NewTicker(d.net.opts.BeatInterval / 2)
-		for d.look() {
+		told := make(map[uint16]report)
+		for repeat := true; d.look(told, repeat); {
+			repeat = false
 			select {
 			case <-tick.C:
+				repeat = true
 			case <-d.wake:
 			case <-d.net.ctx.Done():
 				tick.Stop()
@@ -73,8 +76,9 @@ func (d *detector) run() {
 }
 
 // look reports gone leaders and stands where this node is to. It says whether to
-// look again.
-func (d *detector) look() (again bool) {
+// look again. What was told the voters before is told again only on repeat, or
+// two nodes would answer each other's reports with theirs for ever.
+func (d *detector) look(told map[uint16]report, repeat bool) (again bool) {
 	now := d.now()
 	gone := make(map[string]bool)
 	n := d.net
@@ -103,9 +107,12 @@ func (d *detector) look() (again bool) {
 		if !ok {
 			continue
 		}
-		for _, v := range f.voters {
-			if v != n.self && v != f.leader {
-				reports[v] = appendReport(reports[v], f.report)
+		if repeat || told[t.id] != f.report {
+			told[t.id] = f.report
+			for _, v := range f.voters {
+				if v != n.self && v != f.leader {
+					reports[v] = appendReport(reports[v], f.report)
+				}
 			}
 		}
 		d.mu.Lock()

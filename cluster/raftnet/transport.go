@@ -11,8 +11,9 @@ import (
 )
 
 // maxAppend is how many bytes of entries go in one AppendEntries, or one entry.
-// Raft counts only entries, 64 by default, of whatever size.
-const maxAppend = 512 << 10
+// Raft counts only entries, 64 by default, of whatever size; and when more are
+// waiting it sends them on the next occasion, so that this must rarely matter.
+const maxAppend = 1 << 20
 
 // Transport is one group's raft.Transport. ServerID and ServerAddress are both
 // the node's identity; membership knows where that is.
