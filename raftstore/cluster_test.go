@@ -443,6 +443,13 @@ func (c *chaos) fault(t *testing.T, onKill func(*member)) {
 			m.run(t)
 		}
 	case c.in.IntN(2) == 0:
+		// What a leader was to tell of its last entries dies with it.
+		r := m.store.Load().replicas[0]
+		r.call(func() { r.sh.world = world{deafOwners{}, deafOwners{}} })
+		for range 4 {
+			c.command()
+			time.Sleep(5 * time.Millisecond)
+		}
 		m.kill()
 		if onKill != nil {
 			onKill(m)
@@ -641,8 +648,11 @@ func TestReplicasUnderFaultsFindPlantedBugs(t *testing.T) {
 			}
 		}},
 		"a new leader does nothing again": {before: func(r *replica, l *raft.Log) {
-			if r.sh.world = (world{r.rep.Owners, r.rep.World}); r.first != nil {
+			switch _, deaf := r.sh.world.Owners.(deafOwners); {
+			case r.first != nil:
 				r.sh.world = world{deafOwners{}, deafOwners{}}
+			case deaf && r.made < 3:
+				r.sh.world = world{r.rep.Owners, r.rep.World}
 			}
 		}},
 		"packet identifiers are forgotten by a new leader": {before: func(r *replica, l *raft.Log) {

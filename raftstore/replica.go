@@ -100,6 +100,9 @@ func (r *replica) follow() {
 	})
 	r.raft.RegisterObserver(leaders)
 	defer r.raft.DeregisterObserver(leaders)
+	if _, id := r.raft.LeaderWithID(); id != "" && id != r.group.ID {
+		r.call(func() { r.heard = true })
+	}
 	for {
 		select {
 		case leads := <-r.raft.LeaderCh():
@@ -144,13 +147,7 @@ func (r *replica) turn(leads bool) {
 	if !leads {
 		return
 	}
-	now := sh.now()
-	if !r.heard { // all replicas were down, for all that this one knows
-		now = max(now, sh.st.now+r.rep.outage(sh.st.wall))
-		r.heard = true
-	}
-	sh.base.Store(int64(sh.clock() - now))
-	sh.proposed = max(now, sh.st.now)
+	sh.proposed = max(sh.now(), sh.st.now)
 	r.first = sh.newProposal()
 	r.first.entry = appendEntryHead(nil, r.head(r.first))
 	sh.flight = append(sh.flight, r.first)
@@ -189,14 +186,20 @@ func (r *replica) commit(l *raft.Log) {
 		sh.applied(l.Data, p)
 	} else {
 		sh.flight = append(sh.flight[:0], sh.flight[1:]...)
+		wall := sh.st.wall
 		sh.applied(l.Data, nil)
 		r.first = nil
-		sh.startLeading()
+		now := max(sh.now(), sh.st.now)
+		if !r.heard { // all replicas were down, for all that this one knows
+			now = max(now, sh.st.now+r.rep.outage(wall))
+			r.heard = true
+		}
+		sh.startLeading(now)
 		sh.leading.Store(true)
 		go sh.store.lanes[sh.id].retry()
 	}
 	if p == nil && !sh.st.fx.leads {
-		// Never ahead of the leader's: the entry was made before it came here.
+		// Never ahead of the leader's clock: the entry was made before it came here.
 		sh.base.Store(int64(sh.clock() - sh.st.now))
 	}
 	if r.grown += uint64(len(l.Data)); r.grown >= r.group.SnapshotBytes {

@@ -237,9 +237,9 @@ func (sh *shard) refuse() {
 
 // startLeading begins to do what follows from entries, after the first one of
 // this node's term was applied, and does again what the leader before may have
-// left undone (see DESIGN.md, What a new leader does again).
-func (sh *shard) startLeading() {
-	sh.lead(sh.st.now)
+// left undone (see DESIGN.md, What a new leader does again). now is shard time.
+func (sh *shard) startLeading(now session.Time) {
+	sh.lead(now)
 	if sh.routes != nil {
 		sh.routes.LeadShard(sh.id, sh.st.filters)
 	}

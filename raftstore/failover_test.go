@@ -1,0 +1,235 @@
+package raftstore
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"dunlin/session"
+)
+
+// inTrio runs a test with three replicas that have a leader.
+func inTrio(t *testing.T, test func(c *trio)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		c := newTrio(t)
+		c.await(t)
+		test(c)
+		for _, m := range c.nodes {
+			m.kill()
+		}
+	})
+}
+
+// await waits for a leader that serves.
+func (c *trio) await(t testing.TB) *member {
+	t.Helper()
+	for range 600 {
+		if m := c.leader(); m != nil {
+			return m
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Fatal("no leader in a minute")
+	return nil
+}
+
+// follower is a node that is up and does not lead.
+func (c *trio) follower() *member {
+	for _, m := range c.nodes {
+		if m.store.Load() != nil && m != c.leader() {
+			return m
+		}
+	}
+	return nil
+}
+
+// do submits a command at a node and waits for its result.
+func (m *member) do(cmd Command) Result {
+	done := make(chan Result, 1)
+	m.store.Load().Submit(0, cmd, func(r Result) { done <- r })
+	return <-done
+}
+
+func (c *trio) told(will string) bool {
+	c.Lock()
+	defer c.Unlock()
+	return c.published[will]
+}
+
+// T2: what is due is never early, whoever leads; after a failover it is late by
+// that at most, after an outage of all by the time that the group took to start.
+func TestDeadlinesAcrossFailover(t *testing.T) {
+	for name, fail := range map[string]func(t *testing.T, c *trio){
+		"a new leader": func(t *testing.T, c *trio) { c.leader().kill() },
+		"two, one after the other": func(t *testing.T, c *trio) {
+			old := c.leader()
+			old.kill()
+			time.Sleep(20 * time.Second)
+			old.run(t)
+			time.Sleep(5 * time.Second)
+			c.await(t).kill()
+		},
+		"all are down for two minutes": func(t *testing.T, c *trio) {
+			for _, m := range c.nodes {
+				m.kill()
+			}
+			time.Sleep(2 * time.Minute)
+			for _, m := range c.nodes {
+				m.run(t)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inTrio(t, func(c *trio) {
+				m := c.follower()
+				e := m.do(Claim{ClientID: "c", Conn: 1, Expiry: 3600, Will: &Will{Message: publish("w", "gone", 1), Delay: 300}}).Claim.Epoch
+				expect(t, "detached", m.do(Detach{ClientID: "c", Epoch: e, Fire: true}).Err, nil)
+				since := time.Now()
+				time.Sleep(10 * time.Second)
+				fail(t, c)
+				for !c.told("gone") && time.Since(since) < time.Hour {
+					time.Sleep(100 * time.Millisecond)
+				}
+				if after := time.Since(since); after < 300*time.Second || after > 310*time.Second {
+					t.Errorf("a will due after 300 s was published after %s", after)
+				}
+			})
+		})
+	}
+}
+
+// An outage moves shard time by no more than the cap.
+func TestOutageIsCapped(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	rep := Replication{Wall: func() time.Time { return now }, OutageCap: time.Minute}
+	for since, want := range map[uint64]time.Duration{
+		0: 0, 1e9 - 30: 30 * time.Second, 1e9 - 3600: time.Minute, 1e9 + 3600: 0, 1: time.Minute,
+	} {
+		expect(t, fmt.Sprint("since ", since), time.Duration(rep.outage(since)), want)
+	}
+}
+
+// P6: the wills of a node's connections are due when it is declared dead, or when
+// it starts anew.
+func TestOwnerNodeDies(t *testing.T) {
+	for name, die := range map[string]func(t *testing.T, c *trio, m *member){
+		"declared": func(t *testing.T, c *trio, m *member) {
+			m.kill()
+			c.await(t).store.Load().Lost(m.node, m.start)
+		},
+		"restarted": func(t *testing.T, c *trio, m *member) {
+			m.kill()
+			m.run(t)
+			m.do(Delete{ClientID: "nobody"})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inTrio(t, func(c *trio) {
+				m := c.follower()
+				e := m.do(Claim{ClientID: "c", Conn: 1, Expiry: 3600, Will: &Will{Message: publish("w", "gone", 1)}}).Claim.Epoch
+				time.Sleep(time.Second)
+				expect(t, "too early", c.told("gone"), false)
+				die(t, c, m)
+				time.Sleep(time.Second)
+				expect(t, "published", c.told("gone"), true)
+				expect(t, "late word", c.await(t).do(Detach{ClientID: "c", Epoch: e}).Err, ErrFenced)
+			})
+		})
+	}
+}
+
+// R6: what cannot be decided in time is unknown, and still counts once when it is.
+func TestUnknownOutcome(t *testing.T) {
+	inTrio(t, func(c *trio) {
+		m := c.leader()
+		s := m.do(Claim{ClientID: "s", Conn: 9, Expiry: 3600, Inflight: 9})
+		m.do(Subscribe{ClientID: "s", Epoch: s.Claim.Epoch, Filters: []Subscription{subscription("a", 1)}})
+		m.cut.Store(true)
+		c.connect()
+		since := time.Now()
+		expect(t, "cut off", m.do(Enqueue{Message: publish("a", "x", 1)}).Err, ErrUnknown)
+		if after := time.Since(since); after < outcomeTimeout || after > outcomeTimeout+time.Second {
+			t.Errorf("unknown after %s", after)
+		}
+		time.Sleep(10 * time.Second)
+		m.cut.Store(false)
+		c.connect()
+		time.Sleep(10 * time.Second)
+		_, rec := c.await(t).store.Load().shards[0].st.sessions.find([]byte("s"))
+		inflight, waiting, _ := rec.Backlog()
+		expect(t, "queued", inflight+waiting, 1)
+	})
+}
+
+// R2: a number is taken once and in its turn, and who asks again hears the same.
+func TestNumbers(t *testing.T) {
+	st := newState(0)
+	st.limits = DefaultLimits()
+	entry := func(s source, number uint64, cmds ...Command) []Result {
+		b := appendCommand(appendEntryHead(nil, entryHead{time: 1}), kindFrom, s.encode(nil, number))
+		for _, c := range cmds {
+			k, body := c.encode(nil, func() session.Time { return 0 })
+			b = appendCommand(b, k, body)
+		}
+		return st.apply(b, nil)
+	}
+	me := source{node: 1, start: 5, low: 1}
+	claim := Claim{ClientID: "c", Conn: 1, Expiry: 60, by: claimant{1, 5, 1, 1}}
+	e := entry(me, 1, claim)[0].Claim.Epoch
+	sub := Subscribe{ClientID: "c", Epoch: e, Filters: []Subscription{subscription("a", 1)}}
+	receive := Receive{ClientID: "c", Epoch: e, PacketID: 3}
+	first := entry(me, 1, sub, receive)
+	again := entry(me, 1, sub, receive)
+	expect(t, "existed", first[0].Existed[0] || again[0].Existed[0], false)
+	expect(t, "seq", again[1].Seq, first[1].Seq)
+	expect(t, "known", again[1].Known, false)
+	expect(t, "out of turn", entry(me, 5, receive)[0].Err, errTurn)
+	me.low = 3
+	expect(t, "next", entry(me, 3, receive)[0].Known, true)
+	expect(t, "long answered", entry(me, 1, sub)[0].Err, ErrUnknown)
+	expect(t, "answers kept", st.proposers.of[1].low, 3)
+
+	expect(t, "the same claim", entry(me, 4, claim)[0].Claim.Epoch, e)
+	other := Claim{ClientID: "c", Conn: 2, Expiry: 60, by: claimant{2, 1, 1, 1}}
+	expect(t, "present", entry(source{node: 2, start: 1, low: 1}, 1, other)[0].Claim.Present, true)
+	expect(t, "taken over meanwhile", entry(me, 4, claim)[0].Err, ErrFenced)
+
+	me.start, me.low = 6, 1
+	expect(t, "a new start", entry(me, 1, Delete{ClientID: "x"})[0].Err, nil)
+	me.start = 5
+	expect(t, "an old one", entry(me, 4, Delete{ClientID: "x"})[0].Err, ErrFenced)
+	if err := st.check(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// BenchmarkReplicated is the cost of a command that three replicas in one process
+// commit, with stores in memory, by how many are under way at once.
+func BenchmarkReplicated(b *testing.B) {
+	for _, n := range []int{1, 64, 1024} {
+		b.Run(fmt.Sprint("waiting=", n), func(b *testing.B) {
+			c := newTrio(b)
+			m := c.await(b)
+			e := m.do(Claim{ClientID: "s", Conn: 9, Expiry: 3600, Inflight: 9}).Claim.Epoch
+			m.do(Subscribe{ClientID: "s", Epoch: e, Filters: []Subscription{subscription("t/1", 1)}})
+			msg := publish("t/1", string(make([]byte, 128)), 1)
+			done := make(chan struct{}, n)
+			b.ReportAllocs()
+			for b.Loop() {
+				for range n {
+					m.store.Load().Submit(0, Enqueue{From: "p", Message: msg}, func(Result) { done <- struct{}{} })
+				}
+				for range n {
+					<-done
+				}
+			}
+			b.StopTimer()
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/command")
+			for _, m := range c.nodes {
+				m.kill()
+			}
+		})
+	}
+}
