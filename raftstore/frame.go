@@ -28,7 +28,6 @@ const frameAgain = 1
 // frame is a run of commands on their way to a leader.
 type frame struct {
 	first    uint64 // number of the first that has one
-	next     uint64 // one above the last
 	commands []byte
 	calls    []func(Result)
 	again    bool
@@ -67,7 +66,7 @@ func appendAnswer(b []byte, results []Result, whole bool) []byte {
 	return b
 }
 
-// answer reads an answer; ok says that it is a whole one.
+// answer reads an answer; whole says that every command has a result.
 func (r *reader) answer(now session.Time) (results []Result, whole bool) {
 	if r.byte() != frameVersion {
 		r.fail()
@@ -96,6 +95,9 @@ type ask struct {
 func (a *ask) add(r Result) {
 	if a.done {
 		return
+	}
+	if a.results == nil {
+		a.results = make([]Result, 0, a.want)
 	}
 	if a.results = append(a.results, r); len(a.results) == a.want {
 		a.done = true

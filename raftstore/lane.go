@@ -46,7 +46,7 @@ const (
 
 func newLane(s *Store, sh *shard) *lane {
 	l := &lane{store: s, shard: sh}
-	l.mu.next, l.mu.open, l.mu.claims = 1, &frame{first: 1, next: 1}, make(map[*frame]struct{})
+	l.mu.next, l.mu.open, l.mu.claims = 1, &frame{first: 1}, make(map[*frame]struct{})
 	l.timer = time.AfterFunc(time.Hour, l.retry)
 	return l
 }
@@ -97,7 +97,6 @@ func (l *lane) submitLocked(cmd Command, done func(Result)) {
 		l.askLocked(f)
 	case k.numbered():
 		l.mu.next++
-		f.next = l.mu.next
 		fallthrough
 	default:
 		l.pumpLocked()
@@ -124,7 +123,7 @@ func (l *lane) pumpLocked() {
 			(l.mu.asked == len(l.mu.queue) && l.mu.asked < maxFrames || len(f.calls) >= maxEntryCommands || len(f.commands) >= maxEntryBytes) {
 			f.since = int64(l.shard.clock())
 			l.mu.queue = append(l.mu.queue, f)
-			l.mu.open = &frame{first: l.mu.next, next: l.mu.next}
+			l.mu.open = &frame{first: l.mu.next}
 			l.wakeLocked(outcomeTimeout)
 		}
 		if l.mu.asked == len(l.mu.queue) || l.mu.asked == maxFrames {

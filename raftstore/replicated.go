@@ -153,7 +153,7 @@ func (s *Store) Digest(sh router.ShardID) (index, digest uint64) {
 
 // outage is by how much shard time goes forward in a group that was down.
 func (r *Replication) outage(since uint64) session.Time {
-	passed := r.Wall().Unix() - int64(since)
+	passed := r.Wall().Unix() - int64(since) - 1 // both are cut to whole seconds
 	if since == 0 || passed <= 0 {
 		return 0
 	}

@@ -332,6 +332,13 @@ func (sh *shard) release(p *proposal) {
 // gather makes the entry, the claims first whose handover is over, and says how
 // many commands are in it.
 func (sh *shard) gather(p *proposal) (commands int) {
+	if cap(p.entry) == 0 && len(p.items) > 0 {
+		bytes := 64
+		for i := range p.items {
+			bytes += p.items[i].to - p.items[i].from + 8
+		}
+		p.entry = make([]byte, 0, bytes)
+	}
 	p.entry = appendEntryHead(p.entry[:0], sh.driver.head(p))
 	for _, c := range p.released {
 		p.entry = appendCommand(p.entry, kindClaim, c.body)
