@@ -69,7 +69,6 @@ const minEntry = 6
 func readAppend(b []byte, peer string) (*raft.AppendEntriesRequest, error) {
 	r := reader{b: b}
 	a := &raft.AppendEntriesRequest{RPCHeader: header(r.uint(), peer)}
-	a.Leader = a.Addr
 	a.Term, a.PrevLogEntry, a.PrevLogTerm, a.LeaderCommitIndex = r.uint(), r.uint(), r.uint(), r.uint()
 	n := r.uint()
 	if n > uint64(len(r.b)/minEntry) {
@@ -123,7 +122,6 @@ func appendVote(dst []byte, v *raft.RequestVoteRequest) []byte {
 func readVote(b []byte, peer string) (*raft.RequestVoteRequest, error) {
 	r := reader{b: b}
 	v := &raft.RequestVoteRequest{RPCHeader: header(r.uint(), peer)}
-	v.Candidate = v.Addr
 	v.Term, v.LastLogIndex, v.LastLogTerm = r.uint(), r.uint(), r.uint()
 	v.LeadershipTransfer = r.byte() != 0
 	return v, r.end("vote")

@@ -36,8 +36,7 @@ const (
 	kinds // how many, and one
 )
 
-func (k kind) request() bool { return k >= kindBeat && k <= kindAsk }
-func (k kind) reply() bool   { return k == kindReply || k == kindFailure }
+func (k kind) reply() bool { return k == kindReply || k == kindFailure }
 
 // ErrMalformed is what a record that cannot be read ends a stream with.
 var ErrMalformed = errors.New("raftnet: malformed record")

@@ -101,16 +101,16 @@ func messages() map[string]struct {
 		read   func([]byte) (any, error)
 	}
 	app := &raft.AppendEntriesRequest{
-		RPCHeader: h, Term: 7, Leader: h.Addr, PrevLogEntry: 1 << 40, PrevLogTerm: 6, LeaderCommitIndex: 1<<40 - 3,
+		RPCHeader: h, Term: 7, PrevLogEntry: 1 << 40, PrevLogTerm: 6, LeaderCommitIndex: 1<<40 - 3,
 		Entries: []*raft.Log{
 			{Index: 1<<40 + 1, Term: 6, Type: raft.LogCommand, Data: []byte("one"), AppendedAt: time.Unix(1e9, 5)},
 			{Index: 1<<40 + 2, Term: 7, Type: raft.LogNoop, AppendedAt: time.Unix(1e9, 1)},
 			{Index: 1<<40 + 3, Term: 7, Type: raft.LogConfiguration, Data: []byte("c"), Extensions: []byte("x")},
 		},
 	}
-	beat := &raft.AppendEntriesRequest{RPCHeader: h, Term: 7, Leader: h.Addr}
+	beat := &raft.AppendEntriesRequest{RPCHeader: h, Term: 7}
 	appReply := &raft.AppendEntriesResponse{RPCHeader: h, Term: 9, LastLog: 300, NoRetryBackoff: true}
-	vote := &raft.RequestVoteRequest{RPCHeader: h, Term: 2, Candidate: h.Addr, LastLogIndex: 3, LastLogTerm: 1, LeadershipTransfer: true}
+	vote := &raft.RequestVoteRequest{RPCHeader: h, Term: 2, LastLogIndex: 3, LastLogTerm: 1, LeadershipTransfer: true}
 	pre := &raft.RequestPreVoteRequest{RPCHeader: h, Term: 2, LastLogIndex: 3, LastLogTerm: 1}
 	voteReply := &raft.RequestVoteResponse{RPCHeader: h, Term: 5, Granted: true}
 	install := &raft.InstallSnapshotRequest{
