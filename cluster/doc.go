@@ -3,9 +3,9 @@
 //
 // Gossip (memberlist) tells of members; the roster decides from it, and from
 // sharper evidence, who is one. To each member a node opens one gRPC connection
-// with two streams of hand-made frames: Forward carries records for the other
+// with three streams of hand-made frames: Forward carries records for the other
 // broker up and confirmations down, Feed carries this node's routes up and the
-// version held down. Where to look:
+// version held down, Raft carries requests up and replies down. Where to look:
 //
 //	who is a member      gossip.go, roster.go, watch.go, join.go
 //	when a node is ready ready.go (with the argument for P4), barrier.go
@@ -13,6 +13,7 @@
 //	frames               frame.go; the records in them batch.go; codec.go, buffer.go
 //	forwarding           forward.go over outbox.go and inbox.go
 //	routes               feed.go, routes.go
+//	Raft groups, calls   raft.go over package raftnet
 //
 // # Forwarding
 //

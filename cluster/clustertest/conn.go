@@ -95,13 +95,15 @@ func (h *half) read(p []byte) (int, error) {
 func (h *half) write(p []byte) (n int, err error) {
 	for len(p) > 0 {
 		_, delay, _ := h.n.state(h.link)
+		// Only a reset that comes back tells that the other end has gone.
+		told, _, _ := h.n.state(link{h.link.to, h.link.from})
 		now := time.Now()
 		h.mu.Lock()
 		room := min(maxHalf-h.bytes, len(p))
 		switch {
 		case h.closed:
 			err = net.ErrClosed
-		case h.reset, h.unread:
+		case h.reset, h.unread && told:
 			err = syscall.ECONNRESET
 		case !h.writeBy.IsZero() && !now.Before(h.writeBy):
 			err = os.ErrDeadlineExceeded
