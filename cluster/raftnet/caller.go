@@ -174,6 +174,7 @@ func (c *Caller) roomLocked() {
 }
 
 // send queues a registered request of about size bytes. With size 0 it is urgent.
+// After an error the call is forgotten and is not finished by anyone.
 func (c *Caller) send(ctx context.Context, cl *call, ask uint8, group uint16, size int, lazy bool, payload func([]byte) []byte) error {
 	var err error
 	switch {
@@ -185,7 +186,9 @@ func (c *Caller) send(ctx context.Context, cl *call, ask uint8, group uint16, si
 		err = c.queue.lockFor(ctx, size)
 	}
 	if err != nil {
-		c.forget(cl.id)
+		if c.forget(cl.id) == nil {
+			return nil // it has been failed meanwhile, with a stream that broke
+		}
 		return err
 	}
 	row := &c.queue.mu.bulk
