@@ -18,36 +18,42 @@ type Clock struct {
 }
 
 // clockSource is added to package time: seconds that are added to the wall
-// clock, read from a file about ten times a second.
+// clock, read from a file ten times a second. Now itself must not read it: the
+// scheduler calls it too, from where no system call can be made.
 const clockSource = `package time
 
 import "sync/atomic"
 
-var chaosClock struct{ offset, read atomic.Int64 }
+var chaosSeconds atomic.Int64
 
-func chaosOffset(mono int64) int64 {
-	last := chaosClock.read.Load()
-	if last != 0 && mono-last < 100e6 || !chaosClock.read.CompareAndSwap(last, mono) {
-		return chaosClock.offset.Load()
-	}
+func init() {
+	chaosRead()
+	go func() {
+		for {
+			Sleep(100 * Millisecond)
+			chaosRead()
+		}
+	}()
+}
+
+func chaosRead() {
 	fd, err := open(%q)
 	if err != nil {
-		return chaosClock.offset.Load()
+		return
 	}
 	defer closefd(fd)
 	var b [32]byte
 	n, _ := read(fd, b[:])
-	var offset, sign int64 = 0, 1
+	var seconds, sign int64 = 0, 1
 	for _, c := range b[:n] {
 		switch {
 		case c == '-':
 			sign = -1
 		case '0' <= c && c <= '9':
-			offset = offset*10 + int64(c-'0')
+			seconds = seconds*10 + int64(c-'0')
 		}
 	}
-	chaosClock.offset.Store(sign * offset)
-	return sign * offset
+	chaosSeconds.Store(sign * seconds)
 }
 `
 
@@ -68,7 +74,7 @@ func BuildClock(root, pkg, dir string) (*Clock, error) {
 	if at < 0 || !strings.Contains(string(source)[at:], reads) {
 		return nil, fmt.Errorf("fault: %w: time.Now of this Go release reads the clock in another way", ErrUnavailable)
 	}
-	off := string(source[:at]) + strings.Replace(string(source[at:]), reads, reads+"\tsec += chaosOffset(mono)\n", 1)
+	off := string(source[:at]) + strings.Replace(string(source[at:]), reads, reads+"\tsec += chaosSeconds.Load()\n", 1)
 	c := &Clock{Bin: filepath.Join(dir, "clock-bin"), dir: dir}
 	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{
 		filepath.Join(lib, "time.go"):        filepath.Join(dir, "time.go.txt"),
