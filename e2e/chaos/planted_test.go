@@ -187,7 +187,7 @@ var planted = []plant{
 			return false
 		})
 	}},
-	{"damage", []string{"invented", "lost", "subscribe", "shared: lost", "order: id"}, func() lie {
+	{"damage", []string{"invented", "lost", "subscribe", "shared: lost", "order", "order: id", "order: dup"}, func() lie {
 		n := 0
 		return honest(func(l *lying, fromClient bool, p *mqtt.Packet) bool {
 			if !fromClient && p.Kind == mqtt.PUBLISH && bytes.HasSuffix(p.Publish.Topic, []byte("t/1")) {
@@ -224,7 +224,7 @@ var planted = []plant{
 			return false
 		})
 	}},
-	{"deny the session", []string{"session: lost", "session: content", "invented"}, func() lie {
+	{"deny the session", []string{"session: lost", "session: content", "invented", "twice", "order"}, func() lie {
 		return honest(func(_ *lying, fromClient bool, p *mqtt.Packet) bool {
 			if !fromClient && p.Kind == mqtt.CONNACK {
 				p.Connack.SessionPresent = false
