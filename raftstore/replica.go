@@ -196,7 +196,7 @@ func (r *replica) commit(l *raft.Log) {
 		}
 		sh.startLeading(now)
 		sh.leading.Store(true)
-		go sh.store.lanes[sh.id].retry()
+		sh.store.lanes[sh.id].retry()
 	}
 	if p == nil && !sh.st.fx.leads {
 		// Never ahead of the leader's clock: the entry was made before it came here.
@@ -204,7 +204,18 @@ func (r *replica) commit(l *raft.Log) {
 	}
 	if r.grown += uint64(len(l.Data)); r.grown >= r.group.SnapshotBytes {
 		r.grown = 0
-		go func() { _ = r.raft.Snapshot().Error() }() // Raft logs it; the next one comes
+		sh.store.running.Go(r.snapshot)
+	}
+}
+
+// snapshot has Raft take one and cut the log, when no other shard is at it. What
+// goes wrong Raft has logged, and the next one comes.
+func (r *replica) snapshot() {
+	select {
+	case r.sh.store.snapshot <- struct{}{}:
+		_ = r.raft.Snapshot().Error()
+		<-r.sh.store.snapshot
+	case <-r.gone:
 	}
 }
 

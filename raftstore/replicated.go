@@ -81,7 +81,7 @@ func openReplicated(o Options, rep Replication, prepare func(*replica)) (*Store,
 	}
 	s := &Store{
 		shards: make([]*shard, o.Shards), lanes: make([]*lane, o.Shards),
-		leaders: rep.Leaders, self: source{node: rep.Node, start: rep.Start},
+		leaders: rep.Leaders, self: source{node: rep.Node, start: rep.Start}, snapshot: make(chan struct{}, 1),
 	}
 	o.Routes = nil
 	m := newMetrics(o.Registerer, s)
@@ -90,13 +90,14 @@ func openReplicated(o Options, rep Replication, prepare func(*replica)) (*Store,
 		sh := newShard(id, &o, world{rep.Owners, rep.World}, s, m)
 		sh.routes = rep.Routes
 		s.shards[i], s.lanes[i] = sh, newLane(s, sh)
-		r := newReplica(sh, rep.Groups(id), &rep)
-		s.replicas = append(s.replicas, r)
-		prepare(r)
+		s.replicas = append(s.replicas, newReplica(sh, rep.Groups(id), &rep))
+		prepare(s.replicas[i])
 		s.running.Go(sh.run)
+	}
+	for i, r := range s.replicas {
 		if err := r.start(); err != nil {
 			s.Close()
-			return nil, fmt.Errorf("raftstore: shard %d: %w", id, err)
+			return nil, fmt.Errorf("raftstore: shard %d: %w", i, err)
 		}
 	}
 	return s, nil

@@ -97,7 +97,8 @@ type Store struct {
 	lanes    []*lane // by shard
 	replicas []*replica
 	leaders  Leaders
-	self     source // this start of this node
+	self     source        // this start of this node
+	snapshot chan struct{} // held while a shard is written: one at a time
 }
 
 // Open starts the shards, empty. Close ends them.
