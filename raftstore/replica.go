@@ -147,7 +147,7 @@ func (r *replica) turn(leads bool) {
 	if !leads {
 		return
 	}
-	sh.proposed = max(sh.now(), sh.st.now)
+	sh.proposed = sh.st.now // what time it is, startLeading knows
 	r.first = sh.newProposal()
 	r.first.entry = appendEntryHead(nil, r.head(r.first))
 	sh.flight = append(sh.flight, r.first)

@@ -38,6 +38,7 @@ type shard struct {
 	flight    []*proposal // proposed and not yet applied, in order
 	proposals []*proposal // for reuse
 	proposed  session.Time
+	began     bool // to lead: an entry is to tell the others what time it is
 	results   []Result
 	scratch   []Delivery
 	warned    session.Time // when it last said that the shard is full
@@ -136,7 +137,7 @@ func (sh *shard) untilDue() time.Duration {
 
 // maxSilence is how long a shard in which something will be due goes without an
 // entry: what a node that was just started may be late by, if it leads next (T2).
-const maxSilence = session.Time(time.Minute)
+const maxSilence = session.Time(10 * time.Second)
 
 // nextStep is the shard time at which an entry is wanted without anybody's
 // asking, or session.Never: also while there is no room for one. What is due by the time of an entry that is under
@@ -167,7 +168,8 @@ func (sh *shard) work() {
 		b.next = to
 		sh.propose(b, items)
 	}
-	for len(sh.handovers.ready) > 0 && sh.driver.room() {
+	for (len(sh.handovers.ready) > 0 || sh.began) && sh.driver.room() {
+		sh.began = false
 		sh.propose(nil, nil)
 	}
 	if due := sh.nextStep(); due != session.Never && due <= sh.now() {
@@ -205,7 +207,7 @@ func (p *proposal) answers() bool {
 // stopLeading gives up what this node was to do as the shard's leader: whoever
 // waits for an answer hears that the shard moved.
 func (sh *shard) stopLeading() {
-	sh.st.fx.leads = false
+	sh.st.fx.leads, sh.began = false, false
 	for _, p := range sh.flight {
 		for _, c := range p.released {
 			if c.done != nil {
@@ -240,6 +242,7 @@ func (sh *shard) refuse() {
 // left undone (see DESIGN.md, What a new leader does again). now is shard time.
 func (sh *shard) startLeading(now session.Time) {
 	sh.lead(now)
+	sh.began = true
 	if sh.routes != nil {
 		sh.routes.LeadShard(sh.id, sh.st.filters)
 	}
