@@ -88,7 +88,7 @@ func New(cfg config.Config, log *slog.Logger) (*Node, error) {
 		return nil, err
 	}
 	n.admin = admin.New(admin.Options{
-		Version: Version(), Cluster: members{n}, Clients: clients{n}, Metrics: registry, Log: log,
+		Version: Version(), Cluster: members{n}, Clients: clients{n}, Shards: shards{n}, Metrics: registry, Log: log,
 	})
 	if err := n.admin.Listen(cfg.HTTPAddr, cfg.DataDir); err != nil {
 		return nil, fmt.Errorf("http-addr: %w", err)

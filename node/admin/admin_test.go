@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -62,6 +63,25 @@ func (f *fakeCluster) Nodes() []Node {
 	}
 }
 
+// fakeShards are two replicas; shard 3 has three sessions.
+type fakeShards struct{}
+
+func (fakeShards) Replicas() []Replica {
+	return []Replica{{Shard: 0, Role: "leader", Term: 2}, {Shard: 3, Role: "follower", Applied: 7, Digest: "00000000000000ff"}}
+}
+
+func (fakeShards) Sessions(shard int, cursor uint32, limit int) (SessionPage, bool) {
+	if shard != 3 {
+		return SessionPage{}, shard == 0
+	}
+	all := []Session{{ClientID: "a", Epoch: 1}, {ClientID: "b", Epoch: 2}, {ClientID: "c", Epoch: 3}}
+	page := SessionPage{Since: 7, Until: 8, Sessions: all[cursor:min(int(cursor)+limit, len(all))]}
+	if next := int(cursor) + limit; next < len(all) {
+		page.Next = uint32(next)
+	}
+	return page, true
+}
+
 type fixture struct {
 	*Server
 	clients *fakeClients
@@ -76,7 +96,7 @@ func newFixture(ids ...string) *fixture {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "dunlin_ready"}))
 	f.Server = New(Options{
-		Version: "v1", Cluster: f.cluster, Clients: f.clients, Metrics: reg,
+		Version: "v1", Cluster: f.cluster, Clients: f.clients, Shards: fakeShards{}, Metrics: reg,
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
 	return f
@@ -177,6 +197,44 @@ func TestNodes(t *testing.T) {
 	var list NodeList
 	if err := json.Unmarshal([]byte(body), &list); err != nil || list.Version != "v1" || len(list.Nodes) != 2 || !list.Nodes[0].Self {
 		t.Errorf("%v %s", err, body)
+	}
+}
+
+func TestShards(t *testing.T) {
+	f := newFixture()
+	_, body := f.ask(everything, "GET", "/api/v1/shards")
+	var list ReplicaList
+	if err := json.Unmarshal([]byte(body), &list); err != nil || list.Node != "i1" || len(list.Shards) != 2 || list.Shards[1].Digest != "00000000000000ff" {
+		t.Errorf("%v %s", err, body)
+	}
+	var got []string
+	for cursor := ""; ; {
+		_, body := f.ask(everything, "GET", "/api/v1/shards/3/sessions?limit=2&cursor="+cursor)
+		var page SessionPage
+		if err := json.Unmarshal([]byte(body), &page); err != nil {
+			t.Fatal(err, body)
+		}
+		for _, s := range page.Sessions {
+			got = append(got, s.ClientID)
+		}
+		if page.Next == 0 {
+			break
+		}
+		cursor = strconv.Itoa(int(page.Next))
+	}
+	if strings.Join(got, "") != "abc" {
+		t.Errorf("pages of %v", got)
+	}
+	if _, body := f.ask(everything, "GET", "/api/v1/shards/0/sessions"); !strings.Contains(body, `"sessions": []`) {
+		t.Errorf("no sessions: %s", body)
+	}
+	for path, want := range map[string]int{
+		"/api/v1/shards/1/sessions": 404, "/api/v1/shards/x/sessions": 400,
+		"/api/v1/shards/3/sessions?cursor=-1": 400, "/api/v1/shards/3/sessions?limit=1001": 400,
+	} {
+		if code, body := f.ask(everything, "GET", path); code != want {
+			t.Errorf("%s: %d %s", path, code, body)
+		}
 	}
 }
 

@@ -42,6 +42,8 @@ func (s *Server) routes() []route {
 		{"GET", "/api/v1/clients", false, s.clients},
 		{"GET", "/api/v1/clients/{id}", false, s.client},
 		{"DELETE", "/api/v1/clients/{id}", false, s.kick},
+		{"GET", "/api/v1/shards", false, s.shards},
+		{"GET", "/api/v1/shards/{shard}/sessions", false, s.sessions},
 
 		{"GET", "/{$}", false, file("page/index.html", "text/html; charset=utf-8")},
 		{"GET", "/page.css", false, file("page/page.css", "text/css; charset=utf-8")},

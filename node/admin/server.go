@@ -31,6 +31,7 @@ type Options struct {
 	Version string // of the program
 	Cluster Cluster
 	Clients Clients
+	Shards  Shards
 	Metrics prometheus.Gatherer
 	Log     *slog.Logger
 }
