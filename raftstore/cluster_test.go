@@ -87,9 +87,7 @@ func quiet(m *member) *raft.Config {
 
 // run starts a node.
 func (m *member) run(t testing.TB) {
-	_, m.transport = raft.NewInmemTransport(m.addr)
 	m.cut.Store(false)
-	m.t.connect()
 	m.t.started++
 	m.start = m.t.started
 	o := DefaultOptions()
@@ -107,10 +105,6 @@ func (m *member) run(t testing.TB) {
 	s, err := openReplicated(o, Replication{
 		Node: m.node, Start: m.start, Leaders: m, Owners: m, World: m, Routes: tableRoutes{router.NewTable()},
 		Wall: time.Now, OutageCap: time.Hour,
-		Groups: func(router.ShardID) Group {
-			return Group{ID: raft.ServerID(m.addr), Log: m.log, Stable: m.stable, Snapshots: counted{m.snapshots, m.t},
-				Transport: m.transport, SnapshotBytes: m.t.snapshotBytes, Tune: func(c *raft.Config) { *c = *quiet(m) }}
-		},
 	}, func(r *replica) {
 		r.before = func(l *raft.Log) {
 			if h, _ := openEntry(l.Data); h.maker == r.maker && r.first != nil && r.first.number == h.number {
@@ -126,6 +120,19 @@ func (m *member) run(t testing.TB) {
 		t.Fatal(err)
 	}
 	m.store.Store(s)
+	m.startReplica(t)
+}
+
+// startReplica has the node take part in the group, with what its stores hold.
+func (m *member) startReplica(t testing.TB) {
+	_, m.transport = raft.NewInmemTransport(m.addr)
+	m.t.connect()
+	if err := m.store.Load().StartReplica(0, Group{
+		ID: raft.ServerID(m.addr), Log: m.log, Stable: m.stable, Snapshots: counted{m.snapshots, m.t},
+		Transport: m.transport, SnapshotBytes: m.t.snapshotBytes, Tune: func(c *raft.Config) { *c = *quiet(m) },
+	}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // counted counts the snapshots that are read.
@@ -217,9 +224,13 @@ func (m *member) Leader(sh router.ShardID) (Node, bool) {
 	if s == nil {
 		return 0, false
 	}
-	_, id := s.Raft(sh).LeaderWithID()
-	if to := m.t.byAddr(id); to != nil {
-		return to.node, true
+	if id, ok := s.Leader(sh); ok {
+		return m.t.byAddr(id).node, true
+	}
+	for _, other := range m.t.nodes { // as other nodes know
+		if s := other.store.Load(); s != nil && !other.cut.Load() && s.Leads(sh) {
+			return other.node, true
+		}
 	}
 	return 0, false
 }
@@ -455,9 +466,18 @@ func (c *chaos) fault(t *testing.T, onKill func(*member)) {
 		for _, m := range c.nodes {
 			m.run(t)
 		}
+	case c.in.IntN(6) == 0: // its replica alone
+		if err := m.store.Load().StopReplica(0); err != nil {
+			t.Error(err)
+		}
+		for range 4 {
+			c.command()
+			time.Sleep(time.Duration(c.in.IntN(2000)) * time.Millisecond)
+		}
+		m.startReplica(t)
 	case c.in.IntN(2) == 0:
 		// What a leader was to tell of its last entries dies with it.
-		r := m.store.Load().replicas[0]
+		r := m.store.Load().posts[0].replica.Load()
 		r.call(func() { r.sh.world = world{deafOwners{}, deafOwners{}} })
 		for range 4 {
 			c.command()
@@ -664,7 +684,7 @@ func TestReplicasUnderFaultsFindPlantedBugs(t *testing.T) {
 			switch _, deaf := r.sh.world.Owners.(deafOwners); {
 			case r.first != nil:
 				r.sh.world = world{deafOwners{}, deafOwners{}}
-			case deaf && r.made < 3:
+			case deaf && r.sh.made < 3:
 				r.sh.world = world{r.rep.Owners, r.rep.World}
 			}
 		}},

@@ -59,7 +59,7 @@ func (l *lane) submit(cmd Command, done func(Result)) {
 	if c, ok := cmd.(Claim); ok {
 		l.mu.Lock()
 		l.mu.claimed++
-		c.by = claimant{node: l.store.self.node, start: l.store.self.start, number: l.mu.claimed, low: l.mu.claimed}
+		c.by = claimant{node: l.store.rep.Node, start: l.store.rep.Start, number: l.mu.claimed, low: l.mu.claimed}
 		for f := range l.mu.claims {
 			c.by.low = min(c.by.low, f.first)
 		}
@@ -138,7 +138,7 @@ func (l *lane) pumpLocked() {
 
 // askLocked sends a frame to the leader, if one is known; else it goes later.
 func (l *lane) askLocked(f *frame) bool {
-	s := source{node: l.store.self.node, start: l.store.self.start, low: l.mu.next}
+	s := source{node: l.store.rep.Node, start: l.store.rep.Start, low: l.mu.next}
 	if len(l.mu.queue) > 0 {
 		s.low = l.mu.queue[0].first
 	} else {
@@ -150,13 +150,13 @@ func (l *lane) askLocked(f *frame) bool {
 	if l.shard.accept(s, f, func(results []Result, whole bool) { l.answered(f, turn, results, whole) }) {
 		return true
 	}
-	at, ok := l.store.leaders.Leader(l.shard.id)
-	if !ok || at == l.store.self.node {
+	at, ok := l.store.rep.Leaders.Leader(l.shard.id)
+	if !ok || at == l.store.rep.Node {
 		l.wakeLocked(laneRetry)
 		f.asked = 0
 		return false
 	}
-	l.store.leaders.Ask(at, l.shard.id, f.encode(s), func(answer []byte, err error) {
+	l.store.rep.Leaders.Ask(at, l.shard.id, f.encode(s), func(answer []byte, err error) {
 		r := reader{b: answer}
 		results, whole := r.answer(l.shard.clock())
 		for i := range results {

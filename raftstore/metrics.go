@@ -90,7 +90,12 @@ func (m *metrics) observe(sh *shard, commands int) {
 			m.drops[i].Add(float64(n))
 		}
 	}
-	g := m.gauges[sh.id]
+	m.size(sh)
+}
+
+// size takes down how much a shard holds.
+func (m *metrics) size(sh *shard) {
+	st, g := sh.st, m.gauges[sh.id]
 	g.sessions.Store(int64(st.sessions.ids.used))
 	g.messages.Store(int64(st.messages.stored()))
 	g.messageBytes.Store(int64(st.messages.bytes))

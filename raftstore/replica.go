@@ -3,6 +3,7 @@ package raftstore
 import (
 	"bufio"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -16,13 +17,14 @@ type replica struct {
 	rep   *Replication
 	raft  *raft.Raft
 
-	calls chan func()   // to the shard's goroutine
-	gone  chan struct{} // closed by stop, after raft ended
-	stall *time.Timer   // calls stalled, after something was proposed
+	calls   chan func()    // to the shard's goroutine
+	gone    chan struct{}  // closed by stop, after raft ended
+	running sync.WaitGroup // what else goes on until then
+	stall   *time.Timer    // calls stalled, after something was proposed
 
 	// Of the shard's goroutine.
-	maker  uint64    // names this start in the entries it makes
-	made   uint64    // number of the latest entry
+	maker  uint64    // names this start of the node in the entries it makes
+	ready  bool      // raft is set
 	first  *proposal // the first entry of the term that this node was elected for, until it is applied
 	oldest uint64    // number of the proposal that stalled last saw first
 	heard  bool      // another node led since this one started
@@ -47,41 +49,48 @@ func newReplica(sh *shard, g Group, rep *Replication) *replica {
 		calls: make(chan func()), gone: make(chan struct{}),
 	}
 	r.stall = time.AfterFunc(time.Hour, func() { r.call(r.stalled) })
-	sh.driver = r
-	sh.base.Store(int64(sh.clock() - sh.st.now))
 	return r
 }
 
-// start has Raft begin, if this node has a replica.
-func (r *replica) start() (err error) {
-	if r.group.Log == nil {
-		return nil
-	}
+// start has Raft begin; after an error the shard is vacant again.
+func (r *replica) start() error {
 	c := RaftConfig(r.group.ID)
 	if r.group.Tune != nil {
 		r.group.Tune(c)
 	}
-	r.raft, err = raft.NewRaft(c, (*fsm)(r), r.group.Log, r.group.Stable, r.group.Snapshots, r.group.Transport)
+	if !r.sh.occupy(r) {
+		return ErrClosed
+	}
+	group, err := raft.NewRaft(c, (*fsm)(r), r.group.Log, r.group.Stable, r.group.Snapshots, r.group.Transport)
 	if err != nil {
+		r.end()
 		return err
 	}
-	r.sh.store.running.Go(r.follow)
+	r.raft = group
+	r.call(func() { r.ready = true })
+	r.running.Go(r.follow)
 	return nil
 }
 
-// stop ends Raft. The shard's goroutine goes on until then.
-func (r *replica) stop() {
-	if r.raft != nil {
-		_ = r.raft.Shutdown().Error() // it has no other outcome
-	}
+// stop ends Raft, and then the replica.
+func (r *replica) stop() error {
+	err := r.raft.Shutdown().Error()
+	r.end()
+	return err
+}
+
+// end leaves the shard vacant. Its goroutine serves Raft until then.
+func (r *replica) end() {
 	r.stall.Stop()
+	r.call(r.sh.vacate)
 	close(r.gone)
+	r.running.Wait()
 }
 
 func (r *replica) events() <-chan func() { return r.calls }
 
 // call has f run on the shard's goroutine and waits for it; not so once the
-// store is closed.
+// replica has ended.
 func (r *replica) call(f func()) {
 	done := make(chan struct{})
 	select {
@@ -157,8 +166,8 @@ func (r *replica) turn(leads bool) {
 func (r *replica) room() bool { return len(r.sh.flight) < maxFlight }
 
 func (r *replica) head(p *proposal) entryHead {
-	r.made++
-	p.number = r.made
+	r.sh.made++
+	p.number = r.sh.made
 	return entryHead{time: r.sh.proposed, wall: uint64(max(r.rep.Wall().Unix(), 0)), maker: r.maker, number: p.number}
 }
 
@@ -202,9 +211,9 @@ func (r *replica) commit(l *raft.Log) {
 		// Never ahead of the leader's clock: the entry was made before it came here.
 		sh.base.Store(int64(sh.clock() - sh.st.now))
 	}
-	if r.grown += uint64(len(l.Data)); r.grown >= r.group.SnapshotBytes {
+	if r.grown += uint64(len(l.Data)); r.grown >= r.group.SnapshotBytes && r.ready {
 		r.grown = 0
-		sh.store.running.Go(r.snapshot)
+		r.running.Go(r.snapshot)
 	}
 }
 

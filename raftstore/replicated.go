@@ -2,7 +2,6 @@ package raftstore
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"dunlin/router"
@@ -16,7 +15,6 @@ type Replication struct {
 	Node  Node   // this node's number, not 0
 	Start uint64 // rises from start to start of the node, not 0
 
-	Groups  func(sh router.ShardID) Group // the replicas that this node holds; Raft nil for none
 	Leaders Leaders
 	Owners  Owners
 	World   Messenger
@@ -58,15 +56,14 @@ func (r *Replication) validate() error {
 	switch {
 	case r.Node == 0 || r.Start == 0:
 		return errors.New("raftstore: no node number or start")
-	case r.Groups == nil || r.Leaders == nil || r.Owners == nil || r.World == nil || r.Routes == nil || r.Wall == nil:
+	case r.Leaders == nil || r.Owners == nil || r.World == nil || r.Routes == nil || r.Wall == nil:
 		return errors.New("raftstore: replication is incomplete")
 	}
 	return nil
 }
 
-// OpenReplicated starts this node's replicas and its way to the others. The
-// groups must have been bootstrapped, or join one that was. Options.Routes is
-// not used.
+// OpenReplicated starts this node's way to the shards' leaders, without a replica
+// of its own: see StartReplica. Options.Routes is not used.
 func OpenReplicated(o Options, rep Replication) (*Store, error) {
 	return openReplicated(o, rep, func(*replica) {})
 }
@@ -80,36 +77,18 @@ func openReplicated(o Options, rep Replication, prepare func(*replica)) (*Store,
 		return nil, err
 	}
 	s := &Store{
-		shards: make([]*shard, o.Shards), lanes: make([]*lane, o.Shards),
-		leaders: rep.Leaders, self: source{node: rep.Node, start: rep.Start}, snapshot: make(chan struct{}, 1),
+		shards: make([]*shard, o.Shards), lanes: make([]*lane, o.Shards), posts: make([]post, o.Shards),
+		rep: &rep, prepare: prepare, snapshot: make(chan struct{}, 1),
 	}
 	o.Routes = nil
 	m := newMetrics(o.Registerer, s)
 	for i := range s.shards {
-		id := router.ShardID(i)
-		sh := newShard(id, &o, world{rep.Owners, rep.World}, s, m)
-		sh.routes = rep.Routes
+		sh := newShard(router.ShardID(i), &o, world{rep.Owners, rep.World}, s, m)
+		sh.routes, sh.driver = rep.Routes, vacant{}
 		s.shards[i], s.lanes[i] = sh, newLane(s, sh)
-		s.replicas = append(s.replicas, newReplica(sh, rep.Groups(id), &rep))
-		prepare(s.replicas[i])
 		s.running.Go(sh.run)
 	}
-	for i, r := range s.replicas {
-		if err := r.start(); err != nil {
-			s.Close()
-			return nil, fmt.Errorf("raftstore: shard %d: %w", i, err)
-		}
-	}
 	return s, nil
-}
-
-// Raft is the group of shard sh, for configuration changes and transfers of
-// leadership; nil if this node has no replica of it.
-func (s *Store) Raft(sh router.ShardID) *raft.Raft {
-	if s.replicas == nil {
-		return nil
-	}
-	return s.replicas[sh].raft
 }
 
 // Moved tells that the leader of sh may be another, so that what waits is asked
@@ -137,19 +116,6 @@ func (s *Store) Lost(node Node, start uint64) {
 			sh.submit(lost{node, start}, nil)
 		}
 	}
-}
-
-// Digest is a running hash of what a replica did up to its latest entry, by that
-// entry's index in the log: equal on all replicas at equal index (D6).
-func (s *Store) Digest(sh router.ShardID) (index, digest uint64) {
-	read := make(chan struct{})
-	if s.shards[sh].call(func() {
-		index, digest = s.replicas[sh].index, s.shards[sh].st.digest
-		close(read)
-	}) {
-		<-read
-	}
-	return index, digest
 }
 
 // outage is by how much shard time goes forward in a group that was down.

@@ -38,7 +38,8 @@ type shard struct {
 	flight    []*proposal // proposed and not yet applied, in order
 	proposals []*proposal // for reuse
 	proposed  session.Time
-	began     bool // to lead: an entry is to tell the others what time it is
+	made      uint64 // number of the latest entry that a replica here made
+	began     bool   // to lead: an entry is to tell the others what time it is
 	results   []Result
 	scratch   []Delivery
 	warned    session.Time // when it last said that the shard is full

@@ -95,10 +95,10 @@ type Store struct {
 
 	// Of a replicated store only.
 	lanes    []*lane // by shard
-	replicas []*replica
-	leaders  Leaders
-	self     source        // this start of this node
-	snapshot chan struct{} // held while a shard is written: one at a time
+	posts    []post  // by shard
+	rep      *Replication
+	prepare  func(*replica) // hook of the tests
+	snapshot chan struct{}  // held while a shard is written: one at a time
 }
 
 // Open starts the shards, empty. Close ends them.
@@ -125,8 +125,8 @@ func (s *Store) Close() {
 	for _, l := range s.lanes {
 		l.close()
 	}
-	for _, r := range s.replicas {
-		r.stop()
+	for i := range s.posts {
+		s.posts[i].close()
 	}
 	for _, sh := range s.shards {
 		sh.close()
