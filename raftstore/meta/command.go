@@ -9,7 +9,8 @@ import (
 	"slices"
 )
 
-// Command is one of Form, Enter, Admit, Leave, Retire, Place, Set, SetFactor.
+// Command is one of Form, Enter, Admit, Revoke, Rejoin, Leave, Retire, Place, Set,
+// SetFactor.
 type Command interface {
 	// apply changes s, which is the next state, or refuses to; s is thrown away
 	// then.
@@ -18,9 +19,10 @@ type Command interface {
 
 // Result is what a command came to.
 type Result struct {
-	Err   error
-	Node  uint32 // Enter: the node's number
-	Start uint64 // Enter: the number of this start
+	Err        error
+	Node       uint32 // Enter: the node's number
+	Start      uint64 // Enter: the number of this start
+	Generation uint64 // Enter, Rejoin: the generation that began
 }
 
 // What Result.Err may be.
@@ -30,6 +32,8 @@ var (
 	ErrNoNode    = errors.New("meta: no such node")
 	ErrHolds     = errors.New("meta: the node holds replicas")
 	ErrConflict  = errors.New("meta: the group's placement has changed")
+	ErrOver      = errors.New("meta: that generation of the node is over, or revoked")
+	ErrNotYet    = errors.New("meta: that generation of the node is not revoked")
 	ErrInvalid   = errors.New("meta: invalid command")
 	ErrTooLarge  = errors.New("meta: too many settings, or too long")
 )
@@ -41,18 +45,39 @@ type Form struct {
 	Factor  int    `json:"factor"`
 }
 
-// Enter tells of a start of a node, which is numbered with it. A node is known by
-// its identity; one that was retired comes back as another.
+// Enter tells of a start of a node, which is numbered with it, and begins a
+// generation: whoever proposes it holds the lock of the node's data directory, so
+// that the process before is gone. A node is known by its identity; one that was
+// retired comes back as another.
 type Enter struct {
 	Identity string `json:"identity"`
 	Name     string `json:"name"`
 }
 
-// Admit has a node count for leases and routes: every leased node has opened its
-// route stream to it (E4). Revoked takes that back.
+// Admit lets the voters of meta grant leases to a node in that generation (E4). It
+// is proposed by the node itself, once it holds all routes and everybody who may
+// hold a lease waits for it with what is to come: package cluster/lease.
 type Admit struct {
-	Node    uint32 `json:"node"`
-	Revoked bool   `json:"revoked"`
+	Node       uint32 `json:"node"`
+	Generation uint64 `json:"generation"`
+}
+
+// Revoke ends a generation: no voter that has applied it grants the node another
+// lease in it, nor is the node admitted in it any more. The latest lease granted
+// before may still run. Released says that there is none: the node itself
+// proposes it, after it has acknowledged for the last time.
+type Revoke struct {
+	Node       uint32 `json:"node"`
+	Generation uint64 `json:"generation"`
+	Released   bool   `json:"released"`
+}
+
+// Rejoin begins the next generation of a node after one that was revoked. The node
+// proposes it itself, after it has acknowledged for the last time in that one,
+// and is to be admitted anew.
+type Rejoin struct {
+	Node       uint32 `json:"node"`
+	Generation uint64 `json:"generation"` // the one that was revoked
 }
 
 // Leave has a node emptied; Stays takes that back.
@@ -117,28 +142,67 @@ func (c *Enter) apply(s *State, res *Result) error {
 	n := s.Nodes[number]
 	n.Identity, n.Name = c.Identity, c.Name
 	n.Start++
+	n.begin()
 	s.Nodes[number] = n
-	res.Node, res.Start = number, n.Start
+	res.Node, res.Start, res.Generation = number, n.Start, n.Generation
 	return nil
 }
 
+// begin begins a generation.
+func (n *Node) begin() {
+	n.Generation++
+	n.Admitted, n.Revoked, n.Released = false, false, false
+}
+
 // change writes to a node that is there.
-func (s *State) change(number uint32, f func(n *Node)) error {
+func (s *State) change(number uint32, f func(n *Node) error) error {
 	n, ok := s.Nodes[number]
 	if !ok {
 		return ErrNoNode
 	}
-	f(&n)
+	if err := f(&n); err != nil {
+		return err
+	}
 	s.Nodes[number] = n
 	return nil
 }
 
 func (c *Admit) apply(s *State, _ *Result) error {
-	return s.change(c.Node, func(n *Node) { n.Admitted = !c.Revoked })
+	return s.change(c.Node, func(n *Node) error {
+		if n.Generation != c.Generation || n.Revoked {
+			return ErrOver
+		}
+		n.Admitted = true
+		return nil
+	})
+}
+
+func (c *Revoke) apply(s *State, _ *Result) error {
+	return s.change(c.Node, func(n *Node) error {
+		if n.Generation != c.Generation {
+			return ErrOver
+		}
+		n.Revoked, n.Released = true, n.Released || c.Released
+		return nil
+	})
+}
+
+func (c *Rejoin) apply(s *State, res *Result) error {
+	return s.change(c.Node, func(n *Node) error {
+		switch {
+		case n.Generation != c.Generation:
+			return ErrOver
+		case !n.Revoked:
+			return ErrNotYet
+		}
+		n.begin()
+		res.Node, res.Start, res.Generation = c.Node, n.Start, n.Generation
+		return nil
+	})
 }
 
 func (c *Leave) apply(s *State, _ *Result) error {
-	return s.change(c.Node, func(n *Node) { n.Leaving = !c.Stays })
+	return s.change(c.Node, func(n *Node) error { n.Leaving = !c.Stays; return nil })
 }
 
 func (c *Retire) apply(s *State, _ *Result) error {
@@ -205,6 +269,8 @@ var commands = map[string]func() Command{
 	"form":       func() Command { return new(Form) },
 	"enter":      func() Command { return new(Enter) },
 	"admit":      func() Command { return new(Admit) },
+	"revoke":     func() Command { return new(Revoke) },
+	"rejoin":     func() Command { return new(Rejoin) },
 	"leave":      func() Command { return new(Leave) },
 	"retire":     func() Command { return new(Retire) },
 	"place":      func() Command { return new(Place) },
@@ -220,6 +286,10 @@ func name(c Command) string {
 		return "enter"
 	case *Admit:
 		return "admit"
+	case *Revoke:
+		return "revoke"
+	case *Rejoin:
+		return "rejoin"
 	case *Leave:
 		return "leave"
 	case *Retire:

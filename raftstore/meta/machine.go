@@ -39,10 +39,24 @@ func (m *Machine) Apply(l *raft.Log) any {
 	}
 	var res Result
 	next := m.State().clone()
-	if res.Err = c.apply(next, &res); res.Err == nil {
-		m.publish(next)
+	if res.Err = c.apply(next, &res); res.Err != nil {
+		m.pass(l.Index)
+		return res
 	}
+	next.Index = l.Index
+	m.publish(next)
 	return res
+}
+
+// StoreConfiguration implements raft.ConfigurationStore, so that State.Index is
+// past a configuration that was applied.
+func (m *Machine) StoreConfiguration(index uint64, _ raft.Configuration) { m.pass(index) }
+
+// pass notes an entry that changed nothing.
+func (m *Machine) pass(index uint64) {
+	next := *m.State()
+	next.Index = index
+	m.state.Store(&next)
 }
 
 func (m *Machine) publish(next *State) {
@@ -50,6 +64,33 @@ func (m *Machine) publish(next *State) {
 	if m.changed != nil {
 		m.changed(next)
 	}
+}
+
+// Whole says whether State holds everything that the replica's log held when
+// Whole was called, committed or not. A voter that answers for what it promised,
+// before a restart or to others, looks here first (E4).
+func (m *Machine) Whole(log raft.LogStore) (bool, error) {
+	last, err := log.LastIndex()
+	if err != nil {
+		return false, err
+	}
+	first, err := log.FirstIndex()
+	if err != nil {
+		return false, err
+	}
+	applied := m.State().Index
+	for i := last; i > applied && i >= first && i > 0; i-- {
+		var l raft.Log
+		switch err := log.GetLog(i, &l); {
+		case errors.Is(err, raft.ErrLogNotFound):
+			return false, nil // cut meanwhile: the next call sees
+		case err != nil:
+			return false, err
+		case l.Type == raft.LogCommand || l.Type == raft.LogConfiguration:
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // A snapshot: version, 1 byte; checksum of the rest, 8 bytes; the state in JSON.

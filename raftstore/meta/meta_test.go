@@ -42,20 +42,104 @@ func TestFormation(t *testing.T) {
 // D5: numbers are never given twice, and a start is known from the one before.
 func TestNodes(t *testing.T) {
 	m := formed(t)
-	expect(t, "first", do(m, &Enter{Identity: "a", Name: "n"}), Result{Node: 1, Start: 1})
-	expect(t, "second", do(m, &Enter{Identity: "b"}), Result{Node: 2, Start: 1})
-	expect(t, "first again", do(m, &Enter{Identity: "a"}), Result{Node: 1, Start: 2})
-	expect(t, "nobody", do(m, &Admit{Node: 3}), Result{Err: ErrNoNode})
-	expect(t, "admit", do(m, &Admit{Node: 2}), Result{})
+	expect(t, "first", do(m, &Enter{Identity: "a", Name: "n"}), Result{Node: 1, Start: 1, Generation: 1})
+	expect(t, "second", do(m, &Enter{Identity: "b"}), Result{Node: 2, Start: 1, Generation: 1})
+	expect(t, "first again", do(m, &Enter{Identity: "a"}), Result{Node: 1, Start: 2, Generation: 2})
+	expect(t, "nobody", do(m, &Admit{Node: 3, Generation: 1}), Result{Err: ErrNoNode})
+	expect(t, "admit", do(m, &Admit{Node: 2, Generation: 1}), Result{})
 	expect(t, "place", do(m, &Place{Group: 4, Replicas: []Replica{{Node: 2, Voter: true}}}), Result{})
 	expect(t, "leave", do(m, &Leave{Node: 2}), Result{})
 	expect(t, "retire", do(m, &Retire{Node: 2}), Result{Err: ErrHolds})
 	expect(t, "empty", do(m, &Place{Group: 4, Version: 1, Replicas: []Replica{{Node: 1, Voter: true}}}), Result{})
 	expect(t, "retire", do(m, &Retire{Node: 2}), Result{})
-	expect(t, "back", do(m, &Enter{Identity: "b"}), Result{Node: 3, Start: 1})
+	expect(t, "back", do(m, &Enter{Identity: "b"}), Result{Node: 3, Start: 1, Generation: 1})
 	if n := m.State().Nodes[3]; n.Admitted || n.Leaving {
 		t.Fatalf("%+v", n)
 	}
+}
+
+// E4: a generation that was revoked stays so, and only a start or the node's own
+// word begins another.
+func TestGenerations(t *testing.T) {
+	m := formed(t)
+	do(m, &Enter{Identity: "a"})
+	entitled := func(generation uint64, want bool) {
+		t.Helper()
+		if m.State().Nodes[1].Entitled(generation) != want {
+			t.Fatalf("entitled in %d: %v: %+v", generation, !want, m.State().Nodes[1])
+		}
+	}
+	entitled(1, false)
+	expect(t, "not entered yet", do(m, &Admit{Node: 1, Generation: 2}), Result{Err: ErrOver})
+	expect(t, "not revoked", do(m, &Rejoin{Node: 1, Generation: 1}), Result{Err: ErrNotYet})
+	expect(t, "admit", do(m, &Admit{Node: 1, Generation: 1}), Result{})
+	entitled(1, true)
+	expect(t, "revoke", do(m, &Revoke{Node: 1, Generation: 1}), Result{})
+	entitled(1, false)
+	if n := m.State().Nodes[1]; !n.Admitted {
+		t.Fatalf("it is forgotten that a lease may run: %+v", n)
+	}
+	expect(t, "admit late", do(m, &Admit{Node: 1, Generation: 1}), Result{Err: ErrOver})
+	expect(t, "release late", do(m, &Revoke{Node: 1, Generation: 1, Released: true}), Result{})
+	expect(t, "revoke again", do(m, &Revoke{Node: 1, Generation: 1}), Result{})
+	if n := m.State().Nodes[1]; !n.Released {
+		t.Fatalf("%+v", n)
+	}
+	expect(t, "rejoin", do(m, &Rejoin{Node: 1, Generation: 1}), Result{Node: 1, Start: 1, Generation: 2})
+	expect(t, "rejoin twice", do(m, &Rejoin{Node: 1, Generation: 1}), Result{Err: ErrOver})
+	expect(t, "revoke late", do(m, &Revoke{Node: 1, Generation: 1}), Result{Err: ErrOver})
+	expect(t, "admit", do(m, &Admit{Node: 1, Generation: 2}), Result{})
+	entitled(2, true)
+	expect(t, "start", do(m, &Enter{Identity: "a"}), Result{Node: 1, Start: 2, Generation: 3})
+	entitled(2, false)
+	entitled(3, false)
+}
+
+// E4: a replica is whole once nothing that its log holds, but for what is not
+// applied to a state, is still to come; across a snapshot too.
+func TestWhole(t *testing.T) {
+	m, log := NewMachine(nil), raft.NewInmemStore()
+	whole := func(want bool) {
+		t.Helper()
+		if got, err := m.Whole(log); err != nil || got != want {
+			t.Fatalf("whole: %v, %v", got, err)
+		}
+	}
+	whole(true)
+	entries := []*raft.Log{
+		{Index: 1, Type: raft.LogConfiguration},
+		{Index: 2, Type: raft.LogNoop},
+		{Index: 3, Type: raft.LogCommand, Data: Encode(&Form{Cluster: "c", Shards: 1, Factor: 1})},
+		{Index: 4, Type: raft.LogCommand, Data: Encode(&Form{Cluster: "c", Shards: 1, Factor: 1})}, // refused
+		{Index: 5, Type: raft.LogNoop},
+	}
+	if err := log.StoreLogs(entries); err != nil {
+		t.Fatal(err)
+	}
+	whole(false)
+	m.StoreConfiguration(1, raft.Configuration{})
+	whole(false)
+	m.Apply(entries[2])
+	whole(false)
+	m.Apply(entries[3])
+	whole(true)
+	b := snapshot(t, m)
+	m = NewMachine(nil) // a restart; the log still has what the snapshot covers
+	whole(false)
+	if err := m.Restore(io.NopCloser(bytes.NewReader(b))); err != nil {
+		t.Fatal(err)
+	}
+	whole(true)
+	if err := log.StoreLog(&raft.Log{Index: 6, Type: raft.LogConfiguration}); err != nil {
+		t.Fatal(err)
+	}
+	whole(false)
+	m.StoreConfiguration(6, raft.Configuration{})
+	whole(true)
+	if err := log.DeleteRange(1, 6); err != nil {
+		t.Fatal(err)
+	}
+	whole(true)
 }
 
 func TestPlacement(t *testing.T) {
@@ -114,13 +198,18 @@ func TestReplicas(t *testing.T) {
 		for step := range 400 {
 			var c Command
 			node := uint32(r.IntN(8))
-			switch r.IntN(8) {
+			generation := a.State().Nodes[node].Generation - uint64(r.IntN(2))
+			switch r.IntN(10) {
 			case 0:
 				c = &Form{Cluster: "c", Shards: 4, Factor: 3}
 			case 1, 2:
 				c = &Enter{Identity: string(rune('a' + r.IntN(6)))}
 			case 3:
-				c = &Admit{Node: node, Revoked: r.IntN(2) == 0}
+				c = &Admit{Node: node, Generation: generation}
+			case 7:
+				c = &Revoke{Node: node, Generation: generation, Released: r.IntN(2) == 0}
+			case 8:
+				c = &Rejoin{Node: node, Generation: generation}
 			case 4:
 				c = &Leave{Node: node, Stays: r.IntN(2) == 0}
 			case 5:
@@ -176,18 +265,25 @@ func TestFirstRelease(t *testing.T) {
 	for _, e := range []string{
 		"\x01" + `{"name":"form","body":{"cluster":"c","shards":16,"factor":3}}`,
 		"\x01" + `{"name":"enter","body":{"identity":"a","name":"n"}}`,
-		"\x01" + `{"name":"admit","body":{"node":1,"revoked":false}}`,
+		"\x01" + `{"name":"admit","body":{"node":1,"generation":1}}`,
 		"\x01" + `{"name":"place","body":{"group":2,"version":0,"replicas":[{"node":1,"voter":true}]}}`,
 		"\x01" + `{"name":"set","body":{"name":"k","value":"v"}}`,
 		"\x01" + `{"name":"set-factor","body":{"factor":1}}`,
 		"\x01" + `{"name":"leave","body":{"node":1,"stays":false}}`,
+		"\x01" + `{"name":"enter","body":{"identity":"b","name":"o"}}`,
+		"\x01" + `{"name":"revoke","body":{"node":2,"generation":1,"released":false}}`,
+		"\x01" + `{"name":"rejoin","body":{"node":2,"generation":1}}`,
+		"\x01" + `{"name":"revoke","body":{"node":2,"generation":2,"released":true}}`,
 	} {
-		if res := m.Apply(&raft.Log{Data: []byte(e)}).(Result); res.Err != nil {
+		if res := m.Apply(&raft.Log{Index: m.State().Index + 1, Data: []byte(e)}).(Result); res.Err != nil {
 			t.Fatalf("%s: %v", e, res.Err)
 		}
 	}
-	const golden = `{"cluster":"c","shards":16,"factor":1,"numbered":1,` +
-		`"nodes":{"1":{"identity":"a","name":"n","start":1,"admitted":true,"leaving":true}},` +
+	const golden = `{"index":11,"cluster":"c","shards":16,"factor":1,"numbered":2,` +
+		`"nodes":{"1":{"identity":"a","name":"n","start":1,"leaving":true,` +
+		`"generation":1,"admitted":true,"revoked":false,"released":false},` +
+		`"2":{"identity":"b","name":"o","start":1,"leaving":false,` +
+		`"generation":2,"admitted":false,"revoked":true,"released":true}},` +
 		`"groups":{"2":{"version":1,"replicas":[{"node":1,"voter":true}]}},"settings":{"k":"v"}}`
 	if got := string(m.State().encode()); got != golden {
 		t.Fatal(got)

@@ -12,8 +12,10 @@ import (
 //
 //  1. identities differ, and no number is above Numbered;
 //  2. replicas are on nodes that are there, on each at most one of a group;
-//  3. a state that was not formed holds nothing.
+//  3. a state that was not formed holds nothing;
+//  4. every node has a generation, and only a revoked one is released.
 type State struct {
+	Index    uint64            `json:"index"`    // of the latest log entry that this holds
 	Cluster  string            `json:"cluster"`  // identity; empty until formed
 	Shards   int               `json:"shards"`   // fixed when the cluster forms
 	Factor   int               `json:"factor"`   // replicas wanted of each group
@@ -28,9 +30,21 @@ type State struct {
 type Node struct {
 	Identity string `json:"identity"` // of its data directory: a node that lost its data is another (D5)
 	Name     string `json:"name"`
-	Start    uint64 `json:"start"`    // rises with each start of the node
-	Admitted bool   `json:"admitted"` // counts for leases and routes (E4)
-	Leaving  bool   `json:"leaving"`  // to be emptied, then retired
+	Start    uint64 `json:"start"`   // rises with each start of the node
+	Leaving  bool   `json:"leaving"` // to be emptied, then retired
+
+	// Generation rises with each start and each Rejoin; what follows is of the
+	// latest one (E4). Revoked does not take Admitted back: that it was admitted is
+	// why others must wait until its last lease is over, unless it has Released it.
+	Generation uint64 `json:"generation"`
+	Admitted   bool   `json:"admitted"`
+	Revoked    bool   `json:"revoked"`
+	Released   bool   `json:"released"`
+}
+
+// Entitled says whether the node may be granted leases in that generation.
+func (n Node) Entitled(generation uint64) bool {
+	return n.Generation == generation && n.Admitted && !n.Revoked
 }
 
 // Group says where a group's replicas are.
@@ -86,6 +100,9 @@ func (s *State) Check() error {
 	for number, n := range s.Nodes {
 		if number == 0 || number > s.Numbered || n.Start == 0 || n.Identity == "" || identities[n.Identity] {
 			return fmt.Errorf("meta: node %d (%q) is numbered above %d, never started, or twice there", number, n.Identity, s.Numbered)
+		}
+		if n.Generation == 0 || n.Released && !n.Revoked {
+			return fmt.Errorf("meta: node %d has no generation, or released one that is not revoked", number)
 		}
 		identities[n.Identity] = true
 	}
