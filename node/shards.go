@@ -2,7 +2,6 @@ package node
 
 import (
 	"fmt"
-	"strings"
 
 	"dunlin/node/admin"
 	"dunlin/router"
@@ -13,29 +12,30 @@ type shards struct{ n *Node }
 
 func (s shards) Replicas() (out []admin.Replica) {
 	for i := range s.n.store.Shards() {
-		sh := router.ShardID(i)
-		r := s.n.store.Raft(sh)
-		if r == nil {
+		r, ok := s.n.store.Replica(router.ShardID(i))
+		if !ok {
 			continue
 		}
-		_, leader := r.LeaderWithID()
-		applied, digest := s.n.store.Digest(sh)
 		out = append(out, admin.Replica{
-			Shard: i, Role: strings.ToLower(r.State().String()), Leader: string(leader),
-			Term: r.CurrentTerm(), Commit: r.CommitIndex(), Last: r.LastIndex(),
-			Applied: applied, Digest: fmt.Sprintf("%016x", digest),
+			Shard: i, Role: r.Role, Leader: r.Leader, Voters: r.Voters,
+			Term: r.Term, Commit: r.Commit, Last: r.Last,
+			Applied: r.Applied, Digest: fmt.Sprintf("%016x", r.Digest),
 		})
 	}
 	return out
 }
 
 func (s shards) Sessions(shard int, cursor uint32, limit int) (page admin.SessionPage, found bool) {
-	sh := router.ShardID(shard)
-	if shard < 0 || shard >= s.n.store.Shards() || s.n.store.Raft(sh) == nil {
+	if shard < 0 || shard >= s.n.store.Shards() {
 		return page, false
 	}
-	page.Since, _ = s.n.store.Digest(sh)
+	sh := router.ShardID(shard)
+	since, found := s.n.store.Replica(sh)
+	if !found {
+		return page, false
+	}
 	infos, next, more := s.n.store.Sessions(sh, cursor, limit)
+	page.Since = since.Applied
 	page.Until, _ = s.n.store.Digest(sh)
 	for i := range infos {
 		x := &infos[i]

@@ -235,3 +235,28 @@ func BenchmarkReplicated(b *testing.B) {
 		})
 	}
 }
+
+// What a node shows of its replica: one leads, all name it, the same voters and,
+// at one index, the same digest (D6).
+func TestReplicaInfo(t *testing.T) {
+	inTrio(t, func(c *trio) {
+		time.Sleep(time.Minute)
+		leader, leads := c.leader(), 0
+		first, _ := leader.store.Load().Replica(0)
+		for _, m := range c.nodes {
+			r, ok := m.store.Load().Replica(0)
+			if !ok || len(r.Voters) != 3 || r.Leader != first.Leader || r.Term != first.Term {
+				t.Errorf("%+v beside %+v", r, first)
+			}
+			if r.Applied == first.Applied && r.Digest != first.Digest {
+				t.Errorf("at %d: %x and %x", r.Applied, r.Digest, first.Digest)
+			}
+			if r.Role == "leader" {
+				leads++
+			}
+		}
+		if leads != 1 || first.Role != "leader" {
+			t.Errorf("%d lead; the leader is a %s", leads, first.Role)
+		}
+	})
+}

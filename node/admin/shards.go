@@ -19,14 +19,15 @@ type Shards interface {
 // Replica is this node's replica of one shard. Digests of one shard are equal on
 // all nodes at an equal index, or the replicas have parted (D6).
 type Replica struct {
-	Shard   int    `json:"shard"`
-	Role    string `json:"role"`             // leader, follower, candidate or shutdown
-	Leader  string `json:"leader,omitempty"` // the leader's identity, if it is known
-	Term    uint64 `json:"term"`
-	Commit  uint64 `json:"commit"`  // index of the latest entry known to be committed
-	Last    uint64 `json:"last"`    // index of the latest entry of its log
-	Applied uint64 `json:"applied"` // index that Digest speaks of
-	Digest  string `json:"digest"`  // 16 hexadecimal digits
+	Shard   int      `json:"shard"`
+	Role    string   `json:"role"`             // leader, follower, candidate or shutdown
+	Leader  string   `json:"leader,omitempty"` // the leader's identity, if it is known
+	Voters  []string `json:"voters"`           // identities, of the latest configuration in its log
+	Term    uint64   `json:"term"`
+	Commit  uint64   `json:"commit"`  // index of the latest entry known to be committed
+	Last    uint64   `json:"last"`    // index of the latest entry of its log
+	Applied uint64   `json:"applied"` // index that Digest speaks of
+	Digest  string   `json:"digest"`  // 16 hexadecimal digits
 }
 
 // ReplicaList answers GET /api/v1/shards.
