@@ -34,6 +34,7 @@ type Config struct {
 	BootstrapExpect   int
 	Shards            int // 1 to 64
 	ReplicationFactor int // the first value of the cluster's setting
+	SnapshotLogSize   int // bytes of a shard's log after which it takes a snapshot
 	ClusterTLS        ClusterTLS
 	GossipKey         []byte // 16, 24 or 32 bytes; nil: gossip in the clear
 
@@ -114,6 +115,7 @@ func Default() Config {
 		ClusterID:         "dunlin",
 		Shards:            16,
 		ReplicationFactor: 3,
+		SnapshotLogSize:   64 << 20,
 		LogLevel:          slog.LevelInfo,
 		LogFormat:         "text",
 		ConnectTimeout:    10 * time.Second,

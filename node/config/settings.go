@@ -47,6 +47,8 @@ func Settings(c *Config) []Setting {
 			number("shards", &c.Shards, 1, 64, "Parts that session state is split into, fixed when the cluster forms"),
 			number("replication-factor", &c.ReplicationFactor, 1, 9,
 				"Copies of each shard, first value of the cluster's setting (this version keeps one, whatever it says)"),
+			size("snapshot-log-size", &c.SnapshotLogSize, 16<<10, 1<<30,
+				"Log of a shard after which it takes a snapshot and cuts the log (this version keeps no log)"),
 			file("cluster-tls-cert", &c.ClusterTLS.Cert, "PEM certificate of this node for its peers"),
 			file("cluster-tls-key", &c.ClusterTLS.Key, "PEM key of that certificate"),
 			file("cluster-tls-ca", &c.ClusterTLS.CA, "PEM certificates that peers' must be signed by"),
