@@ -9,7 +9,8 @@ import (
 )
 
 // TestStartOrders starts three nodes that expect three in every order: none is
-// ready before all are there, then all become ready and route to one another.
+// ready before all are there, then all become ready, route to one another and
+// hold every shard.
 func TestStartOrders(t *testing.T) {
 	for _, order := range [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
 		t.Run(fmt.Sprint(order), func(t *testing.T) {
@@ -25,6 +26,13 @@ func TestStartOrders(t *testing.T) {
 			}
 			c.WaitReady()
 			everyPair(t, c, "formed")
+			if c.Replicated() { // a session that was begun on one node is there on all
+				c.WaitAgree(3)
+				connect(t, c.Nodes[:1], keeping("first"))
+				for i := range c.Nodes {
+					resume(t, c.Nodes[i:i+1], keeping("first"))
+				}
+			}
 		})
 	}
 }

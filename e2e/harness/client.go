@@ -76,6 +76,36 @@ func TryConnect(t testing.TB, addr string, c mqtt.Connect) *Client {
 	return cl
 }
 
+// Attempt is Connect where it may fail: the error says that the server was not
+// there, ended the connection or refused it.
+func Attempt(t testing.TB, addr string, c mqtt.Connect) (*Client, error) {
+	t.Helper()
+	conn, err := net.DialTimeout("tcp", addr, deadline)
+	if err != nil {
+		return nil, err
+	}
+	t.Cleanup(func() { conn.Close() })
+	c.Version, c.RequestProblemInfo = mqtt.V5, true
+	if c.ReceiveMaximum == 0 {
+		c.ReceiveMaximum = 65535
+	}
+	cl := &Client{t: t, conn: conn, Version: mqtt.V5, ID: string(c.ClientID)}
+	cl.Send(&c)
+	p, err := cl.read(time.Now().Add(5 * time.Second))
+	switch {
+	case err != nil:
+	case p.Kind != mqtt.CONNACK:
+		err = fmt.Errorf("%s instead of CONNACK", Describe(p))
+	case p.Connack.Reason != mqtt.Success:
+		err = fmt.Errorf("CONNACK %v", p.Connack.Reason)
+	default:
+		cl.Connack = p.Connack
+		return cl, nil
+	}
+	conn.Close()
+	return nil, fmt.Errorf("%s at %s: %w", cl.ID, addr, err)
+}
+
 // Send sends packets in one write.
 func (c *Client) Send(ps ...Packet) {
 	c.t.Helper()

@@ -30,8 +30,9 @@ type Place struct {
 
 // Cluster is a number of nodes that know of one another.
 type Cluster struct {
-	Nodes []*Node
-	t     testing.TB
+	Nodes   []*Node
+	t       testing.TB
+	options Options
 }
 
 // Start starts a cluster and waits until all nodes are ready.
@@ -49,25 +50,51 @@ func Start(t testing.TB, o Options) *Cluster {
 // expects all, so that they may be started in any order.
 func Lay(t testing.TB, o Options) *Cluster {
 	t.Helper()
-	c := &Cluster{t: t}
-	var gossip []string
+	c := &Cluster{t: t, options: o}
 	for i := range max(o.Nodes, 1) {
-		var at Place
-		if o.Place != nil {
-			at = o.Place(i)
-		} else {
-			at.Host = host(t)
-		}
-		n := newNode(t, fmt.Sprintf("n%d", i+1), at, o)
-		c.Nodes = append(c.Nodes, n)
-		gossip = append(gossip, n.gossip())
+		c.Nodes = append(c.Nodes, c.newNode(i))
 	}
 	if len(c.Nodes) > 1 {
 		for _, n := range c.Nodes {
-			n.args = append(n.args, "--join", strings.Join(gossip, ","), "--bootstrap-expect", strconv.Itoa(len(c.Nodes)))
+			n.args = append(n.args, "--join", c.gossip(), "--bootstrap-expect", strconv.Itoa(len(c.Nodes)))
 		}
 	}
 	return c
+}
+
+// Grow lays out so many further nodes, which join those that are there and form
+// nothing, and starts none.
+func (c *Cluster) Grow(more int) (grown []*Node) {
+	c.t.Helper()
+	join := c.gossip()
+	for range more {
+		n := c.newNode(len(c.Nodes))
+		n.args = append(n.args, "--join", join)
+		c.Nodes = append(c.Nodes, n)
+		grown = append(grown, n)
+	}
+	return grown
+}
+
+// newNode lays out node i, which is told of nobody yet.
+func (c *Cluster) newNode(i int) *Node {
+	c.t.Helper()
+	var at Place
+	if c.options.Place != nil {
+		at = c.options.Place(i)
+	} else {
+		at.Host = host(c.t)
+	}
+	return newNode(c.t, fmt.Sprintf("n%d", i+1), at, c.options)
+}
+
+// gossip is the gossip addresses of all nodes, as --join takes them.
+func (c *Cluster) gossip() string {
+	var all []string
+	for _, n := range c.Nodes {
+		all = append(all, n.gossip())
+	}
+	return strings.Join(all, ",")
 }
 
 // WaitReady waits until every running node is ready.
@@ -84,14 +111,20 @@ func (c *Cluster) WaitReady() {
 // happen.
 func Eventually(t testing.TB, what string, f func() error) {
 	t.Helper()
-	end := time.Now().Add(deadline)
+	Within(t, deadline, what, f)
+}
+
+// Within is Eventually for what may take longer, or has to be sooner.
+func Within(t testing.TB, limit time.Duration, what string, f func() error) {
+	t.Helper()
+	end := time.Now().Add(limit)
 	for pause := time.Millisecond; ; pause = min(pause*2, 50*time.Millisecond) {
 		err := f()
 		if err == nil {
 			return
 		}
 		if time.Now().After(end) {
-			t.Fatalf("not so after %v: %s: %v", deadline, what, err)
+			t.Fatalf("not so after %v: %s: %v", limit, what, err)
 		}
 		time.Sleep(pause)
 	}

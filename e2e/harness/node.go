@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"dunlin/proto/mqtt"
 )
 
 // deadline is how long anything may take that must happen. It is generous: a
@@ -133,6 +135,24 @@ func (n *Node) WaitLive() {
 		_, err := n.get("/health/live")
 		return err
 	})
+}
+
+// Refuses says whether a client that comes now is turned away: by a closed port,
+// an end without a word, a CONNACK with a reason, or silence.
+func (n *Node) Refuses() bool {
+	conn, err := net.DialTimeout("tcp", n.MQTT, time.Second)
+	if err != nil {
+		return true
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(2 * time.Second))
+	hello := mqtt.Connect{Version: mqtt.V5, CleanStart: true}
+	if _, err := conn.Write(hello.Append(nil, mqtt.V5)); err != nil {
+		return true
+	}
+	var connack [4]byte
+	_, err = io.ReadFull(conn, connack[:])
+	return err != nil || mqtt.Reason(connack[3]) != mqtt.Success
 }
 
 func (n *Node) waitFor(what string, f func() error) {

@@ -1,0 +1,234 @@
+package harness
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+)
+
+// Replica is a node's replica of one shard, as GET /api/v1/shards shows it.
+type Replica struct {
+	Shard   int      `json:"shard"`
+	Role    string   `json:"role"`
+	Leader  string   `json:"leader"` // identity
+	Voters  []string `json:"voters"` // identities
+	Term    uint64   `json:"term"`
+	Commit  uint64   `json:"commit"`
+	Last    uint64   `json:"last"`
+	Applied uint64   `json:"applied"`
+	Digest  string   `json:"digest"`
+}
+
+// Session is what a replica holds of a client identifier.
+type Session struct {
+	ClientID      string `json:"client_id"`
+	Epoch         uint64 `json:"epoch"`
+	Attached      bool   `json:"attached"`
+	Stored        bool   `json:"stored"`
+	Subscriptions int    `json:"subscriptions"`
+	Inflight      int    `json:"inflight"`
+	Queued        int    `json:"queued"`
+	// The page that had it was read at an index of the shard's log between these.
+	Since, Until uint64 `json:"-"`
+}
+
+// Replicas lists the replicas that the node has.
+func (n *Node) Replicas() (rs []Replica, err error) {
+	var list struct{ Shards []Replica }
+	err = n.ask("/api/v1/shards", &list)
+	return list.Shards, err
+}
+
+// Sessions lists what the node's replica of a shard holds.
+func (n *Node) Sessions(shard int) (all []Session, err error) {
+	for cursor := uint32(0); ; {
+		var page struct {
+			Since, Until uint64
+			Sessions     []Session
+			Next         uint32
+		}
+		if err := n.ask(fmt.Sprintf("/api/v1/shards/%d/sessions?limit=1000&cursor=%d", shard, cursor), &page); err != nil {
+			return all, err
+		}
+		for _, s := range page.Sessions {
+			s.Since, s.Until = page.Since, page.Until
+			all = append(all, s)
+		}
+		if cursor = page.Next; cursor == 0 {
+			return all, nil
+		}
+	}
+}
+
+// ask fetches a page of the API by way of admin.sock, which serves it wherever
+// the node's addresses lead, and decodes it.
+func (n *Node) ask(path string, v any) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://node"+path, nil)
+	if err != nil {
+		return err
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: n.socket}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", path, resp.Status)
+	}
+	return json.NewDecoder(resp.Body).Decode(v)
+}
+
+// socket dials admin.sock by way of its folder, since a path may be too long for
+// a socket's address.
+func (n *Node) socket(ctx context.Context, _, _ string) (net.Conn, error) {
+	dir, err := os.Open(n.Dir)
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	var d net.Dialer
+	return d.DialContext(ctx, "unix", filepath.Join("/proc/self/fd", fmt.Sprint(dir.Fd()), "admin.sock"))
+}
+
+// Replicated says whether shards are replicated: whether a running node has a
+// replica.
+func (c *Cluster) Replicated() bool {
+	c.t.Helper()
+	for _, n := range c.Nodes {
+		if !n.Running() {
+			continue
+		}
+		if rs, err := n.Replicas(); err != nil {
+			c.t.Fatalf("%s: %v", n.Name, err)
+		} else if len(rs) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// NeedReplicas skips the test, and says so, where shards are not replicated.
+func (c *Cluster) NeedReplicas() {
+	c.t.Helper()
+	if !c.Replicated() {
+		c.t.Skip("left out: shards are not replicated")
+	}
+}
+
+// Leader waits until a shard has a leader among the running nodes and returns
+// it: the one of the highest term.
+func (c *Cluster) Leader(shard int) (leader *Node) {
+	c.t.Helper()
+	Eventually(c.t, fmt.Sprintf("shard %d has a leader", shard), func() error {
+		var term uint64
+		leader = nil
+		for _, n := range c.Nodes {
+			if !n.Running() {
+				continue
+			}
+			rs, err := n.Replicas()
+			if err != nil {
+				continue
+			}
+			for _, r := range rs {
+				if r.Shard == shard && r.Role == "leader" && r.Term > term {
+					leader, term = n, r.Term
+				}
+			}
+		}
+		if leader == nil {
+			return errors.New("none")
+		}
+		return nil
+	})
+	return leader
+}
+
+// Home is the shard that holds a client identifier's session.
+func (c *Cluster) Home(clientID string) (shard int) {
+	c.t.Helper()
+	Eventually(c.t, clientID+" has a session", func() error {
+		for _, n := range c.Nodes {
+			if !n.Running() {
+				continue
+			}
+			rs, err := n.Replicas()
+			if err != nil {
+				return err
+			}
+			for _, r := range rs {
+				all, err := n.Sessions(r.Shard)
+				if err != nil {
+					return err
+				}
+				if slices.ContainsFunc(all, func(s Session) bool { return s.ClientID == clientID }) {
+					shard = r.Shard
+					return nil
+				}
+			}
+		}
+		return errors.New("no replica has one")
+	})
+	return shard
+}
+
+// WaitAgree waits until every shard has so many voters, all of which run, know
+// of one another and are at one index, and fails the test if their digests differ
+// there (D6). Nothing may be published meanwhile.
+func (c *Cluster) WaitAgree(voters int) {
+	c.t.Helper()
+	Eventually(c.t, fmt.Sprintf("each shard has %d voters at one index", voters), func() error {
+		at := make(map[int][]Replica)
+		for _, n := range c.Nodes {
+			if !n.Running() {
+				continue
+			}
+			rs, err := n.Replicas()
+			if err != nil {
+				return err
+			}
+			for _, r := range rs {
+				if len(r.Voters) != voters {
+					return fmt.Errorf("shard %d has %d voters", r.Shard, len(r.Voters))
+				}
+				at[r.Shard] = append(at[r.Shard], r)
+			}
+		}
+		for shard, rs := range at {
+			if len(rs) < voters {
+				return fmt.Errorf("shard %d has %d replicas", shard, len(rs))
+			}
+			for _, r := range rs[1:] {
+				if r.Applied != rs[0].Applied {
+					return fmt.Errorf("shard %d is at %d and at %d", shard, rs[0].Applied, r.Applied)
+				}
+				if r.Digest != rs[0].Digest {
+					c.t.Fatalf("shard %d at %d: digests %s and %s", shard, r.Applied, rs[0].Digest, r.Digest)
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// Wipe removes the data of a node that is not running: what starts next is a new
+// node of the same name (D5).
+func (n *Node) Wipe() {
+	n.t.Helper()
+	if n.Running() {
+		n.t.Fatalf("harness: %s is running", n.Name)
+	}
+	if err := os.RemoveAll(n.Dir); err != nil {
+		n.t.Fatal(err)
+	}
+}
