@@ -43,12 +43,13 @@ const (
 	kindLost
 	kindFrom // no command: says whose follow
 
-	// Submitted like the others but never logged: a QoS 0 message, and what is
-	// left of one that came too fast.
+	// Submitted like the others but never logged: a QoS 0 message, what is left of
+	// one that came too fast, and who waits for the entry alone.
 	kindTransient kind = 0xFF
 	kindRefused   kind = 0xFE
+	kindConfirm   kind = 0xFD
 
-	kindTransientFirst = kindRefused
+	kindTransientFirst = kindConfirm
 )
 
 // entryHead is what an entry says of itself.

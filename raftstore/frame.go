@@ -9,7 +9,7 @@ import (
 // A frame brings commands of one node to the leader of a shard:
 //
 //	version  1 byte
-//	flags    1 byte: frameAgain
+//	flags    1 byte: frameAgain, frameRead
 //	source   who numbers them, the lowest number without an answer, and the first number
 //	commands, each: kind 1 byte, length uvarint, body
 //
@@ -24,6 +24,9 @@ const frameVersion = 1
 // frameAgain says that the frame was sent before: what is not committed, it does
 // not bring a second time.
 const frameAgain = 1
+
+// frameRead says that the frame is a query: see RetainedQuery.encode.
+const frameRead = 2
 
 // frame is a run of commands on their way to a leader.
 type frame struct {

@@ -20,6 +20,7 @@ func FuzzFrame(f *testing.F) {
 		}
 		f.Add(one.encode(source{node: 2, start: 3, low: 1}))
 	}
+	f.Add((&RetainedQuery{Filter: filter("a/#"), Cursor: "a/b", AsOf: 7, MaxMessages: 3, MaxBytes: 99}).encode(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		sh := newManual(DefaultOptions())
 		sh.leading.Store(true)

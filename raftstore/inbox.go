@@ -131,6 +131,7 @@ func (sh *shard) close() {
 	sh.inbox.Lock()
 	sh.inbox.closed = true
 	sh.inbox.Unlock()
+	sh.pages.close()
 	sh.rouse()
 }
 

@@ -28,7 +28,8 @@ type lane struct {
 		turn       uint64              // asks of an earlier one are void
 		claims     map[*frame]struct{} // first is the claim's own number
 		claimed    uint64              // number of the latest claim
-		bytes      int                 // of commands without an answer
+		reads      map[*retainedRead]struct{}
+		bytes      int // of commands without an answer
 		delivering bool
 		closed     bool
 		scratch    []byte
@@ -47,6 +48,7 @@ const (
 func newLane(s *Store, sh *shard) *lane {
 	l := &lane{store: s, shard: sh}
 	l.mu.next, l.mu.open, l.mu.claims = 1, &frame{first: 1}, make(map[*frame]struct{})
+	l.mu.reads = make(map[*retainedRead]struct{})
 	l.timer = time.AfterFunc(time.Hour, l.retry)
 	return l
 }
@@ -150,9 +152,8 @@ func (l *lane) askLocked(f *frame) bool {
 	if l.shard.accept(s, f, func(results []Result, whole bool) { l.answered(f, turn, results, whole) }) {
 		return true
 	}
-	at, ok := l.store.rep.Leaders.Leader(l.shard.id)
-	if !ok || at == l.store.rep.Node {
-		l.wakeLocked(laneRetry)
+	at, ok := l.leaderLocked()
+	if !ok {
 		f.asked = 0
 		return false
 	}
@@ -165,6 +166,16 @@ func (l *lane) askLocked(f *frame) bool {
 		l.answered(f, turn, results, whole && err == nil)
 	})
 	return true
+}
+
+// leaderLocked is the other node that is thought to lead; if none is, it is asked
+// for again.
+func (l *lane) leaderLocked() (at Node, ok bool) {
+	if at, ok = l.store.rep.Leaders.Leader(l.shard.id); ok && at != l.store.rep.Node {
+		return at, true
+	}
+	l.wakeLocked(laneRetry)
+	return 0, false
 }
 
 // answered takes what the leader said to a frame.
@@ -245,6 +256,7 @@ func (l *lane) retry() {
 			l.askLocked(f)
 		}
 	}
+	overdue := l.retryReadsLocked()
 	var late []func(Result)
 	for _, f := range l.mu.queue {
 		if f.results != nil || l.shard.clock()-session.Time(f.since) < session.Time(outcomeTimeout) {
@@ -264,6 +276,9 @@ func (l *lane) retry() {
 	for _, done := range late {
 		done(Result{Err: ErrUnknown})
 	}
+	for _, r := range overdue {
+		r.done(RetainedPage{}, ErrUnknown)
+	}
 }
 
 // close fails what has no answer.
@@ -275,8 +290,12 @@ func (l *lane) close() {
 	for f := range l.mu.claims {
 		frames = append(frames, f)
 	}
-	l.mu.queue, l.mu.open, l.mu.claims = nil, &frame{}, nil
+	reads := l.mu.reads
+	l.mu.queue, l.mu.open, l.mu.claims, l.mu.reads = nil, &frame{}, nil, nil
 	l.mu.Unlock()
+	for r := range reads {
+		r.done(RetainedPage{}, ErrClosed)
+	}
 	for _, f := range frames {
 		for _, done := range f.calls {
 			if done != nil {
@@ -302,6 +321,10 @@ type Leaders interface {
 // until Serve returns.
 func (s *Store) Serve(sh router.ShardID, b []byte, reply func(answer []byte)) {
 	if int(sh) < len(s.shards) {
+		if len(b) > 1 && b[0] == frameVersion && b[1] == frameRead {
+			s.serveRead(s.shards[sh], reader{b: b[2:]}, reply)
+			return
+		}
 		r := reader{b: b}
 		from, f := r.frame()
 		if r.err == nil && s.shards[sh].accept(from, &f, func(results []Result, whole bool) {

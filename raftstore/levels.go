@@ -5,6 +5,8 @@ import (
 
 	"dunlin/router"
 	"dunlin/session"
+
+	"github.com/google/btree"
 )
 
 // compareTopics orders topics by their levels: as bytes, but the slash before
@@ -25,18 +27,24 @@ func compareTopics(a, b string) int {
 
 // retained reads the latest published view.
 func (sh *shard) retained(f router.Filter, cursor string, now session.Time, yield func(*session.Message, uint64) bool) {
-	view, at := sh.reading.Load().view.Load(), now-session.Time(sh.base.Load())
+	at := now - session.Time(sh.base.Load())
 	var m session.Message
-	give := func(r *retainedMessage) bool {
-		if r.deadline != session.Never && r.deadline <= at {
+	walk(sh.reading.Load().view.Load(), f, cursor, func(r *retainedMessage, matches bool) bool {
+		if !matches || r.deadline != session.Never && r.deadline <= at {
 			return true
 		}
 		parseStored(r.packed, r.deadline, at, now, &m)
 		return yield(&m, r.index)
-	}
+	})
+}
+
+// walk calls look with the messages that f matches, in topic order, beginning
+// after topic cursor, and with those at which it found that none is near, until
+// look says no.
+func walk(view *btree.BTreeG[retainedMessage], f router.Filter, cursor string, look func(r *retainedMessage, matches bool) bool) {
 	if f.IsExact() {
 		if r, ok := view.Get(retainedMessage{topic: f.Pattern()}); ok && compareTopics(cursor, r.topic) < 0 {
-			give(&r)
+			look(&r, true)
 		}
 		return
 	}
@@ -50,9 +58,12 @@ func (sh *shard) retained(f router.Filter, cursor string, now session.Time, yiel
 		view.AscendGreaterOrEqual(retainedMessage{topic: from}, func(r retainedMessage) bool {
 			matches, next, done := s.next(r.topic)
 			if matches {
-				return give(&r)
+				return look(&r, true)
 			}
 			from, more = next, !done
+			if more {
+				more = look(&r, false)
+			}
 			return false
 		})
 	}

@@ -59,6 +59,17 @@ func TestRetainedReadsAgainstNaive(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Fatalf("%s: %q, want %q", text, got, want)
 		}
+		got = nil
+		for q, more := (RetainedQuery{Filter: f, MaxMessages: page}), true; more; {
+			p := sh.reading.Load().page(&q, sh.shard)
+			for i := range p.Messages {
+				got = append(got, p.Messages[i].Message.Topic.String())
+			}
+			q.Cursor, more = p.Cursor, p.More
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("%s: pages of %d: %q, want %q", text, page, got, want)
+		}
 	}
 }
 

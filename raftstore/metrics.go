@@ -13,6 +13,7 @@ type metrics struct {
 	batch    prometheus.Histogram
 	wills    prometheus.Counter
 	pushes   prometheus.Counter
+	reads    prometheus.Counter
 	drops    [dropReasons]prometheus.Counter
 
 	gauges []*gauges // by shard
@@ -32,6 +33,7 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 		commands: counter("commands_applied_total", "Commands applied, all shards."),
 		wills:    counter("wills_fired_total", "Wills published."),
 		pushes:   counter("deliveries_pushed_total", "Deliveries handed to the owners of sessions."),
+		reads:    counter("retained_reads_total", "Pages of retained messages asked for."),
 		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "dunlin_store_entry_commands", Help: "Commands in a log entry.",
 			Buckets: prometheus.ExponentialBuckets(1, 4, 6),
@@ -49,7 +51,7 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 	if reg == nil {
 		return m
 	}
-	reg.MustRegister(m.applies, m.commands, m.wills, m.pushes, m.batch, dropped)
+	reg.MustRegister(m.applies, m.commands, m.wills, m.pushes, m.reads, m.batch, dropped)
 	for _, g := range []struct {
 		name, help string
 		of         func(*gauges) *atomic.Int64

@@ -97,7 +97,7 @@ func (rs *restoring) finish() error {
 		!unused(st.messages.free, rs.slots, func(slot uint32) bool { return st.messages.slots[slot].refs == 0 }) {
 		return errMalformed
 	}
-	st.retained.publish()
+	st.retained.publish(st.index)
 	return st.check()
 }
 

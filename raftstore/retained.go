@@ -23,6 +23,7 @@ type retained struct {
 	expiring expiring
 	changed  bool // since the last publish
 	view     atomic.Pointer[btree.BTreeG[retainedMessage]]
+	applied  atomic.Uint64 // index of the latest command that view has
 }
 
 // retainedMessage is never written again; topic borrows packed.
@@ -37,14 +38,18 @@ func newRetained() *retained {
 	t := &retained{tree: btree.NewG(16, func(a, b retainedMessage) bool {
 		return compareTopics(a.topic, b.topic) < 0
 	})}
-	t.publish()
+	t.changed = true
+	t.publish(0)
 	return t
 }
 
-// publish lets readers see what was applied.
-func (t *retained) publish() {
-	t.view.Store(t.tree.Clone())
-	t.changed = false
+// publish lets readers see what was applied, up to the command of that index.
+func (t *retained) publish(index uint64) {
+	if t.changed {
+		t.view.Store(t.tree.Clone())
+		t.changed = false
+	}
+	t.applied.Store(index)
 }
 
 // put stores or replaces a topic's message. A new topic beyond a limit is

@@ -28,6 +28,7 @@ type shard struct {
 	wake    chan struct{}            // something is in inbox, or it closed
 	reading atomic.Pointer[retained] // the table that readers look into
 	leading atomic.Bool              // commands of other nodes are taken
+	pages   pages                    // readers of it
 	base    atomic.Int64             // the node's time at shard time 0, as far as is known here
 
 	// Of the goroutine.
@@ -78,6 +79,7 @@ func newShard(id router.ShardID, o *Options, w world, s *Store, m *metrics) *sha
 		id: id, store: s, world: w, clock: o.Clock, log: o.Logger, metrics: m, limits: o.Limits,
 		wake: make(chan struct{}, 1), handovers: newHandovers(), batch: &batch{},
 	}
+	sh.pages.running = &s.running
 	if o.Routes != nil {
 		sh.routes = tableRoutes{o.Routes}
 	}
@@ -354,7 +356,7 @@ func (sh *shard) gather(p *proposal) (commands int) {
 		switch body := p.batch.body(it); {
 		case it.own != nil:
 			it.own()
-		case it.kind == kindTransient:
+		case it.kind == kindTransient, it.kind == kindConfirm:
 		case it.kind == kindRefused:
 			sh.st.fx.drop(dropOverload, 1)
 		case it.kind == kindClaim && sh.mustEvict(body, it.waiter()):
@@ -414,7 +416,7 @@ func (sh *shard) answer(p *proposal, version uint64, pushNow func()) {
 		}
 		switch {
 		case it.own != nil || it.waits:
-		case it.kind == kindTransient:
+		case it.kind == kindTransient, it.kind == kindConfirm:
 			it.give(&Result{Index: sh.st.index})
 		case it.kind == kindRefused:
 			it.give(&Result{Index: sh.st.index, Dropped: 1})

@@ -98,9 +98,7 @@ func (st *state) apply(entry []byte, res []Result) []Result {
 			panic(fmt.Sprintf("raftstore: shard %d: command %d of kind %d: %v", st.shard, st.index, k, errMalformed))
 		}
 	}
-	if st.retained.changed {
-		st.retained.publish()
-	}
+	st.retained.publish(st.index)
 	st.digestTables()
 	return res
 }
