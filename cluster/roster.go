@@ -170,7 +170,11 @@ func (r *roll) up(k *known) {
 		}
 		r.gone(p, goneReplaced)
 	}
-	id := r.ids.take(time.Now())
+	id, ok := r.ids.take(time.Now())
+	if !ok {
+		c.log.Error("too many members: this one is left out", "peer", k.name, "max", router.MaxPeers-1)
+		return
+	}
 	p, err := c.newPeer(r.ctx, id, k.member)
 	if err != nil {
 		c.log.Error("member cannot be called", "peer", k.name, "addr", k.clusterAddr, "err", err)
@@ -306,14 +310,20 @@ type restingID struct {
 
 const idRest = 30 * time.Second
 
-func (n *numbering) take(now time.Time) router.NodeID {
-	if len(n.rest) > 0 && now.Sub(n.rest[0].since) >= idRest {
-		id := n.rest[0].id
+// take gives out a number below router.MaxPeers. One is cut short in its rest
+// rather than a member left out.
+func (n *numbering) take(now time.Time) (id router.NodeID, ok bool) {
+	full := n.last == router.MaxPeers-1
+	if len(n.rest) > 0 && (full || now.Sub(n.rest[0].since) >= idRest) {
+		id = n.rest[0].id
 		n.rest = n.rest[1:]
-		return id
+		return id, true
+	}
+	if full {
+		return 0, false
 	}
 	n.last++
-	return n.last
+	return n.last, true
 }
 
 func (n *numbering) give(id router.NodeID, now time.Time) {

@@ -10,8 +10,7 @@ import (
 
 // This file has the form of a Result: as the state keeps it for a proposer that
 // may ask again, and as a leader sends it to another node. The first leaves out
-// what a claim found, which is told from the session; the second leaves out
-// Routes, which is each node's own.
+// what a claim found, which is told from the session.
 
 // errTurn says that a command came before one with a lower number: whoever sent
 // it begins again at the first that has no answer.

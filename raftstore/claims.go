@@ -153,7 +153,6 @@ func (st *state) end(slot uint32, rec *record) {
 	for s := range rec.Subscriptions {
 		if indexed(s.Filter) {
 			st.subscriptions.remove(s.Filter, slot)
-			st.fx.route(s.Filter, false)
 		}
 	}
 	if will := rec.End(&st.messages); will != nil {

@@ -103,7 +103,7 @@ func (m *member) run(t testing.TB) {
 		}()
 	}
 	s, err := openReplicated(o, Replication{
-		Node: m.node, Start: m.start, Leaders: m, Owners: m, World: m, Routes: tableRoutes{router.NewTable()},
+		Node: m.node, Start: m.start, Leaders: m, Owners: m, World: m, Routes: &tableRoutes{node: router.NewTable()},
 		Wall: time.Now, OutageCap: time.Hour,
 	}, func(r *replica) {
 		r.before = func(l *raft.Log) {

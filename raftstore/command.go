@@ -57,7 +57,7 @@ type Detach struct {
 }
 
 // Subscribe changes a persistent session's subscriptions: Result.Existed has an
-// entry per filter, Result.Routes the version of the route table that has them.
+// entry per filter.
 type Subscribe struct {
 	ClientID string
 	Epoch    session.Epoch
@@ -154,8 +154,6 @@ type Result struct {
 	Low     uint64
 	Known   bool
 	Index   uint64 // rises with every command of the shard (P8)
-	Routes  uint64 // version of the node's route table that has the change
-	At      Node   // whose table; 0 for this node's
 	Dropped int    // queues that were full
 }
 

@@ -4,8 +4,8 @@
 //
 // A command is encoded when it is submitted. The shard's goroutine gathers what
 // came meanwhile into one log entry, which every replica applies; what Apply
-// tells the leader (deliveries, wills, routes) goes to the owners and the route
-// table, and the result to the submitter. Open makes a store with one replica of
+// tells the leader (deliveries, wills) goes to the owners and into the world, the
+// shard's filters to the route tables, and the result to the submitter. Open makes a store with one replica of
 // each shard, in memory; OpenReplicated one whose shards are Raft groups.
 // DESIGN.md beside this file has the whole path.
 package raftstore

@@ -13,7 +13,6 @@ type effects struct {
 	clock session.Time // the leader's own clock when it began to apply
 
 	pushes  []push
-	routes  []routeChange
 	wills   []firedWill
 	ended   []endedConn
 	origins []uint64 // departed publishers that all shards may forget
@@ -38,12 +37,6 @@ type push struct {
 	ids      []uint32
 	packed   []byte
 	deadline session.Time
-}
-
-// routeChange is one subscription more or less in the node's table.
-type routeChange struct {
-	filter router.Filter
-	add    bool
 }
 
 // firedWill is a will to publish.
@@ -75,12 +68,6 @@ const (
 var dropNames = [dropReasons]string{"expired", "queue_full", "queue_oldest", "shard_full", "overload"}
 
 func (fx *effects) drop(reason, n int) { fx.dropped[reason] += n }
-
-func (fx *effects) route(f router.Filter, add bool) {
-	if fx.leads {
-		fx.routes = append(fx.routes, routeChange{f, add})
-	}
-}
 
 func (fx *effects) end(rec *record, reason mqtt.Reason) {
 	if fx.leads {
@@ -122,8 +109,7 @@ func (fx *effects) reset() {
 		fx.heads[fx.pushes[n].slot] = 0
 	}
 	fx.pushes, fx.first = recycle(fx.pushes), recycle(fx.first)
-	fx.routes, fx.wills = recycle(fx.routes), recycle(fx.wills)
-	fx.ended, fx.origins = recycle(fx.ended), recycle(fx.origins)
+	fx.wills, fx.ended, fx.origins = recycle(fx.wills), recycle(fx.ended), recycle(fx.origins)
 	fx.dropped = [dropReasons]int{}
 }
 

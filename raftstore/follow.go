@@ -7,21 +7,6 @@ import (
 
 // This file carries out what an entry gave the leader to do: see effects.
 
-// route brings the shard's changes into the node's table.
-func (sh *shard) route() (version uint64) {
-	if sh.routes == nil {
-		return 0
-	}
-	for _, c := range sh.st.fx.routes {
-		if c.add {
-			sh.routes.SubscribeShard(c.filter, sh.id)
-		} else {
-			sh.routes.UnsubscribeShard(c.filter, sh.id)
-		}
-	}
-	return sh.routes.Version()
-}
-
 // push hands each session's deliveries to its owner, for the epochs from first
 // to last.
 func (sh *shard) push(first, last session.Epoch) {

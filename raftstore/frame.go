@@ -1,10 +1,6 @@
 package raftstore
 
-import (
-	"encoding/binary"
-
-	"dunlin/session"
-)
+import "dunlin/session"
 
 // A frame brings commands of one node to the leader of a shard:
 //
@@ -17,7 +13,6 @@ import (
 //
 //	version  1 byte
 //	whole    1 byte: 0 if the shard moved, and nothing is known of the rest
-//	routes   uvarint, version of the leader's route table
 //	results, one after the other
 const frameVersion = 1
 
@@ -64,7 +59,6 @@ func appendAnswer(b []byte, results []Result, whole bool) []byte {
 	b = appendBool(append(b, frameVersion), whole)
 	for i := range results {
 		b = appendResult(b, &results[i])
-		b = binary.AppendUvarint(b, results[i].Routes)
 	}
 	return b
 }
@@ -78,7 +72,6 @@ func (r *reader) answer(now session.Time) (results []Result, whole bool) {
 	for len(r.b) > 0 {
 		var res Result
 		r.result(&res)
-		res.Routes = r.uvarint()
 		res.Claim.receivedAt(now)
 		results = append(results, res)
 	}

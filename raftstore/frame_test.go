@@ -48,7 +48,7 @@ func FuzzFrame(f *testing.F) {
 func FuzzAnswer(f *testing.F) {
 	w := Resumed{Delivery: Delivery{Index: 7, Message: publish("a", "x", 1), QoS: 1, Retain: true, IDs: []uint32{3}}}
 	f.Add(appendAnswer(nil, []Result{
-		{Err: ErrQuota, Index: 5}, {Seq: 1, Low: 1, Known: true}, {Existed: []bool{true, false}, Routes: 9}, {Dropped: 2},
+		{Err: ErrQuota, Index: 5}, {Seq: 1, Low: 1, Known: true}, {Existed: []bool{true, false}}, {Dropped: 2},
 		{Claim: Claimed{Epoch: 4, Present: true, Origin: 8, Inbound: []uint16{1}, Window: []Resumed{w},
 			Subscriptions: []Subscription{subscription("a/#", 2)}}},
 	}, true))

@@ -160,9 +160,6 @@ func (l *lane) askLocked(f *frame) bool {
 	l.store.rep.Leaders.Ask(at, l.shard.id, f.encode(s), func(answer []byte, err error) {
 		r := reader{b: answer}
 		results, whole := r.answer(l.shard.clock())
-		for i := range results {
-			results[i].At = at
-		}
 		l.answered(f, turn, results, whole && err == nil)
 	})
 	return true

@@ -688,7 +688,7 @@ func runModel(seed uint64, steps int) error {
 		if err := sh.st.check(); err != nil {
 			return fmt.Errorf("step %d: %#v: %w", step, c, err)
 		}
-		if err := sameRetained(sh, m); err != nil {
+		if err := errors.Join(sameRetained(sh, m), sameRoutes(sh, o.Routes)); err != nil {
 			return fmt.Errorf("step %d: %#v: %w", step, c, err)
 		}
 		if in.IntN(20) == 0 {
@@ -712,6 +712,18 @@ func sameLog(got, want []string) error {
 	slices.SortStableFunc(want, byConn)
 	if !slices.Equal(got, want) {
 		return fmt.Errorf("told the owner %q, want %q", got, want)
+	}
+	return nil
+}
+
+// sameRoutes compares what the node's table leads to with what the shard wants.
+func sameRoutes(sh *manual, table *router.Table) error {
+	var ms router.Matches
+	for _, name := range modelTopics {
+		table.Match(topic(name), 0, &ms)
+		if wanted := len(sh.st.subscriptions.match(topic(name), 0)) > 0; wanted != (len(ms.Shards) == 1) || table.Version() != 0 {
+			return fmt.Errorf("topic %s leads to shards %v, wanted %t", name, ms.Shards, wanted)
+		}
 	}
 	return nil
 }

@@ -32,15 +32,18 @@ type Messenger interface {
 	Forget(origin uint64)
 }
 
-// Routes is where the leader of a shard brings its filters. Versions are those
-// of this node's route table, which SUBACK waits for.
+// Routes is told which shards this node leads, and makes their filters known to
+// all nodes, as the shards'. Calls come from shard goroutines and may not block.
 type Routes interface {
-	// LeadShard brings the whole set, when this node begins to lead sh: whatever
-	// the nodes have of an earlier leader is replaced by it, not before.
-	LeadShard(sh router.ShardID, filters func(yield func(router.Filter) bool))
-	SubscribeShard(f router.Filter, sh router.ShardID) (version uint64)
-	UnsubscribeShard(f router.Filter, sh router.ShardID) (version uint64)
-	Version() uint64
+	// LeadShard tells that this node leads sh: from now on the own routes of table
+	// are the shard's. What the nodes have of an earlier leader is replaced by them,
+	// not before. reign rises with each leadership of the shard, on whichever node.
+	LeadShard(sh router.ShardID, reign uint64, table *router.Table)
+	// ShardApplied tells that the table is as the command with that Result.Index left
+	// it, before its result is given.
+	ShardApplied(sh router.ShardID, index uint64)
+	// EndShard tells that this node does not lead sh any more.
+	EndShard(sh router.ShardID)
 }
 
 // world is what a shard calls.
@@ -76,12 +79,39 @@ func (a alone) Publish(m *session.Message, clientID, user string, done func()) {
 
 func (a alone) Forget(origin uint64) { a.outlet.Forget(origin) }
 
-// tableRoutes are the routes of a store that is not replicated: it leads its
-// shards from the start, when they have no filters.
-type tableRoutes struct{ *router.Table }
+// tableRoutes are the routes of a shard that is not replicated: what the shard's
+// table has, the node's has at once.
+type tableRoutes struct {
+	node  *router.Table
+	shard *router.Table
+	held  uint64 // version of the shard's table that the node's has
+}
 
-func (t tableRoutes) LeadShard(sh router.ShardID, filters func(yield func(router.Filter) bool)) {
-	for f := range filters {
-		t.SubscribeShard(f, sh)
+func (t *tableRoutes) LeadShard(sh router.ShardID, _ uint64, table *router.Table) {
+	t.shard = table
+	t.copy(router.ShardNode(sh))
+}
+
+func (t *tableRoutes) ShardApplied(sh router.ShardID, _ uint64) {
+	if t.held == t.shard.Version() {
+		return
 	}
+	changes, version, ok := t.shard.Changes(t.held, keptChanges, nil)
+	if !ok || version != t.shard.Version() {
+		t.copy(router.ShardNode(sh))
+		return
+	}
+	t.node.ApplyRemote(router.ShardNode(sh), changes)
+	t.held = version
+}
+
+func (t *tableRoutes) EndShard(router.ShardID) {}
+
+func (t *tableRoutes) copy(as router.NodeID) {
+	t.node.BeginRemote(as)
+	t.held = t.shard.Snapshot(func(cs []router.Change) bool {
+		t.node.ApplyRemote(as, cs)
+		return true
+	})
+	t.node.EndRemote(as)
 }

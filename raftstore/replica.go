@@ -203,7 +203,7 @@ func (r *replica) commit(l *raft.Log) {
 			now = max(now, sh.st.now+r.rep.outage(wall))
 			r.heard = true
 		}
-		sh.startLeading(now)
+		sh.startLeading(now, l.Index)
 		sh.leading.Store(true)
 		sh.store.lanes[sh.id].retry()
 	}

@@ -81,7 +81,7 @@ func newShard(id router.ShardID, o *Options, w world, s *Store, m *metrics) *sha
 	}
 	sh.pages.running = &s.running
 	if o.Routes != nil {
-		sh.routes = tableRoutes{o.Routes}
+		sh.routes = &tableRoutes{node: o.Routes}
 	}
 	sh.adopt(newState(id))
 	return sh
@@ -93,12 +93,19 @@ func (sh *shard) adopt(st *state) {
 	sh.reading.Store(st.retained)
 }
 
-// lead begins to do what follows from entries; shard time goes on from now.
-func (sh *shard) lead(now session.Time) {
+// lead begins to do what follows from entries; shard time goes on from now. For
+// reign see Routes.
+func (sh *shard) lead(now session.Time, reign uint64) {
 	sh.st.fx.leads = true
 	sh.base.Store(int64(sh.clock() - now))
 	if sh.st.limits != sh.limits {
 		sh.submit(sh.limits, nil)
+	}
+	if sh.routes != nil {
+		table := sh.st.subscriptions.table
+		table.KeepChanges(keptChanges)
+		sh.routes.LeadShard(sh.id, reign, table)
+		sh.routes.ShardApplied(sh.id, sh.st.index)
 	}
 }
 
@@ -210,6 +217,10 @@ func (p *proposal) answers() bool {
 // stopLeading gives up what this node was to do as the shard's leader: whoever
 // waits for an answer hears that the shard moved.
 func (sh *shard) stopLeading() {
+	if sh.routes != nil && sh.st.fx.leads {
+		sh.routes.EndShard(sh.id)
+		sh.st.subscriptions.table.KeepChanges(0)
+	}
 	sh.st.fx.leads, sh.began = false, false
 	for _, p := range sh.flight {
 		for _, c := range p.released {
@@ -242,13 +253,11 @@ func (sh *shard) refuse() {
 
 // startLeading begins to do what follows from entries, after the first one of
 // this node's term was applied, and does again what the leader before may have
-// left undone (see DESIGN.md, What a new leader does again). now is shard time.
-func (sh *shard) startLeading(now session.Time) {
-	sh.lead(now)
+// left undone (see DESIGN.md, What a new leader does again). now is shard time,
+// and first that entry's place in the log.
+func (sh *shard) startLeading(now session.Time, first uint64) {
+	sh.lead(now, first)
 	sh.began = true
-	if sh.routes != nil {
-		sh.routes.LeadShard(sh.id, sh.st.filters)
-	}
 	sh.pushAgain(func(*record) bool { return true })
 	for i := range sh.st.wills.fired {
 		sh.publish(&sh.st.wills.fired[i])
@@ -302,9 +311,11 @@ func (sh *shard) applied(entry []byte, p *proposal) {
 	}
 	sh.check()
 	if st.fx.leads {
-		version := sh.route()
+		if sh.routes != nil {
+			sh.routes.ShardApplied(sh.id, st.index)
+		}
 		first := session.Epoch(1)
-		sh.answer(p, version, func() {
+		sh.answer(p, func() {
 			sh.push(first, before)
 			first = before + 1
 		})
@@ -396,11 +407,10 @@ func (a *attribution) append(b []byte, it *item) []byte {
 
 // answer calls back the submitters, in order, and pushNow before the first
 // UNSUBSCRIBE among them.
-func (sh *shard) answer(p *proposal, version uint64, pushNow func()) {
+func (sh *shard) answer(p *proposal, pushNow func()) {
 	next, pushed := 0, false
 	result := func() *Result {
 		next++
-		sh.results[next-1].Routes = version
 		return &sh.results[next-1]
 	}
 	for _, c := range p.released {

@@ -11,7 +11,7 @@ type solo struct {
 func newSolo(sh *shard) *solo {
 	d := &solo{sh: sh}
 	sh.driver = d
-	sh.lead(sh.st.now)
+	sh.lead(sh.st.now, 1)
 	return d
 }
 

@@ -25,7 +25,15 @@ type match struct {
 	ids    []uint32
 }
 
-func newSubscriptions() subscriptions { return subscriptions{table: router.NewTable()} }
+func newSubscriptions() subscriptions {
+	t := subscriptions{table: router.NewTable()}
+	t.table.KeepChanges(0) // until this node leads
+	return t
+}
+
+// keptChanges is how many changes to a shard's filters its leader keeps for the
+// nodes that are behind.
+const keptChanges = 1 << 14
 
 // subscriber is the handle of a slot in the table.
 func subscriber(slot uint32) router.Subscriber { return router.Subscriber(slot) + 1 }
@@ -60,17 +68,6 @@ func (t *subscriptions) match(topic router.Topic, from router.Subscriber) []matc
 
 // indexed says that a subscription belongs into the table.
 func indexed(f router.Filter) bool { return f.Group() == "" }
-
-// filters yields each filter of the shard, as often as sessions have it.
-func (st *state) filters(yield func(router.Filter) bool) {
-	for _, rec := range st.sessions.each {
-		for s := range rec.Subscriptions {
-			if indexed(s.Filter) && !yield(s.Filter) {
-				return
-			}
-		}
-	}
-}
 
 // index adds all of a session's filters, as after a restore.
 func (t *subscriptions) index(slot uint32, d *session.Durable) {

@@ -17,12 +17,8 @@ func (st *state) applySubscribe(body *reader, res *Result) {
 		}
 		existed := rec.Subscribe(s)
 		res.Existed = append(res.Existed, existed)
-		if !indexed(s.Filter) {
-			continue
-		}
-		st.subscriptions.add(s.Filter, slot, s.Options)
-		if !existed {
-			st.fx.route(s.Filter, true)
+		if indexed(s.Filter) {
+			st.subscriptions.add(s.Filter, slot, s.Options)
 		}
 	}
 }
@@ -40,7 +36,6 @@ func (st *state) applyUnsubscribe(body *reader, res *Result) {
 		res.Existed = append(res.Existed, existed)
 		if existed && indexed(f) {
 			st.subscriptions.remove(f, slot)
-			st.fx.route(f, false)
 		}
 	}
 }

@@ -33,7 +33,7 @@ const (
 // changeLog is the latest own changes, a ring. Only version may be called
 // without the table's lock.
 type changeLog struct {
-	max, maxBytes int // max is a power of two
+	max, maxBytes int // max is a power of two, or 0: changes are only counted
 
 	last  atomic.Uint64 // version of the newest change
 	ring  []Change      // a power of two; that of version v is at v % len
@@ -47,7 +47,16 @@ func (l *changeLog) at(version uint64) *Change {
 	return &l.ring[version&uint64(len(l.ring)-1)]
 }
 
+// keep sets the bound and forgets what was kept.
+func (l *changeLog) keep(most int) {
+	l.max, l.ring, l.count, l.bytes = most, nil, 0, 0
+}
+
 func (l *changeLog) add(c Change) {
+	if l.max == 0 {
+		l.last.Add(1)
+		return
+	}
 	if l.count == len(l.ring) && l.count < l.max {
 		old := l.ring
 		l.ring = make([]Change, max(64, 2*len(old)))

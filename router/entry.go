@@ -9,7 +9,7 @@ import (
 // entry is what a place in the table holds: who wants the topics of one text,
 // or a branch of the trie. There are three forms, told apart by kind:
 //
-//   - one party (a subscriber, shard or node), with the text packed behind the
+//   - one party (a subscriber or node), with the text packed behind the
 //     header: one small object without pointers, as most filters have one
 //     subscriber and a million of them must not keep the garbage collector busy
 //   - many, whose set holds any number of parties
@@ -18,8 +18,8 @@ import (
 // Readers may hold an entry at any time, so that none is changed once it is
 // published: it is replaced. (Sets and nodes behind one do change, see there.)
 type entry struct {
-	party uint64 // kindSubscriber, kindShard, kindNode: its number
-	asks  asks   // kindSubscriber; of kindShard the count of subscriptions, the writer's alone
+	party uint64 // kindSubscriber, kindNode: its number
+	asks  asks   // kindSubscriber
 	size  uint16 // of the text, bytes
 	kind  kind
 	whole bool // the key is the whole text, else its first level
@@ -29,7 +29,6 @@ type kind uint8
 
 const (
 	kindSubscriber kind = 1 + iota
-	kindShard
 	kindNode
 	kindMany
 	kindBranch
@@ -156,8 +155,8 @@ func (e *entry) hasKey(key string) bool {
 		(len(text) == len(key) || !e.whole && text[len(key)] == '/')
 }
 
-// isOwn says whether a subscriber or shard of this node is among e's parties,
-// so that peers must know of the filter.
+// isOwn says whether a subscriber of this node is among e's parties, so that
+// peers must know of the filter.
 func (e *entry) isOwn() bool {
 	switch {
 	case e == nil || e.kind == kindNode:

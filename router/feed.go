@@ -16,6 +16,14 @@ func (tb *Table) Changes(since uint64, max int, dst []Change) (out []Change, ver
 	return tb.mu.log.since(since, max, dst)
 }
 
+// KeepChanges has the table keep so many own changes from now on, a power of two,
+// and forget those until now. With 0 whoever is behind needs a full copy.
+func (tb *Table) KeepChanges(most int) {
+	tb.mu.Lock()
+	defer tb.mu.Unlock()
+	tb.mu.log.keep(most)
+}
+
 // Snapshot calls yield with chunks of changes that rebuild all own routes as of
 // the version it returns. It takes no lock, so that writers go on: what they
 // change meanwhile may be in the chunks or not, and comes again with the changes

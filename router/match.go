@@ -20,9 +20,10 @@ type Matches struct {
 	Groups []*Group  // each share group (group, filter) that has a member on any node
 	ids    []uint32
 
-	hits []*entry // what matches
-	walk walk
-	seen seen
+	hits    []*entry // what matches
+	holders []NodeID // of the topic's fingerprint
+	walk    walk
+	seen    seen
 }
 
 // IDs returns the subscription identifiers of m, borrowed from ms: one for each
@@ -40,8 +41,10 @@ func (tb *Table) Match(t Topic, from Subscriber, ms *Matches) {
 		ms.hits = append(ms.hits, e)
 	}
 	if tb.remote.live.Load() > 0 {
-		ms.Nodes = tb.remote.appendNodes(ms.Nodes, t.Hash())
-		ms.seen.markNodes(ms.Nodes)
+		ms.holders = tb.remote.appendNodes(ms.holders[:0], t.Hash())
+		for _, n := range ms.holders {
+			ms.addNode(n)
+		}
 	}
 	tb.wild.match(t.s, ms)
 	ms.gather(from)
@@ -154,8 +157,6 @@ func (ms *Matches) gather(from Subscriber) {
 		switch e.kind {
 		case kindSubscriber:
 			n = 1
-		case kindShard:
-			ms.addShard(ShardID(e.party))
 		case kindNode:
 			ms.addNode(NodeID(e.party))
 		case kindMany:
@@ -180,11 +181,8 @@ func (ms *Matches) gather(from Subscriber) {
 // addOthers adds all of s but its subscribers, and returns about how many of
 // those there are.
 func (ms *Matches) addOthers(s *set) (subscribers int) {
-	if o := s.others.Load(); o != nil {
-		for i := range o.shards {
-			ms.addShard(o.shards[i].shard)
-		}
-		for _, n := range o.nodes {
+	if ns := s.nodes.Load(); ns != nil {
+		for _, n := range *ns {
 			ms.addNode(n)
 		}
 	}
@@ -199,15 +197,14 @@ func (ms *Matches) addOthers(s *set) (subscribers int) {
 	return 0
 }
 
-func (ms *Matches) addShard(sh ShardID) {
-	if ms.seen.shard(sh) {
-		ms.Shards = append(ms.Shards, sh)
-	}
-}
-
+// addNode adds a node, or the shard that it stands for.
 func (ms *Matches) addNode(n NodeID) {
-	if ms.seen.node(n) {
+	sh, isShard := n.shard()
+	switch {
+	case !isShard && ms.seen.node(n):
 		ms.Nodes = append(ms.Nodes, n)
+	case isShard && ms.seen.shard(sh):
+		ms.Shards = append(ms.Shards, sh)
 	}
 }
 

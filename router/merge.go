@@ -38,12 +38,6 @@ func (s *seen) reset() {
 func (s *seen) node(n NodeID) (isNew bool)    { return mark(&s.nodes, int(n), s.call) }
 func (s *seen) shard(sh ShardID) (isNew bool) { return mark(&s.shards, int(sh), s.call) }
 
-func (s *seen) markNodes(ns []NodeID) {
-	for _, n := range ns {
-		s.node(n)
-	}
-}
-
 func mark(marks *[]uint32, i int, call uint32) (isNew bool) {
 	for i >= len(*marks) {
 		*marks = append(*marks, 0)

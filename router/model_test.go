@@ -13,9 +13,8 @@ import (
 // model is the table as simply as it can be told: everything is compared with
 // everything.
 type model struct {
-	subs   map[Filter]map[Subscriber]Options // share groups too
-	shards map[Filter]map[ShardID]int
-	nodes  map[NodeID]*modelNode
+	subs  map[Filter]map[Subscriber]Options // share groups too
+	nodes map[NodeID]*modelNode             // shards too
 }
 
 type modelNode struct {
@@ -25,7 +24,7 @@ type modelNode struct {
 }
 
 func newModel() *model {
-	return &model{map[Filter]map[Subscriber]Options{}, map[Filter]map[ShardID]int{}, map[NodeID]*modelNode{}}
+	return &model{map[Filter]map[Subscriber]Options{}, map[NodeID]*modelNode{}}
 }
 
 func newModelNode() *modelNode {
@@ -47,16 +46,6 @@ func (m *model) unsubscribe(f Filter, s Subscriber) (existed bool) {
 	return existed
 }
 
-func (m *model) subscribeShard(f Filter, sh ShardID, by int) {
-	f = f.unshared()
-	if m.shards[f] == nil {
-		m.shards[f] = map[ShardID]int{}
-	}
-	if m.shards[f][sh] += by; m.shards[f][sh] <= 0 {
-		delete(m.shards[f], sh)
-	}
-}
-
 // own is what peers of the model's node hold of it.
 func (m *model) own() *modelNode {
 	o := newModelNode()
@@ -73,11 +62,6 @@ func (m *model) own() *modelNode {
 		case f.Group() != "":
 			o.groups[f] = uint32(len(subs))
 		default:
-			note(f)
-		}
-	}
-	for f, shards := range m.shards {
-		if len(shards) > 0 {
 			note(f)
 		}
 	}
@@ -114,21 +98,16 @@ func (m *model) match(t Topic, from Subscriber) string {
 			}
 		}
 	}
-	for f, counts := range m.shards {
-		for sh := range counts {
-			if naiveMatches(f.Pattern(), t.String()) {
-				shards[sh] = true
-			}
-		}
-	}
 	for n, r := range m.nodes {
-		if r.exact[t.String()] {
-			nodes[n] = true
-		}
+		wanted := r.exact[t.String()]
 		for f := range r.wild {
-			if naiveMatches(f.Pattern(), t.String()) {
-				nodes[n] = true
-			}
+			wanted = wanted || naiveMatches(f.Pattern(), t.String())
+		}
+		switch {
+		case wanted && n >= ShardNode(0):
+			shards[ShardID(n-ShardNode(0))] = true
+		case wanted:
+			nodes[n] = true
 		}
 		for f := range r.groups {
 			if naiveMatches(f.Pattern(), t.String()) {
@@ -253,7 +232,10 @@ func TestTableIsTheModel(t *testing.T) {
 			}
 			f := d.filter(t)
 			s := Subscriber(1 + d.IntN(subscribers))
-			sh, n := ShardID(d.IntN(3)), NodeID(1+d.IntN(3))
+			n := NodeID(1 + d.IntN(3))
+			if d.IntN(2) == 0 {
+				n = ShardNode(ShardID(d.IntN(3)) * 31)
+			}
 			if m.nodes[n] == nil {
 				m.nodes[n] = newModelNode()
 			}
@@ -272,15 +254,7 @@ func TestTableIsTheModel(t *testing.T) {
 						t.Fatalf("Unsubscribe(%q, %d) existed: %v", f, s, got)
 					}
 				}
-			case 2:
-				if add {
-					tb.SubscribeShard(f, sh)
-					m.subscribeShard(f, sh, 1)
-				} else {
-					tb.UnsubscribeShard(f, sh)
-					m.subscribeShard(f, sh, -1)
-				}
-			case 3:
+			case 2, 3:
 				applyBoth(tb, m, n, f, add, uint32(d.IntN(4)))
 			}
 			if i%40 == 0 {
@@ -295,13 +269,6 @@ func TestTableIsTheModel(t *testing.T) {
 		for f, subs := range m.subs {
 			for s := range subs {
 				tb.Unsubscribe(f, s)
-			}
-		}
-		for f, shards := range m.shards {
-			for sh, count := range shards {
-				for range count {
-					tb.UnsubscribeShard(f, sh)
-				}
 			}
 		}
 		for n := range m.nodes {
@@ -325,7 +292,7 @@ func applyBoth(tb *Table, m *model, n NodeID, f Filter, add bool, members uint32
 			members = 0
 		}
 		c = Change{Op: SetGroup, Filter: f.String(), Members: members}
-		if r.groups[f] = members; members == 0 {
+		if r.groups[f] = members; members == 0 || n >= ShardNode(0) {
 			delete(r.groups, f)
 		}
 	case f.IsExact():

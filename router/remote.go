@@ -6,9 +6,9 @@ type fullCopy struct {
 	filters map[string]struct{} // wildcards and groups
 }
 
-// ApplyRemote applies the changes of node n, a peer. Calls for one node come one
-// after the other. A change that makes no sense is passed over: a newer release
-// may know more.
+// ApplyRemote applies the changes of node n, a peer or a shard. Calls for one
+// node come one after the other. A change that makes no sense is passed over: a
+// newer release may know more.
 func (tb *Table) ApplyRemote(n NodeID, cs []Change) {
 	mustBePeer(n)
 	tb.mu.Lock()
@@ -40,7 +40,8 @@ func (tb *Table) applyLocked(n NodeID, c *Change) {
 			tb.setNodeLocked(f, n, c.Op == AddWildcard)
 		}
 	case SetGroup:
-		if f, err := ParseFilter([]byte(c.Filter)); err == nil && f.at > 0 {
+		_, isShard := n.shard() // which has no members to draw
+		if f, err := ParseFilter([]byte(c.Filter)); err == nil && f.at > 0 && !isShard {
 			tb.setShareLocked(f, n, c.Members)
 		}
 	}

@@ -10,20 +10,8 @@ import (
 // (see roster), so that the hundred-thousandth costs what the first did.
 type set struct {
 	roster atomic.Pointer[roster]   // nil without subscribers
-	others atomic.Pointer[parties]  // nil without any
+	nodes  atomic.Pointer[[]NodeID] // other nodes and shards: few, copied to be changed; nil without any
 	groups atomic.Pointer[groupLog] // nil without any
-}
-
-// parties are the shards of this node and the other nodes. They are few, and
-// copied to be changed.
-type parties struct {
-	shards []shardCount
-	nodes  []NodeID
-}
-
-type shardCount struct {
-	shard ShardID
-	count uint32 // the writer's; readers look at shard alone
 }
 
 // setOf returns a set with e's parties: e itself if it is a many's.
@@ -37,10 +25,8 @@ func setOf(e *entry) *set {
 		return e.set()
 	case kindSubscriber:
 		s.add(Subscriber(e.party), e.asks)
-	case kindShard:
-		s.others.Store(&parties{shards: []shardCount{{ShardID(e.party), uint32(e.asks)}}})
 	case kindNode:
-		s.others.Store(&parties{nodes: []NodeID{NodeID(e.party)}})
+		s.setNodes([]NodeID{NodeID(e.party)})
 	}
 	return s
 }
@@ -48,24 +34,19 @@ func setOf(e *entry) *set {
 // settled returns the leanest entry for what s holds: nil for nothing, one
 // party by itself, else a many, e if that is one with s already.
 func (s *set) settled(e *entry, text string, whole bool) *entry {
-	r, o := s.roster.Load(), s.others.Load()
-	subs, shards, nodes := 0, 0, 0
+	r, nodes := s.roster.Load(), s.allNodes()
+	subs := 0
 	if r != nil {
 		subs = r.live()
 	}
-	if o != nil {
-		shards, nodes = len(o.shards), len(o.nodes)
-	}
-	if s.groups.Load() == nil && subs+shards+nodes <= 1 {
+	if s.groups.Load() == nil && subs+len(nodes) <= 1 {
 		switch {
 		case subs == 1:
 			for who, a := range r.all {
 				return newOne(kindSubscriber, uint64(who), a, text, whole)
 			}
-		case shards == 1:
-			return newOne(kindShard, uint64(o.shards[0].shard), asks(o.shards[0].count), text, whole)
-		case nodes == 1:
-			return newOne(kindNode, uint64(o.nodes[0]), 0, text, whole)
+		case len(nodes) == 1:
+			return newOne(kindNode, uint64(nodes[0]), 0, text, whole)
 		}
 		return nil
 	}
@@ -76,13 +57,12 @@ func (s *set) settled(e *entry, text string, whole bool) *entry {
 }
 
 func (s *set) isOwn() bool {
-	r, o := s.roster.Load(), s.others.Load()
-	return r != nil && r.live() > 0 || o != nil && len(o.shards) > 0
+	r := s.roster.Load()
+	return r != nil && r.live() > 0
 }
 
 func (s *set) hasNode(n NodeID) bool {
-	o := s.others.Load()
-	return o != nil && slices.Contains(o.nodes, n)
+	return slices.Contains(s.allNodes(), n)
 }
 
 // add adds or replaces a subscriber and says whether it was there.
@@ -124,61 +104,31 @@ func (s *set) remove(who Subscriber) (existed bool) {
 	return true
 }
 
-// addShard counts one more subscription of a shard.
-func (s *set) addShard(sh ShardID) {
-	o := s.copyOthers()
-	if i := slices.IndexFunc(o.shards, func(c shardCount) bool { return c.shard == sh }); i >= 0 {
-		s.others.Load().shards[i].count++
-		return
-	}
-	o.shards = append(slices.Clip(o.shards), shardCount{sh, 1})
-	s.setOthers(o)
-}
-
-// removeShard counts one less and says whether there was one.
-func (s *set) removeShard(sh ShardID) (existed bool) {
-	o := s.copyOthers()
-	i := slices.IndexFunc(o.shards, func(c shardCount) bool { return c.shard == sh })
-	if i < 0 {
-		return false
-	}
-	if c := &s.others.Load().shards[i]; c.count > 1 {
-		c.count--
-		return true
-	}
-	o.shards = slices.Delete(slices.Clone(o.shards), i, i+1)
-	s.setOthers(o)
-	return true
-}
-
 func (s *set) addNode(n NodeID) {
-	o := s.copyOthers()
-	if !slices.Contains(o.nodes, n) {
-		o.nodes = append(slices.Clip(o.nodes), n)
-		s.setOthers(o)
+	if !s.hasNode(n) {
+		s.setNodes(append(slices.Clip(s.allNodes()), n))
 	}
 }
 
 func (s *set) removeNode(n NodeID) {
-	o := s.copyOthers()
-	if i := slices.Index(o.nodes, n); i >= 0 {
-		o.nodes = slices.Delete(slices.Clone(o.nodes), i, i+1)
-		s.setOthers(o)
+	ns := s.allNodes()
+	if i := slices.Index(ns, n); i >= 0 {
+		s.setNodes(slices.Delete(slices.Clone(ns), i, i+1))
 	}
 }
 
-// copyOthers returns a shallow copy: its slices are still the readers'.
-func (s *set) copyOthers() parties {
-	if o := s.others.Load(); o != nil {
-		return *o
+// allNodes returns what readers may be looking at.
+func (s *set) allNodes() []NodeID {
+	if ns := s.nodes.Load(); ns != nil {
+		return *ns
 	}
-	return parties{}
+	return nil
 }
 
-func (s *set) setOthers(o parties) {
-	if len(o.shards)+len(o.nodes) == 0 {
-		s.others.Store(nil)
+func (s *set) setNodes(ns []NodeID) {
+	if len(ns) == 0 {
+		s.nodes.Store(nil)
 		return
 	}
-	s.others.Store(&o)
+	s.nodes.Store(&ns)
 }

@@ -5,15 +5,31 @@ import "sync"
 // Subscriber is an opaque handle of a subscriber on this node. Zero is nobody.
 type Subscriber uint64
 
-// NodeID is a peer's index in this process: small, dense, never reused for
-// another peer while its routes stand. Zero is this node.
+// NodeID names whose routes they are: of this node (zero), of a peer (below
+// MaxPeers: its index in this process, small, dense, never reused for another
+// while its routes stand), or of a shard (see ShardNode).
 type NodeID uint16
 
-// MaxNodes bounds NodeID.
-const MaxNodes = 1 << nodeBits
-
-// ShardID numbers a shard, from 0.
+// ShardID numbers a shard, from 0 and below MaxShards.
 type ShardID uint16
+
+const (
+	MaxNodes  = 1 << nodeBits // bounds NodeID
+	MaxShards = 64
+	MaxPeers  = MaxNodes - MaxShards // bounds the NodeIDs of peers
+)
+
+// ShardNode is the NodeID under which a table holds the routes of a shard: they
+// come as those of a peer do, and Match tells the shard.
+func ShardNode(sh ShardID) NodeID {
+	if sh >= MaxShards {
+		panic("router: shard beyond MaxShards")
+	}
+	return MaxPeers + NodeID(sh)
+}
+
+// shard is the reverse of ShardNode.
+func (n NodeID) shard() (sh ShardID, ok bool) { return ShardID(n - MaxPeers), n >= MaxPeers }
 
 // Options are what a subscription asks for.
 type Options struct {
@@ -28,12 +44,13 @@ type Options struct {
 //
 // What it holds for a pattern (a filter without its share prefix) is an entry:
 // of an exact pattern in an index by its text, of one with wildcards in a trie.
-// Other nodes' exact filters are not held as entries but as fingerprints.
+// Exact filters of other nodes and of shards are not held as entries but as
+// fingerprints.
 type Table struct {
 	exact  index        // entries of exact patterns
 	wild   trie         // entries of patterns with wildcards
 	groups index        // share groups by their filter; each is in its pattern's set too
-	remote fingerprints // exact filters of other nodes
+	remote fingerprints // exact filters of other nodes and of shards
 
 	mu struct {
 		sync.Mutex
@@ -134,48 +151,6 @@ func (tb *Table) leaveLocked(f Filter, s Subscriber) (existed bool) {
 	tb.logLocked(Change{Op: SetGroup, Filter: f.text, Members: g.own()})
 	tb.closeGroupLocked(g)
 	return true
-}
-
-// SubscribeShard counts one more subscription to f in shard sh of this node's
-// table; the first makes the route. The shard of a share group's queue gets
-// every message of the group, so that only f's pattern counts here.
-func (tb *Table) SubscribeShard(f Filter, sh ShardID) (version uint64) {
-	f = f.unshared()
-	before := tb.begin()
-	tb.editLocked(f, func(e *entry, text string) *entry {
-		switch {
-		case e == nil:
-			return newOne(kindShard, uint64(sh), 1, text, f.IsExact())
-		case e.kind == kindShard && e.party == uint64(sh):
-			e.asks++
-			return e
-		}
-		set := setOf(e)
-		set.addShard(sh)
-		return set.settled(e, text, f.IsExact())
-	})
-	return tb.end(before)
-}
-
-// UnsubscribeShard takes away what SubscribeShard counted.
-func (tb *Table) UnsubscribeShard(f Filter, sh ShardID) (version uint64) {
-	f = f.unshared()
-	before := tb.begin()
-	tb.editLocked(f, func(e *entry, text string) *entry {
-		switch {
-		case e == nil:
-			return nil
-		case e.kind == kindMany:
-			e.set().removeShard(sh)
-			return e.set().settled(e, text, f.IsExact())
-		case e.kind == kindShard && e.party == uint64(sh):
-			if e.asks--; e.asks == 0 {
-				return nil
-			}
-		}
-		return e
-	})
-	return tb.end(before)
 }
 
 // Group finds a share group by its filter, nil if nobody is in it. It takes no

@@ -106,7 +106,7 @@ func TestMatchAllocatesNothing(t *testing.T) {
 	}
 	tb.Subscribe(mustFilter(t, "d/#"), 1, Options{ID: 2})
 	tb.Subscribe(mustFilter(t, "$share/g/d/+/t"), 3, Options{})
-	tb.SubscribeShard(mustFilter(t, "d/7/t"), 3)
+	tb.ApplyRemote(ShardNode(3), []Change{{Op: AddExact, Fingerprint: fingerprint("d/7/t")}, {Op: AddWildcard, Filter: "d/+/t"}})
 	tb.ApplyRemote(4, []Change{{Op: AddExact, Fingerprint: fingerprint("d/7/t")}, {Op: AddWildcard, Filter: "d/7/#"}})
 	b := []byte("d/7/t")
 	var ms Matches
@@ -218,5 +218,26 @@ func TestChangeLogIsBounded(t *testing.T) {
 	l.add(Change{Op: AddWildcard, Filter: strings.Repeat("x", 600)})
 	if l.bytes > 1000 {
 		t.Errorf("%d bytes", l.bytes)
+	}
+}
+
+// A table that keeps no changes counts them; one that begins to keep them has
+// those since.
+func TestKeepChanges(t *testing.T) {
+	tb := NewTable()
+	tb.KeepChanges(0)
+	tb.Subscribe(mustFilter(t, "a/+"), 1, Options{})
+	if _, _, ok := tb.Changes(0, 10, nil); ok || tb.Version() != 1 {
+		t.Errorf("version %d, changes from 0: %v", tb.Version(), ok)
+	}
+	tb.KeepChanges(64)
+	tb.Subscribe(mustFilter(t, "b/+"), 1, Options{})
+	cs, version, ok := tb.Changes(1, 10, nil)
+	if !ok || version != 2 || len(cs) != 1 || cs[0].Filter != "b/+" {
+		t.Errorf("changes %v to %d, %v", cs, version, ok)
+	}
+	tb.KeepChanges(0)
+	if cs, version, ok := tb.Changes(2, 10, nil); !ok || version != 2 || len(cs) != 0 {
+		t.Errorf("nothing is behind: %v to %d, %v", cs, version, ok)
 	}
 }

@@ -21,7 +21,7 @@ const (
 	// messageCost is about what a message costs beside its bytes.
 	messageCost = 64
 	// maxShards is the most there are.
-	maxShards = 64
+	maxShards = router.MaxShards
 )
 
 // gauge measures what waits for a loop or a shard, from any goroutine.

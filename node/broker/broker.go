@@ -36,6 +36,15 @@ type Peers interface {
 	Routed(version uint64, done func())
 }
 
+// ShardRoutes tells when the filters of a shard are everywhere.
+type ShardRoutes interface {
+	// Synced calls done, once and on any goroutine, with true when every node that
+	// counts holds the filters of sh as they were after the command with that
+	// Result.Index, or later (P4, E4). With false that could not be learned, though
+	// it was tried for a while: whoever waits for it is to be let go (R6).
+	Synced(sh router.ShardID, index uint64, done func(ok bool))
+}
+
 // Authenticator says who a client is: at once, or, having returned
 // auth.ErrLater, by one call of later from any goroutine. An error is
 // auth.ErrBadCredentials or why the answer could not be had, which refuses the
@@ -82,6 +91,7 @@ type Broker struct {
 	table    *router.Table
 	shards   Shards
 	retained RetainedMessages
+	routes   ShardRoutes
 	peers    Peers
 	accepted accepted
 	emptied  chan *batch // for reuse
@@ -101,8 +111,8 @@ func New(o Options, table *router.Table) *Broker {
 }
 
 // Attach gives the broker the floors that call up into it, before anything runs.
-func (b *Broker) Attach(shards Shards, retained RetainedMessages, peers Peers) {
-	b.shards, b.retained, b.peers = shards, retained, peers
+func (b *Broker) Attach(shards Shards, retained RetainedMessages, routes ShardRoutes, peers Peers) {
+	b.shards, b.retained, b.routes, b.peers = shards, retained, routes, peers
 }
 
 // Worker makes the handler of one event loop; loops ask in the order of their index.

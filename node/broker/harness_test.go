@@ -42,6 +42,8 @@ type testNode struct {
 	kept   []func()
 	fate   cluster.Fate // what confirmations say
 	dead   bool
+
+	syncing func(done func(ok bool)) // takes what asks whether a shard's routes are everywhere; nil: they are
 }
 
 func newCell(t *testing.T, nodes, loops int, adjust func(*Options)) *cell {
@@ -66,7 +68,7 @@ func newCell(t *testing.T, nodes, loops int, adjust func(*Options)) *cell {
 		}
 		n.b = New(o, n.table)
 		n.store = openStore(t, n)
-		n.b.Attach(n.store, n.store, n)
+		n.b.Attach(n.store, n.store, n, n)
 		for j := range loops {
 			l := &testLoop{node: n, index: j, conns: map[listen.ID]*testConn{}}
 			l.handler = n.b.Worker(l)
@@ -124,6 +126,15 @@ func (n *testNode) Full(router.NodeID) bool { return n.full }
 func (n *testNode) Routed(_ uint64, done func()) {
 	n.feed()
 	done()
+}
+
+// Synced finds the shards' routes in place: its store is not replicated.
+func (n *testNode) Synced(_ router.ShardID, _ uint64, done func(ok bool)) {
+	if n.syncing != nil {
+		n.syncing(done)
+		return
+	}
+	done(true)
 }
 
 func (n *testNode) feed() {

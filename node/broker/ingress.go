@@ -6,7 +6,6 @@ import (
 	"dunlin/cluster"
 	"dunlin/node/listen"
 	"dunlin/proto/mqtt"
-	"dunlin/raftstore"
 	"dunlin/router"
 	"dunlin/session"
 )
@@ -22,7 +21,8 @@ func (b *Broker) Forwarded(from router.NodeID, body []byte, done func()) {
 }
 
 // ingress routes what one peer forwards, on the peer's stream goroutine: to the
-// loops with subscribers and to the shards, never to other nodes.
+// loops with subscribers, and nowhere else. Shards and other nodes hear of a
+// message from the node that took it, and from no other.
 type ingress struct {
 	b       *Broker
 	from    router.NodeID
@@ -45,7 +45,7 @@ type repayment struct {
 }
 
 // take routes one frame and posts what came of it. The frame is done when every
-// loop and shard concerned has taken its part.
+// loop concerned has taken its part.
 func (in *ingress) take(body []byte, done func()) {
 	var a *arrival
 	if done != nil {
@@ -116,12 +116,6 @@ func (in *ingress) record(rec cluster.Record, a *arrival) {
 		if len(b.items) >= maxPosted {
 			in.post(listen.ID(x.Subscriber).Loop())
 		}
-	}
-	for _, sh := range ms.Shards {
-		if a != nil {
-			a.left.Add(1)
-		}
-		in.b.submit(sh, m, "", func(raftstore.Result) { a.land() })
 	}
 }
 

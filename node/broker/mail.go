@@ -15,7 +15,7 @@ func (w *worker) Mail(m any) {
 		for i, h := range m.handles {
 			w.repaid(m.from, h, m.kinds[i])
 		}
-	case []suback:
+	case *routing:
 		w.routed(m)
 	case again:
 		w.resumeRested()

@@ -13,11 +13,11 @@ import (
 // if QoS > 0, in passing otherwise.
 func (w *worker) enqueue(sh router.ShardID, m *session.Message, legs *legs) {
 	if m.QoS == 0 {
-		w.submit(sh, m, legs.from.clientID, func(raftstore.Result) {})
+		w.shards.Submit(sh, raftstore.Transient{From: legs.from.clientID, Message: *m}, nil)
 		return
 	}
 	slot, left := legs.add(), w.toShard(sh, m)
-	w.submit(sh, m, legs.from.clientID, func(r raftstore.Result) {
+	w.shards.Submit(sh, raftstore.Enqueue{From: legs.from.clientID, Message: *m}, func(r raftstore.Result) {
 		left()
 		w.loop.Post(landing{slot: slot, unknown: r.Err != nil})
 	})
@@ -27,14 +27,6 @@ func (w *worker) enqueue(sh router.ShardID, m *session.Message, legs *legs) {
 type landing struct {
 	slot    int32
 	unknown bool
-}
-
-func (b *Broker) submit(sh router.ShardID, m *session.Message, from string, done func(raftstore.Result)) {
-	if m.QoS == 0 {
-		b.shards.Submit(sh, raftstore.Transient{From: from, Message: *m}, done)
-		return
-	}
-	b.shards.Submit(sh, raftstore.Enqueue{From: from, Message: *m}, done)
 }
 
 // acknowledged takes what a subscriber acknowledged: for share groups the message

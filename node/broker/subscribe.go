@@ -16,7 +16,7 @@ type suback struct {
 	conn     listen.ID
 	packetID uint16
 	reasons  []mqtt.Reason
-	version  uint64   // of the node's route table that has the subscriptions
+	routes   whereabouts
 	replays  []replay // retained messages to send after it
 }
 
@@ -58,7 +58,7 @@ func (w *worker) subscribe(c *conn, p *mqtt.Subscribe) {
 	w.work += filterWork * len(p.Filters)
 	c.client.asking++
 	if len(durable) == 0 {
-		w.routing = append(w.routing, s)
+		w.awaitRoutes(s)
 		return
 	}
 	w.shards.Submit(c.shard, raftstore.Subscribe{ClientID: c.client.ClientID, Epoch: c.epoch, Filters: durable},
@@ -97,7 +97,7 @@ func (w *worker) enter(c *conn, f router.Filter, o router.Options, s *suback) (e
 		c.client.filters = append(c.client.filters, f)
 		w.subscriptions++
 	}
-	s.version = max(s.version, version)
+	s.routes.version = max(s.routes.version, version)
 	return existed
 }
 
@@ -121,7 +121,7 @@ func (w *worker) subscribed(s suback, subs []raftstore.Subscription, places []in
 		w.drop(c)
 		return
 	default:
-		s.version = max(s.version, r.Routes)
+		s.routes.durable, s.routes.shard, s.routes.index = true, c.shard, r.Index
 		for i, sub := range subs {
 			if !r.Existed[i] && sub.Filter.Group() == "" {
 				c.client.durable++
@@ -130,7 +130,7 @@ func (w *worker) subscribed(s suback, subs []raftstore.Subscription, places []in
 			s.wantRetained(sub.Filter, sub.Options, sub.RetainHandling, r.Existed[i])
 		}
 	}
-	w.routing = append(w.routing, s)
+	w.awaitRoutes(s)
 }
 
 // wantRetained notes that retained messages follow the SUBACK, as the retain
@@ -138,36 +138,6 @@ func (w *worker) subscribed(s suback, subs []raftstore.Subscription, places []in
 func (s *suback) wantRetained(f router.Filter, o router.Options, handling uint8, existed bool) {
 	if f.Group() == "" && (handling == 0 || handling == 1 && !existed) {
 		s.replays = append(s.replays, replay{filter: f, options: o})
-	}
-}
-
-// flushRoutes waits, for all SUBACKs of the turn together, until every node has
-// their routes.
-func (w *worker) flushRoutes() {
-	if len(w.routing) == 0 {
-		return
-	}
-	waiting := w.routing
-	w.routing = nil
-	var version uint64
-	for _, s := range waiting {
-		version = max(version, s.version)
-	}
-	w.peers.Routed(version, func() { w.loop.Post(waiting) })
-}
-
-// routed sends SUBACKs whose routes are everywhere, then begins the replays.
-func (w *worker) routed(waiting []suback) {
-	for i := range waiting {
-		s := &waiting[i]
-		c := w.conn(s.conn)
-		if c == nil || c.phase != up {
-			continue
-		}
-		w.loop.End(c.id, c.live.Subscribed(s.packetID, s.reasons, w.loop.Begin(c.id)))
-		w.answered(c)
-		w.counters.Subscribed += uint64(len(s.reasons))
-		w.beginReplays(c, s.replays)
 	}
 }
 

@@ -39,7 +39,7 @@ type worker struct {
 	spares   [][]int32
 	acks     [][]raftstore.Ack // by shard: acknowledgements of persistent sessions
 	acked    []router.ShardID  // shards with acks to send
-	routing  []suback          // SUBACKs that wait for the routes to be everywhere
+	routing  []*routing        // SUBACKs of the turn, by where their routes are
 	replayed []listen.ID       // connections with a page of a retained replay due
 	held     []listen.ID       // publishers held for a loop or shard that is behind
 	rested   []listen.ID       // connections held until the next turn
