@@ -36,7 +36,7 @@ func (st *state) applyClaim(body *reader, res *Result) {
 		st.recordChanges(slot)
 	}
 	if rec != nil && rec.Attached() {
-		st.fx.end(rec, mqtt.SessionTakenOver)
+		st.disconnect(rec, mqtt.SessionTakenOver)
 	}
 	if rec != nil && (c.clean || !rec.Stored()) {
 		st.end(slot, rec) // E3 [MQTT-3.1.2-4]
@@ -142,7 +142,7 @@ func (st *state) applyDelete(body *reader, res *Result) {
 	}
 	res.Known = true
 	if rec.Attached() {
-		st.fx.end(rec, mqtt.AdministrativeAction)
+		st.disconnect(rec, mqtt.AdministrativeAction)
 	}
 	st.end(slot, rec)
 }

@@ -34,6 +34,7 @@ type trio struct {
 
 	pushed    map[router.Subscriber]map[uint64]string // payloads, by connection and index
 	published map[string]bool                         // wills
+	ended     map[router.Subscriber]bool
 
 	before  func(r *replica, l *raft.Log) // a planted bug
 	wrong   error
@@ -60,7 +61,7 @@ type member struct {
 }
 
 func newTrio(t testing.TB, snapshotBytes uint64) *trio {
-	c := &trio{snapshotBytes: snapshotBytes, pushed: map[router.Subscriber]map[uint64]string{}, published: map[string]bool{}, entries: map[uint64][]byte{}, digests: map[uint64]uint64{}, wall: time.Now()}
+	c := &trio{snapshotBytes: snapshotBytes, pushed: map[router.Subscriber]map[uint64]string{}, published: map[string]bool{}, ended: map[router.Subscriber]bool{}, entries: map[uint64][]byte{}, digests: map[uint64]uint64{}, wall: time.Now()}
 	var servers raft.Configuration
 	for i := range c.nodes {
 		m := &member{t: c, node: Node(i + 1), addr: raft.ServerAddress(fmt.Sprint("n", i+1)),
@@ -269,8 +270,12 @@ func (m *member) Push(_ Node, conn router.Subscriber, _ session.Epoch, ds []Deli
 		m.t.deliver(conn, d.Index, string(d.Message.Payload))
 	}
 }
-func (m *member) Ended(Node, router.Subscriber, session.Epoch, mqtt.Reason) {}
-func (m *member) Forget(uint64)                                             {}
+func (m *member) Ended(_ Node, conn router.Subscriber, _ session.Epoch, _ mqtt.Reason) {
+	m.t.Lock()
+	defer m.t.Unlock()
+	m.t.ended[conn] = true
+}
+func (m *member) Forget(uint64) {}
 func (m *member) Publish(msg *session.Message, _, _ string, done func()) {
 	m.t.Lock()
 	m.t.published[string(msg.Payload)] = true

@@ -69,12 +69,6 @@ var dropNames = [dropReasons]string{"expired", "queue_full", "queue_oldest", "sh
 
 func (fx *effects) drop(reason, n int) { fx.dropped[reason] += n }
 
-func (fx *effects) end(rec *record, reason mqtt.Reason) {
-	if fx.leads {
-		fx.ended = append(fx.ended, endedConn{rec.node, rec.conn, rec.Epoch(), reason})
-	}
-}
-
 func (fx *effects) forget(origin uint64) {
 	if fx.leads {
 		fx.origins = append(fx.origins, origin)

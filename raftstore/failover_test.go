@@ -162,6 +162,75 @@ func TestUnknownOutcome(t *testing.T) {
 	})
 }
 
+// T3: what a message waited in its node's lane is lowered from its expiry.
+func TestExpiryInLane(t *testing.T) {
+	inTrio(t, func(c *trio) {
+		m := c.leader()
+		s := m.do(Claim{ClientID: "s", Conn: 9, Expiry: 3600, Inflight: 9})
+		m.do(Subscribe{ClientID: "s", Epoch: s.Claim.Epoch, Filters: []Subscription{subscription("a", 1)}})
+		m.cut.Store(true)
+		c.connect()
+		time.Sleep(3 * time.Second)
+		for i, expiry := range []uint32{5, 60, 0} {
+			msg := publish("a", fmt.Sprint(i), 1)
+			msg.HasExpiry, msg.Expiry, msg.Received = expiry > 0, expiry, m.store.Load().shards[0].clock()
+			m.store.Load().Submit(0, Enqueue{Message: msg}, nil)
+			time.Sleep(1500 * time.Millisecond)
+		}
+		time.Sleep(20 * time.Second)
+		m.cut.Store(false)
+		c.connect()
+		time.Sleep(10 * time.Second)
+		again := c.await(t).do(Claim{ClientID: "s", Conn: 10, Expiry: 3600, Inflight: 9})
+		w := again.Claim.Window
+		if len(w) != 2 || string(w[0].Message.Payload) != "1" || string(w[1].Message.Payload) != "2" {
+			t.Fatalf("window %+v", w)
+		}
+		if left := w[0].Message.Expiry; left > 60-31 || left < 20 {
+			t.Errorf("after more than 31 s of 60, %d are left", left)
+		}
+		expect(t, "without expiry", w[1].Message.HasExpiry, false)
+		l := m.store.Load().lanes[0]
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		expect(t, "bytes in the lane", l.mu.bytes, 0)
+	})
+}
+
+// A connection that lost its session is told, though the leader that did it died
+// before.
+func TestEndedIsToldAgain(t *testing.T) {
+	inTrio(t, func(c *trio) {
+		m := c.leader()
+		m.do(Claim{ClientID: "c", Conn: 7, Expiry: 3600})
+		r := m.store.Load().posts[0].replica.Load()
+		r.call(func() { r.sh.world = world{deafOwners{}, deafOwners{}} })
+		expect(t, "deleted", m.do(Delete{ClientID: "c"}).Known, true)
+		time.Sleep(time.Second)
+		m.kill()
+		c.await(t)
+		c.Lock()
+		defer c.Unlock()
+		expect(t, "told", c.ended[7], true)
+	})
+}
+
+// What departed publishers left is forgotten twice: another leader may have died
+// over the first time.
+func TestForgottenTwice(t *testing.T) {
+	p := newPublishers()
+	p.depart(5, 1)
+	p.depart(6, 2)
+	for i, want := range []uint64{5, 6, 5, 6} {
+		at := p.next()
+		if at == session.Never {
+			t.Fatalf("nothing is due after %d", i)
+		}
+		expect(t, fmt.Sprint("origin ", i), p.due(at), want)
+	}
+	expect(t, "then", p.next(), session.Never)
+}
+
 // R2: a number is taken once and in its turn, and who asks again hears the same.
 func TestNumbers(t *testing.T) {
 	st := newState(0)

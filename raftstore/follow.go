@@ -35,8 +35,8 @@ func (sh *shard) push(first, last session.Epoch) {
 // finish does what else the entry gave the leader to do.
 func (sh *shard) finish() {
 	fx := &sh.st.fx
-	for _, e := range fx.ended {
-		sh.world.Ended(e.node, e.conn, e.epoch, e.reason)
+	for i := range fx.ended {
+		sh.end(&fx.ended[i])
 	}
 	for i := range fx.wills {
 		sh.publish(&fx.wills[i])
@@ -48,6 +48,8 @@ func (sh *shard) finish() {
 		}
 	}
 }
+
+func (sh *shard) end(c *endedConn) { sh.world.Ended(c.node, c.conn, c.epoch, c.reason) }
 
 // publish sends a will on its way, and has the state forget it when it arrived.
 func (sh *shard) publish(w *firedWill) {

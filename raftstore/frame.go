@@ -1,6 +1,10 @@
 package raftstore
 
-import "dunlin/session"
+import (
+	"time"
+
+	"dunlin/session"
+)
 
 // A frame brings commands of one node to the leader of a shard:
 //
@@ -30,9 +34,56 @@ type frame struct {
 	calls    []func(Result)
 	again    bool
 
-	since   int64 // when it was sealed, on the node's clock
+	size    int          // of commands, what the lane counts
+	opened  session.Time // when the first command came
+	latest  session.Time // when the last one came, or was last aged
+	since   session.Time // when it was sealed
 	asked   uint64
 	results []Result // once answered
+}
+
+// add puts a command into the frame, which is the latest to come.
+func (f *frame) add(k kind, body []byte, done func(Result), now session.Time) {
+	if len(f.calls) == 0 {
+		f.opened = now
+	}
+	f.latest = now
+	f.commands = appendCommand(f.commands, k, body)
+	f.calls = append(f.calls, done)
+	f.size = len(f.commands)
+}
+
+// frameSpan is how long a frame gathers commands that cannot go: the expiry of all
+// is lowered alike.
+const frameSpan = session.Time(time.Second)
+
+// age lowers the expiry of what has waited here for whole seconds (T3).
+func (f *frame) age(now session.Time) {
+	seconds := (now - f.latest) / session.Time(time.Second)
+	if seconds <= 0 {
+		return
+	}
+	f.latest += seconds * session.Time(time.Second)
+	for r := (reader{b: f.commands}); len(r.b) > 0; {
+		k, body := r.command()
+		session.LowerExpiry(body.expiring(k), uint32(min(seconds, 1<<32-1)))
+	}
+}
+
+// expiring is the packed message in the body of a command whose message expires
+// while it waits; nil for none.
+func (r *reader) expiring(k kind) []byte {
+	switch k {
+	case kindEnqueue, kindTransient:
+		r.bytes()
+	case kindEnqueueFor:
+		r.owner()
+		r.delivery()
+	case kindRetain:
+	default:
+		return nil
+	}
+	return r.b
 }
 
 func (f *frame) encode(s source) []byte {

@@ -86,14 +86,18 @@ func (l *lane) submitLocked(cmd Command, done func(Result)) {
 		done(Result{Err: ErrUnknown, Dropped: 1})
 		return
 	}
+	now := l.shard.clock()
+	if len(l.mu.open.calls) > 0 && now-l.mu.open.opened >= frameSpan {
+		l.sealLocked(now)
+	}
 	f := l.mu.open
 	if k == kindClaim {
-		f = &frame{first: l.mu.claimed, since: int64(l.shard.clock())}
+		f = &frame{first: l.mu.claimed, since: now}
 		l.mu.claims[f] = struct{}{}
 	}
-	f.commands = appendCommand(f.commands, k, body)
-	f.calls = append(f.calls, done)
-	l.mu.bytes += len(body)
+	l.mu.bytes -= f.size
+	f.add(k, body, done, now)
+	l.mu.bytes += f.size
 	switch {
 	case k == kindClaim:
 		l.askLocked(f)
@@ -123,10 +127,7 @@ func (l *lane) pumpLocked() {
 	for {
 		if f := l.mu.open; len(f.calls) > 0 &&
 			(l.mu.asked == len(l.mu.queue) && l.mu.asked < maxFrames || len(f.calls) >= maxEntryCommands || len(f.commands) >= maxEntryBytes) {
-			f.since = int64(l.shard.clock())
-			l.mu.queue = append(l.mu.queue, f)
-			l.mu.open = &frame{first: l.mu.next}
-			l.wakeLocked(outcomeTimeout)
+			l.sealLocked(l.shard.clock())
 		}
 		if l.mu.asked == len(l.mu.queue) || l.mu.asked == maxFrames {
 			return
@@ -138,6 +139,14 @@ func (l *lane) pumpLocked() {
 	}
 }
 
+// sealLocked ends the frame that is being filled.
+func (l *lane) sealLocked(now session.Time) {
+	l.mu.open.since = now
+	l.mu.queue = append(l.mu.queue, l.mu.open)
+	l.mu.open = &frame{first: l.mu.next}
+	l.wakeLocked(outcomeTimeout)
+}
+
 // askLocked sends a frame to the leader, if one is known; else it goes later.
 func (l *lane) askLocked(f *frame) bool {
 	s := source{node: l.store.rep.Node, start: l.store.rep.Start, low: l.mu.next}
@@ -146,6 +155,7 @@ func (l *lane) askLocked(f *frame) bool {
 	} else {
 		s.low = l.mu.open.first
 	}
+	f.age(l.shard.clock())
 	l.mu.turn++
 	turn := l.mu.turn
 	f.asked = turn
@@ -197,7 +207,7 @@ func (l *lane) answered(f *frame, turn uint64, results []Result, whole bool) {
 		return
 	case claim:
 		delete(l.mu.claims, f)
-		l.mu.bytes -= len(f.commands)
+		l.mu.bytes -= f.size
 		l.mu.Unlock()
 		f.calls[0](results[0])
 		return
@@ -227,7 +237,7 @@ func (l *lane) deliverLocked() {
 		l.mu.queue[0] = nil
 		l.mu.queue = l.mu.queue[1:]
 		l.mu.asked--
-		l.mu.bytes -= len(f.commands)
+		l.mu.bytes -= f.size
 		l.mu.Unlock()
 		for i, done := range f.calls {
 			if done != nil {
@@ -256,7 +266,7 @@ func (l *lane) retry() {
 	overdue := l.retryReadsLocked()
 	var late []func(Result)
 	for _, f := range l.mu.queue {
-		if f.results != nil || l.shard.clock()-session.Time(f.since) < session.Time(outcomeTimeout) {
+		if f.results != nil || l.shard.clock()-f.since < session.Time(outcomeTimeout) {
 			continue
 		}
 		for i, done := range f.calls {

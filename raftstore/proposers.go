@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"maps"
 	"slices"
+
+	"dunlin/proto/mqtt"
 )
 
 // proposers is the table of who proposes, one entry a node: each start of a node
@@ -84,7 +86,7 @@ func (st *state) begin(node Node, start uint64) *proposer {
 		p = &proposer{start: start, low: 1}
 		st.proposers.of[node] = p
 	case start > p.start:
-		st.lost(node)
+		st.lost(node, func(*record) {}) // its connections ended with it
 		*p = proposer{start: start, low: 1}
 	}
 	return p
@@ -134,23 +136,24 @@ func (t *proposers) took(res *Result) {
 }
 
 // lost ends what the connections of a node own, whose start is over: their wills
-// are due.
-func (st *state) lost(node Node) {
+// are due. tell is called with each before.
+func (st *state) lost(node Node, tell func(*record)) {
 	for slot, rec := range st.sessions.each {
 		if rec.Attached() && rec.node == node {
+			tell(rec)
 			st.detach(slot, rec, true, rec.Expiry())
 		}
 	}
 }
 
 // applyLost does so for a node that was declared dead. A node that still speaks
-// under its start claims anew.
+// under its start is told that its connections are to be closed.
 func (st *state) applyLost(body *reader, _ *Result) {
 	node, start := body.node(), body.uvarint()
 	if p := st.proposers.of[node]; body.err != nil || p != nil && p.start > start {
 		return
 	}
-	st.lost(node)
+	st.lost(node, func(rec *record) { st.disconnect(rec, mqtt.ServerBusy) })
 }
 
 // snapshot writes each proposer, by node.

@@ -28,6 +28,7 @@ type publisher struct {
 type departure struct {
 	at     session.Time // when all shards may forget it
 	origin uint64
+	again  bool // they were told before
 }
 
 // lingering is how long after its session's end a publisher is remembered:
@@ -75,6 +76,18 @@ func (t *publishers) next() session.Time {
 		return session.Never
 	}
 	return t.departed[0].at
+}
+
+// due takes the first departed publisher, whose time has come. It comes again
+// once: a leader that dies over telling the other shards does not leave its memory
+// in them.
+func (t *publishers) due(now session.Time) (origin uint64) {
+	d := t.departed[0]
+	t.departed = t.departed[1:]
+	if !d.again {
+		t.departed = append(t.departed, departure{at: now + lingering, origin: d.origin, again: true})
+	}
+	return d.origin
 }
 
 func (t *publishers) forget(origin uint64) {
@@ -129,7 +142,7 @@ func (r *reader) taken() (p publisher) {
 
 func appendDeparture(w *snapshotWriter, d departure) {
 	w.b = binary.AppendUvarint(append(w.b, itemDeparture), d.origin)
-	w.b = binary.AppendUvarint(w.b, uint64(d.at))
+	w.b = appendBool(binary.AppendUvarint(w.b, uint64(d.at)), d.again)
 	w.item()
 }
 
@@ -137,7 +150,7 @@ func (rs *restoring) publisher(r *reader) {
 	t := &rs.st.publishers
 	kind, origin := r.byte(), r.uvarint()
 	if kind == itemDeparture {
-		t.departed = append(t.departed, departure{origin: origin, at: r.time()})
+		t.departed = append(t.departed, departure{origin: origin, at: r.time(), again: r.bool()})
 		return
 	}
 	p := r.taken()

@@ -69,7 +69,7 @@ func (rs *restoring) head(r *reader) {
 	}
 	st.now = r.time()
 	st.index, st.epochs, st.wall, st.digest = r.uvarint(), r.uvarint(), r.uvarint(), r.uvarint()
-	st.limits = r.limits()
+	st.limits, st.endings = r.limits(), r.endings()
 	if !rs.first(sectionHead) || st.now < firstTime || st.now > lastTime {
 		r.fail()
 	}

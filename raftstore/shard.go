@@ -259,6 +259,9 @@ func (sh *shard) startLeading(now session.Time, first uint64) {
 	sh.lead(now, first)
 	sh.began = true
 	sh.pushAgain(func(*record) bool { return true })
+	for i := range sh.st.endings {
+		sh.end(&sh.st.endings[i].endedConn)
+	}
 	for i := range sh.st.wills.fired {
 		sh.publish(&sh.st.wills.fired[i])
 	}

@@ -72,7 +72,7 @@ func (st *state) appendHead(b []byte) []byte {
 		b = binary.AppendUvarint(b, v)
 	}
 	_, b = st.limits.encode(b, nil)
-	return b
+	return st.endings.encode(b)
 }
 
 // snapshotWriter gathers items into chunks.

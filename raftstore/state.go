@@ -25,6 +25,7 @@ type state struct {
 	publishers publishers
 	wills      wills
 	proposers  proposers
+	endings    endings
 
 	subscriptions subscriptions // follows from sessions
 	deadlines     deadlines     // follows from sessions
@@ -150,8 +151,7 @@ func (st *state) expire() {
 		if at := st.publishers.next(); at == session.Never || at > st.now {
 			break
 		}
-		st.fx.forget(st.publishers.departed[0].origin)
-		st.publishers.departed = st.publishers.departed[1:]
+		st.fx.forget(st.publishers.due(st.now))
 	}
 }
 

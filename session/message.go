@@ -221,5 +221,14 @@ func (m *Message) Left(now Time) uint32 {
 	return m.Expiry - uint32(passed)
 }
 
+// LowerExpiry lowers what is left of the expiry of a message in packed form, in
+// place: it waited for so many seconds since it was packed [T3].
+func LowerExpiry(packed []byte, seconds uint32) {
+	if len(packed) >= 6 && packed[1]&packedExpiry != 0 {
+		left := binary.BigEndian.Uint32(packed[2:])
+		binary.BigEndian.PutUint32(packed[2:], left-min(left, seconds))
+	}
+}
+
 // Expired says whether nothing of m's expiry interval is left at now.
 func (m *Message) Expired(now Time) bool { return m.HasExpiry && m.Left(now) == 0 }
