@@ -6,11 +6,13 @@ import "dunlin/proto/mqtt"
 // in the order in which they came: a later one, even when it is ready, waits
 // for the earlier ones [MQTT-4.6.0-2] [MQTT-4.6.0-3].
 //
-// It is a ring of 4 bytes each: packet id, reason, and whether it is ready.
+// It is a ring of 4 bytes each: packet id, reason, and whether it is ready. The
+// oldest due of them are ready, the next one is not.
 type answers struct {
 	ring []uint32 // length zero or a power of two
 	head uint32   // of the oldest; counts on and on
 	n    uint32
+	due  uint32
 }
 
 const (
@@ -31,6 +33,14 @@ func (a *answers) push(id uint16, ready bool) {
 	}
 	*a.at(a.head + a.n) = e
 	a.n++
+	a.lead()
+}
+
+// lead counts the answers whose turn has come.
+func (a *answers) lead() {
+	for a.due < a.n && *a.at(a.head + a.due)&answerReady != 0 {
+		a.due++
+	}
 }
 
 func (a *answers) grow() {
@@ -45,16 +55,17 @@ func (a *answers) grow() {
 // whether there was one. The broker answers mostly in order, so the search is
 // short.
 func (a *answers) settle(id uint16, reason mqtt.Reason) bool {
-	for i := range a.n {
+	for i := a.due; i < a.n; i++ {
 		if e := a.at(a.head + i); *e == uint32(id) {
 			*e |= answerReady | uint32(reason)<<16
+			a.lead()
 			return true
 		}
 	}
 	return false
 }
 
-// void takes back a ready answer whose turn has not come.
+// void takes back a ready answer that was not given yet.
 func (a *answers) void(id uint16) {
 	for i := range a.n {
 		if e := a.at(a.head + i); *e == uint32(id)|answerReady {
@@ -66,13 +77,11 @@ func (a *answers) void(id uint16) {
 
 // next takes the oldest publish off if its answer is ready.
 func (a *answers) next() (id uint16, reason mqtt.Reason, ok bool) {
-	for a.n > 0 {
+	for a.due > 0 {
 		e := *a.at(a.head)
-		if e&answerReady == 0 {
-			break
-		}
 		a.head++
 		a.n--
+		a.due--
 		if e&answerVoid == 0 {
 			return uint16(e), mqtt.Reason(e >> 16), true
 		}

@@ -47,7 +47,8 @@ func steadies(tb testing.TB) []steady {
 			add("receive1"+suffix, func() {
 				p.Publish.PacketID = max(1, p.Publish.PacketID+1)
 				_, out = l.Receive(&p, 0, out[:0])
-				out = l.Published(p.Publish.PacketID, 0, 0, out)
+				l.Published(p.Publish.PacketID, 0)
+				out = l.Answer(out)
 			})
 		}
 		{
@@ -58,7 +59,8 @@ func steadies(tb testing.TB) []steady {
 				p.Publish.PacketID = max(1, p.Publish.PacketID+1)
 				rel.Ack.PacketID = p.Publish.PacketID
 				_, out = l.Receive(&p, 0, out[:0])
-				out = l.Published(p.Publish.PacketID, 0, 0, out)
+				l.Published(p.Publish.PacketID, 0)
+				out = l.Answer(out)
 				_, out = l.Receive(rel, 0, out)
 			})
 		}

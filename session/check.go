@@ -7,8 +7,9 @@ import "fmt"
 //
 //  1. Places taken of the Receive Maximum do not exceed it, nor the publishes
 //     that may hold one.
-//  2. The answer that is oldest among those that wait is not ready; all in recs
-//     that are not ready are routed in ids, and the other way round.
+//  2. Of the answers that wait due are ready, the oldest, and the one after them
+//     is not; all in recs that were not given are routed in ids but for repeats,
+//     and the other way round.
 //  3. ids counts its entries and finds each of them.
 //  4. inflight, as its comment says; its number does not exceed sendMax but by
 //     resumed releases.
@@ -41,7 +42,11 @@ func (l *Live) check() {
 
 	for _, a := range []*answers{&t.acks, &t.recs} {
 		must(int(a.n) <= len(a.ring) && len(a.ring)&(len(a.ring)-1) == 0, 2, "ring")
-		must(a.n == 0 || *a.at(a.head)&answerReady == 0, 2, "oldest is ready")
+		must(a.due <= a.n, 2, "more due than wait")
+		for i := range a.due {
+			must(*a.at(a.head + i)&answerReady != 0, 2, "due is not ready")
+		}
+		must(a.due == a.n || *a.at(a.head + a.due)&answerReady == 0, 2, "ready is not due")
 	}
 	open := 0
 	for i := range t.recs.n {

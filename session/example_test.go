@@ -31,7 +31,8 @@ func ExampleLive() {
 	outcome, toSubscriber := subscriber.Deliver(&session.Delivery{Message: &message, QoS: 1}, true, 0, nil)
 	fmt.Printf("subscriber: %v, %q\n", outcome, toSubscriber)
 
-	toPublisher = publisher.Published(7, mqtt.Success, 0, toPublisher)
+	publisher.Published(7, mqtt.Success)
+	toPublisher = publisher.Answer(toPublisher)
 	fmt.Printf("publisher: % x\n", toPublisher)
 	// Output:
 	// publisher: route

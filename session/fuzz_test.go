@@ -80,7 +80,9 @@ func FuzzLive(f *testing.F) {
 				}
 				_, out = l.Deliver(&d, shape&128 == 0, now, out)
 			case 2:
-				out = l.Published(uint16(next()), mqtt.Reason(op&0x80), now, out)
+				if id := uint16(next()); l.Published(id, mqtt.Reason(op&0x80)) && op&0x40 == 0 {
+					out = l.Answer(out)
+				}
 			case 3:
 				out = l.SendRelease(uint64(next()), out)
 			case 4:

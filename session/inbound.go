@@ -51,37 +51,46 @@ func (l *Live) publish2(id uint16, out []byte) (Action, []byte) {
 	return Action{}, out
 }
 
-// Published answers a routed PUBLISH of QoS > 0: PUBACK or PUBREC with reason.
-// Answers leave in the order in which the publishes came [MQTT-4.6.0-2], so one
-// may wait for earlier ones of its QoS. A reason >= 0x80 for QoS 2 frees the
-// packet identifier: persistent sessions commit that first (R1). An id that
-// waits for no answer is ignored.
-func (l *Live) Published(id uint16, reason mqtt.Reason, now Time, out []byte) []byte {
+// Published says what the answer to a routed PUBLISH of QoS > 0 is, PUBACK or
+// PUBREC with reason, and whether there is now one for Answer to send. Answers
+// leave in the order in which the publishes came [MQTT-4.6.0-2], so one may wait
+// for earlier ones of its QoS. A reason >= 0x80 for QoS 2 frees the packet
+// identifier: persistent sessions commit that first (R1). An id that waits for no
+// answer is ignored.
+func (l *Live) Published(id uint16, reason mqtt.Reason) (due bool) {
+	t := l.traffic
+	if t == nil {
+		return false
+	}
+	l.flags |= moved
+	if !t.acks.settle(id, reason) {
+		t.recs.settle(id, reason)
+	}
+	return t.acks.due+t.recs.due > 0
+}
+
+// Answer sends the answers whose turn has come. What they say must hold when it
+// is called: the broker calls it when it knows that it may (E4).
+func (l *Live) Answer(out []byte) []byte {
 	t := l.traffic
 	if t == nil {
 		return out
 	}
-	l.flags |= moved
-	if t.acks.settle(id, reason) {
-		for {
-			id, reason, ok := t.acks.next()
-			if !ok {
-				return l.checked(out)
-			}
-			t.free()
-			out = l.ack(mqtt.PUBACK, id, reason, out)
+	for {
+		id, reason, ok := t.acks.next()
+		if !ok {
+			break
 		}
+		t.free()
+		out = l.ack(mqtt.PUBACK, id, reason, out)
 	}
-	if t.recs.settle(id, reason) {
-		for {
-			id, reason, ok := t.recs.next()
-			if !ok {
-				return l.checked(out)
-			}
-			out = l.record(id, reason, out)
+	for {
+		id, reason, ok := t.recs.next()
+		if !ok {
+			return l.checked(out)
 		}
+		out = l.record(id, reason, out)
 	}
-	return out
 }
 
 // record sends the PUBREC whose turn has come.

@@ -223,6 +223,7 @@ func (w *world) settle() {
 		w.serverReceives()
 		w.brokerAnswers()
 		w.storeCommits()
+		w.down = w.l.Answer(w.down)
 		w.down = w.l.Drain(w.now, 1<<20, w.down)
 		w.drops()
 		w.push()
@@ -358,7 +359,10 @@ func (w *world) brokerAnswers() {
 	m := w.routing[i]
 	w.routing = slices.Delete(w.routing, i, i+1)
 	if m.connection == w.connection {
-		w.down = w.l.Published(m.id, 0, w.now, w.down)
+		w.l.Published(m.id, 0)
+		if w.IntN(3) > 0 { // the broker answers several at once
+			w.down = w.l.Answer(w.down)
+		}
 	}
 }
 

@@ -149,7 +149,8 @@ func (p *player) run(line string) {
 		p.now += Time(d)
 
 	case "published":
-		p.sent(p.l.Published(id, reason, p.now, nil))
+		p.l.Published(id, reason)
+		p.sent(p.l.Answer(nil))
 	case "subscribed", "unsubscribed":
 		var reasons []mqtt.Reason
 		for _, r := range p.nums("reasons") {
