@@ -15,7 +15,7 @@ type deaf struct{ pushed int }
 
 func (o *deaf) Evict(_ router.Subscriber, _ string, _ session.Epoch, done func()) { done() }
 func (o *deaf) Push(_ router.Subscriber, _ session.Epoch, ds []Delivery)          { o.pushed += len(ds) }
-func (o *deaf) Publish(*session.Message, string, string)                          {}
+func (o *deaf) Publish(*session.Message, string, string, func())                  {}
 func (o *deaf) Forget(uint64)                                                     {}
 func (o *deaf) Ended(router.Subscriber, session.Epoch, mqtt.Reason)               {}
 
@@ -26,8 +26,7 @@ func loaded(b *testing.B, n int) (*manual, []session.Epoch) {
 	o.Limits.QueuedBytes = 1 << 40
 	m := newManual(o)
 	m.solo.commit = nil
-	here := alone{&deaf{}, &deaf{}}
-	m.shard.world = world{here, here}
+	m.shard.world = world{alone{&deaf{}}, &deaf{}}
 	epochs := make([]session.Epoch, n)
 	for i := range epochs {
 		id := fmt.Sprint("client-", i)

@@ -9,11 +9,11 @@ import (
 	"dunlin/session"
 )
 
-// printer is an Owner: the broker, as the store calls it.
+// printer is an Owner and a Messenger: the broker, as the store calls it.
 type printer struct{}
 
 func (printer) Evict(_ router.Subscriber, _ string, _ session.Epoch, done func()) { done() }
-func (printer) Publish(m *session.Message, clientID, _ string)                    {}
+func (printer) Publish(*session.Message, string, string, func())                  {}
 func (printer) Ended(router.Subscriber, session.Epoch, mqtt.Reason)               {}
 func (printer) Forget(uint64)                                                     {}
 func (printer) Push(conn router.Subscriber, _ session.Epoch, ds []raftstore.Delivery) {

@@ -457,8 +457,9 @@ func (l *logger) Push(conn router.Subscriber, _ session.Epoch, ds []Delivery) {
 			describe(d.Index, string(d.Message.Payload), d.QoS, d.Retain, d.IDs)))
 	}
 }
-func (l *logger) Publish(m *session.Message, clientID, _ string) {
+func (l *logger) Publish(m *session.Message, clientID, _ string, done func()) {
 	l.log = append(l.log, fmt.Sprintf("will of %s: %s", clientID, m.Payload))
+	done()
 }
 func (l *logger) Forget(uint64)                                       {}
 func (l *logger) Ended(router.Subscriber, session.Epoch, mqtt.Reason) {}
@@ -478,8 +479,7 @@ func newManual(o Options) *manual {
 	s := &Store{shards: make([]*shard, 1)}
 	o.Clock = func() session.Time { return m.now }
 	o.Shards = 1
-	here := alone{m.owner, m.owner}
-	m.shard = newShard(0, &o, world{here, here}, s, newMetrics(nil, s))
+	m.shard = newShard(0, &o, world{alone{m.owner}, m.owner}, s, newMetrics(nil, s))
 	s.shards[0] = m.shard
 	m.solo = newSolo(m.shard)
 	m.solo.commit = func(entry []byte) {

@@ -22,13 +22,17 @@ type Owners interface {
 	Ended(at Node, conn router.Subscriber, epoch session.Epoch, reason mqtt.Reason)
 }
 
-// Messenger sends into the world what a shard's leader has to: an Outlet that
-// says when it is done. Calls come from shard goroutines and may not block.
+// Messenger is the broker of this node as a shard that is led here sends into the
+// world through it. Calls come from shard goroutines and may not block.
 type Messenger interface {
-	// Publish is Outlet.Publish. done is to be called when every shard and node
-	// has the message; until then it is published again by each new leader, under
-	// the same Origin and Seq (E5).
+	// Publish sends a will on its way, as a publish of this node. m is borrowed
+	// until return. done is to be called, on any goroutine, when every shard and
+	// node that wants the message has it, or when it may not be published; until
+	// then it is published again by each new leader, under the same Origin and Seq
+	// (E5).
 	Publish(m *session.Message, clientID, user string, done func())
+	// Forget tells that the publisher's session has ended and that no copy of a
+	// message of Origin comes any more (R2).
 	Forget(origin uint64)
 }
 
@@ -52,11 +56,8 @@ type world struct {
 	Messenger
 }
 
-// alone is the world of a store that is not replicated: every owner is here.
-type alone struct {
-	owner  Owner
-	outlet Outlet
-}
+// alone are the owners of a store that is not replicated: all are here.
+type alone struct{ owner Owner }
 
 func (a alone) Evict(_ Node, conn router.Subscriber, clientID string, e session.Epoch, done func()) {
 	a.owner.Evict(conn, clientID, e, done)
@@ -69,15 +70,6 @@ func (a alone) Push(_ Node, conn router.Subscriber, e session.Epoch, ds []Delive
 func (a alone) Ended(_ Node, conn router.Subscriber, e session.Epoch, reason mqtt.Reason) {
 	a.owner.Ended(conn, e, reason)
 }
-
-// Publish counts as done at once: what a store in memory forgets, it forgets
-// with everything else.
-func (a alone) Publish(m *session.Message, clientID, user string, done func()) {
-	a.outlet.Publish(m, clientID, user)
-	done()
-}
-
-func (a alone) Forget(origin uint64) { a.outlet.Forget(origin) }
 
 // tableRoutes are the routes of a shard that is not replicated: what the shard's
 // table has, the node's has at once.

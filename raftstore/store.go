@@ -31,17 +31,6 @@ type Owner interface {
 	Ended(conn router.Subscriber, epoch session.Epoch, reason mqtt.Reason)
 }
 
-// Outlet is the broker as the store sends into the world through it. Calls come
-// from shard goroutines and may not block.
-type Outlet interface {
-	// Publish sends a will (or another message of the store's own) on its way,
-	// as a publish of this node. m is borrowed until return.
-	Publish(m *session.Message, clientID, user string)
-	// Forget tells that the publisher's session has ended and that no copy of a
-	// message of Origin comes any more (R2).
-	Forget(origin uint64)
-}
-
 // Options are what a Store is made with.
 type Options struct {
 	Shards     int           // 1 to 64, fixed for the life of the data
@@ -102,15 +91,14 @@ type Store struct {
 }
 
 // Open starts the shards, empty. Close ends them.
-func Open(o Options, owner Owner, outlet Outlet) (*Store, error) {
+func Open(o Options, owner Owner, out Messenger) (*Store, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
 	s := &Store{shards: make([]*shard, o.Shards)}
-	here := alone{owner, outlet}
 	m := newMetrics(o.Registerer, s)
 	for i := range s.shards {
-		s.shards[i] = newShard(router.ShardID(i), &o, world{here, here}, s, m)
+		s.shards[i] = newShard(router.ShardID(i), &o, world{alone{owner}, out}, s, m)
 		newSolo(s.shards[i])
 	}
 	for _, sh := range s.shards {

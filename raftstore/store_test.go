@@ -36,8 +36,9 @@ func (o *owner) Push(conn router.Subscriber, _ session.Epoch, ds []Delivery) {
 	}
 }
 
-func (o *owner) Publish(m *session.Message, clientID, _ string) {
+func (o *owner) Publish(m *session.Message, clientID, _ string, done func()) {
 	o.wills = append(o.wills, clientID+" "+m.Topic.String()+" "+string(m.Payload))
+	done()
 }
 
 func (o *owner) Forget(uint64) {}

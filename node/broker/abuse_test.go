@@ -389,7 +389,7 @@ func TestShutdownHandsNothingOnToMembersThatGoToo(t *testing.T) {
 		heir := c.connect(1, 0, "heir")
 		heir.subscribe("$share/g/t", 1)
 		w := c.nodes[0].loops[0].worker()
-		w.shutdown()
+		w.closeAll(mqtt.ServerShuttingDown)
 		if handed := w.counters.SharedHandedOn; handed != 0 {
 			t.Errorf("%d messages were handed on within the node", handed)
 		}

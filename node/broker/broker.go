@@ -99,8 +99,11 @@ type Broker struct {
 	atShards [maxShards]gauge // messages that wait for each shard
 
 	workers []*worker // by loop index; fixed before the loops run
-	ready   atomic.Bool
+	lease   Lease     // nil: always held
 	conns   atomic.Int64
+
+	serving    atomic.Int32  // of type serving
+	isolations atomic.Uint32 // how often the node was isolated
 
 	ingresses sync.Map // router.NodeID -> *ingress
 }

@@ -86,9 +86,6 @@ func (w *worker) info(c *conn) ClientInfo {
 	}
 }
 
-// Accept lets clients in, or stops doing so.
-func (b *Broker) Accept(yes bool) { b.ready.Store(yes) }
-
 // Disconnect closes every connection with 0x8B; the loops flush what they can.
 func (b *Broker) Disconnect(ctx context.Context) error {
 	b.Accept(false)
@@ -97,5 +94,5 @@ func (b *Broker) Disconnect(ctx context.Context) error {
 			w.arrears.end() // the loops end next
 		}
 	}()
-	return b.each(ctx, func(w *worker) any { w.shutdown(); return nil }, func(any) {})
+	return b.each(ctx, func(w *worker) any { w.closeAll(mqtt.ServerShuttingDown); return nil }, func(any) {})
 }

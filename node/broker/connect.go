@@ -27,6 +27,10 @@ type handshake struct {
 // connect takes CONNECT: what can be refused at once, then authentication.
 func (w *worker) connect(c *conn, p *mqtt.Connect) {
 	c.version = p.Version
+	if w.serving.Load() == isIsolated {
+		w.connack(c, mqtt.ServerUnavailable)
+		return
+	}
 	h, why := w.handshake(c, p)
 	if why != mqtt.Success {
 		w.connack(c, why)

@@ -10,7 +10,8 @@
 //
 // The path of a PUBLISH: receive.go -> publish.go (check, stages, match) ->
 // deliver.go (subscribers here), forward.go (peers), persist.go (shards) ->
-// pending.go (the answer, when every leg has reported).
+// pending.go (what to answer, when every leg has reported) -> gate.go (the answer,
+// when the node may).
 // The path of a CONNECT: receive.go -> connect.go (authenticate, claim) ->
 // connected in the same file (CONNACK, resends).
 package broker

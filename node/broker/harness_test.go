@@ -404,6 +404,25 @@ func (c *cell) connect(node, loop int, id string) *testConn {
 	return conn
 }
 
+// persistent dials and connects as a client whose session outlives the connection.
+func (c *cell) persistent(node, loop int, id string) *testConn {
+	c.t.Helper()
+	conn := c.dial(node, loop)
+	conn.send(&mqtt.Connect{Version: mqtt.V5, ClientID: []byte(id), SessionExpiry: 100})
+	conn.one(mqtt.CONNACK)
+	return conn
+}
+
+// confirm lets go the confirmations that were kept back.
+func (n *testNode) confirm() {
+	kept := n.kept
+	n.kept = nil
+	for _, confirm := range kept {
+		confirm()
+	}
+	n.cell.settle()
+}
+
 // subscribe subscribes to one filter.
 func (c *testConn) subscribe(filter string, qos mqtt.QoS) {
 	c.cell.t.Helper()

@@ -17,6 +17,9 @@ func (w *worker) Mail(m any) {
 		}
 	case *routing:
 		w.routed(m)
+	case *errand:
+		w.errands = append(w.errands, m)
+	case leaseBack:
 	case again:
 		w.resumeRested()
 	case relief:

@@ -92,7 +92,7 @@ func (l *legs) close(reason mqtt.Reason) {
 		}
 		l.w.pendings.free(l.slot)
 	}
-	l.w.answer(l.from.conn, l.from.packetID, reason)
+	l.w.conclude(l.from, reason, false)
 }
 
 // landed reports a leg of the publish in slot; the last one answers it.
@@ -104,11 +104,5 @@ func (w *worker) landed(slot int32, unknown bool) {
 	}
 	from, lost := p.from, p.unknown
 	w.pendings.free(slot)
-	if !lost {
-		w.answer(from.conn, from.packetID, mqtt.Success)
-		return
-	}
-	if c := w.conn(from.conn); c != nil {
-		w.drop(c)
-	}
+	w.conclude(&from, mqtt.Success, lost)
 }

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"dunlin/node/auth"
 	"dunlin/node/listen"
 	"dunlin/proto/mqtt"
 	"dunlin/raftstore"
@@ -109,14 +108,6 @@ func (b *Broker) Push(conn router.Subscriber, epoch session.Epoch, ds []raftstor
 	w.post(out)
 }
 
-// Publish is called by the store with a will that is due. Whether its client may
-// still publish there is asked again (case 42).
-func (b *Broker) Publish(m *session.Message, clientID, user string) {
-	w := b.workers[m.Topic.Hash()%uint64(len(b.workers))]
-	packed := m.Append(nil, b.Clock())
-	w.loop.Post(func(w *worker) { w.publishFor(packed, clientID, user) })
-}
-
 // Ended is called by the store when it ended a connected session.
 func (b *Broker) Ended(conn router.Subscriber, epoch session.Epoch, reason mqtt.Reason) {
 	b.workerOf(conn).loop.Post(func(w *worker) {
@@ -125,23 +116,4 @@ func (b *Broker) Ended(conn router.Subscriber, epoch session.Epoch, reason mqtt.
 			w.end(c, reason)
 		}
 	})
-}
-
-// publishFor routes a message on behalf of a client that need not be there.
-func (w *worker) publishFor(packed []byte, clientID, user string) {
-	m := &w.message
-	if _, err := m.Parse(packed, w.now()); err != nil {
-		panic("broker: message of the store does not parse: " + err.Error())
-	}
-	identity := auth.Identity{ClientID: clientID, User: user}
-	if !w.Access.Unrestricted() && !w.Access.MayPublish(&identity, m.Topic) {
-		w.counters.PublishDenied++
-		return
-	}
-	from := publisher{clientID: clientID}
-	if m.Retain {
-		w.commitRetained(from, m)
-		return
-	}
-	w.route(&from, m, none)
 }

@@ -14,6 +14,22 @@ type publisher struct {
 	clientID   string            // for no-local in the shards
 	conn       listen.ID         // answered if packetID is not 0
 	packetID   uint16
+	errand     *errand // told instead, for a message of the store's own
+}
+
+// conclude tells the publisher what became of its message.
+func (w *worker) conclude(p *publisher, reason mqtt.Reason, unknown bool) {
+	if p.errand != nil {
+		w.arrived(p.errand, unknown)
+		return
+	}
+	if !unknown {
+		w.answer(p.conn, p.packetID, reason)
+		return
+	}
+	if c := w.conn(p.conn); c != nil {
+		w.drop(c) // unknown is not failed (R6)
+	}
 }
 
 // publish takes a PUBLISH of c: may it, must something be committed before it
@@ -117,20 +133,23 @@ func (w *worker) retainedLeg(from publisher, slot int32, r raftstore.Result) {
 	p := w.pendings.at(slot)
 	switch r.Err {
 	case nil:
-		m := &w.message
-		w.load(p, m)
-		w.route(&from, m, slot)
 	case raftstore.ErrQuota:
 		w.counters.RetainRefused++
+		if from.errand != nil {
+			break // nobody could be told: a will goes to who is there
+		}
 		committed := p.origin != 0
 		w.pendings.free(slot)
 		w.reject(from, committed, mqtt.QuotaExceeded) // case 32
+		return
 	default:
 		w.pendings.free(slot)
-		if c := w.conn(from.conn); c != nil {
-			w.drop(c) // unknown is not failed (R6)
-		}
+		w.conclude(&from, mqtt.Success, true)
+		return
 	}
+	m := &w.message
+	w.load(p, m)
+	w.route(&from, m, slot)
 }
 
 // reject answers a publish with a failure. An identifier that was committed for
@@ -198,16 +217,6 @@ func (w *worker) route(from *publisher, m *session.Message, slot int32) {
 	}
 	legs.close(reason)
 	w.holdBack(from.conn)
-}
-
-// answer acknowledges a publish of QoS > 0 to its publisher, if it is still there.
-func (w *worker) answer(id listen.ID, packetID uint16, reason mqtt.Reason) {
-	if packetID == 0 {
-		return
-	}
-	if c := w.conn(id); c != nil && c.phase == up {
-		w.loop.End(id, c.live.Published(packetID, reason, w.now(), w.loop.Begin(id)))
-	}
 }
 
 // released takes a PUBREL: a persistent publisher's identifier is freed in the

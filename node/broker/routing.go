@@ -67,19 +67,19 @@ func (w *worker) awaitShard(r *routing) {
 	})
 }
 
-// routed sends SUBACKs whose routes are everywhere, then begins the replays.
-func (w *worker) routed(r *routing) {
-	for i := range r.subacks {
-		s := &r.subacks[i]
-		c := w.conn(s.conn)
-		if c == nil || c.phase != up {
-			continue
-		}
-		w.loop.End(c.id, c.live.Subscribed(s.packetID, s.reasons, w.loop.Begin(c.id)))
-		w.answered(c)
-		w.counters.Subscribed += uint64(len(s.reasons))
-		w.beginReplays(c, s.replays)
+// routed has SUBACKs sent whose routes are everywhere, at the end of the turn.
+func (w *worker) routed(r *routing) { w.granted = append(w.granted, r.subacks...) }
+
+// giveSuback sends a SUBACK, then begins its replays.
+func (w *worker) giveSuback(s *suback) {
+	c := w.conn(s.conn)
+	if c == nil || c.phase != up {
+		return
 	}
+	w.loop.End(c.id, c.live.Subscribed(s.packetID, s.reasons, w.loop.Begin(c.id)))
+	w.answered(c)
+	w.counters.Subscribed += uint64(len(s.reasons))
+	w.beginReplays(c, s.replays)
 }
 
 // unrouted closes the connections whose SUBACK would promise what is not known:

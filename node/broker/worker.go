@@ -28,21 +28,23 @@ type worker struct {
 	packed   []byte // the message under way in packed form, if packedAs is its serial
 	packedAs uint64
 
-	pendings pendings                    // publishes that wait for legs
-	loans    loans                       // share group messages at other nodes
-	shares   shares                      // share group messages at members here
-	batches  []*batch                    // by loop index: deliveries for connections of other loops
-	outbound []*outbound                 // by router.NodeID: the frame being gathered for a peer
-	dirty    []router.NodeID             // peers with a frame to send
-	frames   map[cluster.Token]sentFrame // reliable frames that peers have not confirmed
-	token    uint64
-	spares   [][]int32
-	acks     [][]raftstore.Ack // by shard: acknowledgements of persistent sessions
-	acked    []router.ShardID  // shards with acks to send
-	routing  []*routing        // SUBACKs of the turn, by where their routes are
-	replayed []listen.ID       // connections with a page of a retained replay due
-	held     []listen.ID       // publishers held for a loop or shard that is behind
-	rested   []listen.ID       // connections held until the next turn
+	pendings  pendings                    // publishes that wait for legs
+	loans     loans                       // share group messages at other nodes
+	shares    shares                      // share group messages at members here
+	batches   []*batch                    // by loop index: deliveries for connections of other loops
+	outbound  []*outbound                 // by router.NodeID: the frame being gathered for a peer
+	dirty     []router.NodeID             // peers with a frame to send
+	frames    map[cluster.Token]sentFrame // reliable frames that peers have not confirmed
+	token     uint64
+	spares    [][]int32
+	acks      [][]raftstore.Ack // by shard: acknowledgements of persistent sessions
+	acked     []router.ShardID  // shards with acks to send
+	routing   []*routing        // SUBACKs of the turn, by where their routes are
+	granted   []suback          // SUBACKs whose routes are, for the end of the turn
+	replayed  []listen.ID       // connections with a page of a retained replay due
+	answering []listen.ID       // connections with answers to publishes, for the end of the turn
+	held      []listen.ID       // publishers held for a loop or shard that is behind
+	rested    []listen.ID       // connections held until the next turn
 
 	work    int  // done in this turn, see turnWork
 	overrun bool // the message under way is for a loop or shard that is behind
@@ -50,6 +52,10 @@ type worker struct {
 	mailed gauge // deliveries posted to this worker and not taken yet
 
 	arrears arrears // of peers' deliveries; any goroutine's
+
+	errands    []*errand // to set out
+	unfinished []*errand // to be run again, after a pause
+	abroad     int       // errands under way
 
 	serial        uint64       // numbers messages, so that a batch packs each once
 	statusDue     session.Time // when the node's values are published next
@@ -78,7 +84,7 @@ func (w *worker) conn(id listen.ID) *conn {
 
 // Open takes an accepted connection in.
 func (w *worker) Open(id listen.ID, info listen.Info) bool {
-	if n := w.Broker.conns.Add(1); w.MaxConnections > 0 && n > int64(w.MaxConnections) || !w.ready.Load() {
+	if n := w.Broker.conns.Add(1); w.MaxConnections > 0 && n > int64(w.MaxConnections) || w.serving.Load() == notServing {
 		w.Broker.conns.Add(-1)
 		w.counters.Refused++
 		return false
@@ -111,13 +117,15 @@ func (w *worker) Idle(id listen.ID) {
 
 // Turn sends what the turn has gathered for others.
 func (w *worker) Turn() {
+	w.runErrands()
+	w.giveAnswers()
 	w.flushReplays()
 	w.flushAcks()
 	w.flushBatches()
 	w.flushFrames()
 	w.flushRoutes()
 	w.work = 0
-	if len(w.rested) > 0 || len(w.replayed) > 0 {
+	if len(w.rested) > 0 || len(w.replayed) > 0 || len(w.errands) > 0 && w.abroad < maxAbroad && w.mayAnswer() {
 		w.loop.Post(again{})
 	}
 }
@@ -132,6 +140,7 @@ func (w *worker) Tick() {
 		w.resumeStalled(router.NodeID(n))
 	}
 	w.resumeHeld()
+	w.takeUpErrands()
 	w.trim()
 	w.showCounters()
 	w.publishStatus()
@@ -198,6 +207,7 @@ func (w *worker) resumeRested() {
 
 // end closes a connection from our side, telling a 5.0 client why.
 func (w *worker) end(c *conn, why mqtt.Reason) {
+	w.lastAnswers(c)
 	if c.phase == up {
 		w.loop.End(c.id, c.live.Disconnect(why, w.loop.Begin(c.id)))
 	}
@@ -211,6 +221,7 @@ func (w *worker) drop(c *conn) {
 	if c.phase == closing {
 		return
 	}
+	w.lastAnswers(c)
 	w.depart(c)
 	w.loop.Close(c.id)
 }
@@ -268,17 +279,21 @@ func (w *worker) detach(c *conn) {
 	}, func(raftstore.Result) {})
 }
 
-// shutdown closes every connection of the worker with 0x8B. First they all leave
-// their share groups, or each would hand on what it has to the next, which goes too.
-func (w *worker) shutdown() {
+// closeAll closes every connection of the worker. First they all leave their share
+// groups, or each would hand on what it has to the next, which goes too.
+func (w *worker) closeAll(why mqtt.Reason) {
 	w.conns.all(func(c *conn) {
 		if c.phase != gone {
 			w.withdraw(c)
 		}
 	})
 	w.conns.all(func(c *conn) {
-		if c.phase != gone {
-			w.end(c, mqtt.ServerShuttingDown)
+		switch c.phase {
+		case gone:
+		case connecting:
+			w.connack(c, mqtt.ServerUnavailable)
+		default:
+			w.end(c, why)
 		}
 	})
 }

@@ -1,0 +1,110 @@
+package broker
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"dunlin/cluster"
+	"dunlin/node/auth"
+	"dunlin/proto/mqtt"
+	"dunlin/router"
+	"dunlin/session"
+)
+
+// will gives a node a will of the store's to publish and says when it is done.
+func (n *testNode) will(topic, payload string, retain bool) (done *bool) {
+	n.cell.t.Helper()
+	name, err := router.ParseTopic([]byte(topic))
+	if err != nil {
+		n.cell.t.Fatal(err)
+	}
+	m := session.Message{
+		Topic: name, Payload: []byte(payload), QoS: 1, Retain: retain,
+		Received: n.b.Clock(), Origin: 1<<40 | 7, Seq: 1, Low: 1,
+	}
+	done = new(bool)
+	n.b.Publish(&m, "dead", "", func() { *done = true })
+	n.cell.settle()
+	return done
+}
+
+// E5, P6: a will counts as published when everyone who wants it has it. Until that is
+// known it is published again under the same id, and reaches nobody twice.
+func TestWillIsRunUntilItsOutcomeIsKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCell(t, 2, 2, nil)
+		n := c.nodes[0]
+		subs := []*testConn{c.connect(0, 0, "here"), c.connect(1, 1, "there"), c.persistent(0, 1, "kept")}
+		for _, sub := range subs {
+			sub.subscribe("w", 1)
+		}
+		n.silent, n.fate = true, cluster.Unknown
+		done := n.will("w", "x", false)
+		if *done {
+			t.Fatal("done before the peer has confirmed")
+		}
+		n.confirm()
+		if *done {
+			t.Fatal("done though nobody knows whether the peer has it")
+		}
+		n.silent, n.fate = false, cluster.Gone
+		c.sleep(time.Second)
+		if !*done {
+			t.Fatal("not done in the end")
+		}
+		for i, sub := range subs {
+			if got := payloads(sub.recv()); !slices.Equal(got, []string{"x"}) {
+				t.Errorf("subscriber %d got %q", i, got)
+			}
+		}
+		if w := n.loops[0].worker(); w.abroad != 0 || len(w.unfinished) != 0 {
+			t.Errorf("%d errands abroad, %d unfinished", w.abroad, len(w.unfinished))
+		}
+	})
+}
+
+// A will whose client may not publish is done with, and so is one that nobody wants.
+func TestWillThatNobodyGets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCell(t, 1, 1, nil)
+		n := c.nodes[0]
+		if !*n.will("nobody", "", false) {
+			t.Error("a will without subscribers is not done")
+		}
+		n.b.Access = denyAll{}
+		if !*n.will("secret", "", true) {
+			t.Error("a denied will is not done")
+		}
+	})
+}
+
+// E4: a node without a lease publishes no will.
+func TestWillWaitsForTheLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCell(t, 1, 1, nil)
+		lease := &testLease{}
+		c.nodes[0].b.Lease(lease)
+		sub := c.connect(0, 0, "sub")
+		sub.subscribe("w", 1)
+		lease.lost.Store(true)
+		done := c.nodes[0].will("w", "x", true)
+		sub.none()
+		lease.lost.Store(false)
+		c.nodes[0].b.LeaseBack()
+		c.settle()
+		sub.one(mqtt.PUBLISH)
+		if !*done {
+			t.Error("not done")
+		}
+	})
+}
+
+// denyAll is an Authorizer that allows nothing.
+type denyAll struct{}
+
+func (denyAll) MayPublish(*auth.Identity, router.Topic) bool    { return false }
+func (denyAll) MaySubscribe(*auth.Identity, router.Filter) bool { return false }
+func (denyAll) MayReceive(*auth.Identity, router.Topic) bool    { return false }
+func (denyAll) Unrestricted() bool                              { return false }
