@@ -97,7 +97,11 @@ func (c *Caller) read(s Stream) error {
 	}
 }
 
+// replied takes one record of the way back.
 func (c *Caller) replied(r record) error {
+	if r.kind == kindPush {
+		return c.net.pushed(c.peer.identity, r)
+	}
 	if !r.kind.reply() {
 		return malformed("no reply")
 	}

@@ -7,6 +7,7 @@
 //	records and pieces   record.go, raftcodec.go, pieces.go
 //	calls to a peer      caller.go over queue.go; ask.go
 //	calls from a peer    serve.go
+//	words to a caller    push.go, on the way back of its calls
 //	one group            transport.go (raft.Transport), pipeline.go, inbox.go
 //	snapshots            snapshot.go, each on a stream of its own
 //	failover             decide.go (pure), detector.go
@@ -17,7 +18,8 @@
 // and it is never sent again: Raft and the store have their own ways to find out.
 // While there is no stream calls fail at once (ErrUnreachable). Requests of a
 // node to a group arrive in the order in which they were made; only votes,
-// heartbeats and beats may overtake. Nothing that waits for a disk holds up the
+// heartbeats and beats may overtake. Answers to a node's asks, and what is pushed
+// to it, arrive in the order in which they were given. Nothing that waits for a disk holds up the
 // reading of a stream.
 //
 // # Wake-ups

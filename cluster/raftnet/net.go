@@ -104,6 +104,8 @@ type Net struct {
 		groups   map[uint16]*Transport
 		peers    map[string]*peer
 		handlers [256]Handler
+		pushed   [256]PushHandler
+		served   func(node string)
 	}
 }
 

@@ -10,10 +10,10 @@ import (
 // pieces anywhere. A record is a header and a payload:
 //
 //	0   kind    1 byte
-//	1   ask     1, what an ask asks; otherwise 0
+//	1   ask     1, what an ask asks or a push brings; otherwise 0
 //	2   group   2
 //	4   length  4, of the payload
-//	8   id      4, of the call; 0 if no reply is wanted
+//	8   id      4, of the call; 0 if no reply is wanted, and of a push
 //
 // Numbers are little-endian. The frames that pieces travel in have the version
 // and the checksum.
@@ -32,6 +32,7 @@ const (
 	kindReply   // the payload depends on what was called
 	kindFailure // the payload is a text
 	kindSnapshot
+	kindPush // on the way back, see push.go
 
 	kinds // how many, and one
 )
@@ -73,7 +74,7 @@ func readRecord(b []byte, bound int) (r record, rest []byte, missing int, err er
 		return record{}, b, recordHeader, nil
 	}
 	r.kind, r.ask = kind(b[0]), b[1]
-	if r.kind == 0 || r.kind >= kinds || r.ask != 0 && r.kind != kindAsk {
+	if r.kind == 0 || r.kind >= kinds || r.ask != 0 && r.kind != kindAsk && r.kind != kindPush {
 		return record{}, nil, 0, malformed("kind")
 	}
 	r.group = binary.LittleEndian.Uint16(b[2:])

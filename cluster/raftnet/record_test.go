@@ -20,7 +20,7 @@ func row(rnd *rand.Rand, n int) (b []byte, rs []record) {
 			id:      rnd.Uint32(),
 			payload: bytes.Repeat([]byte{byte(rnd.Uint32())}, rnd.IntN(1<<rnd.IntN(10))),
 		}
-		if r.kind == kindAsk {
+		if r.kind == kindAsk || r.kind == kindPush {
 			r.ask = uint8(rnd.Uint32())
 		}
 		start := len(b)

@@ -5,19 +5,21 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 )
 
 // errReplaced ends a stream when the peer has opened another.
 var errReplaced = errors.New("raftnet: stream replaced by a newer one")
 
-// maxReplies is how many bytes of replies may wait for a peer that does not read
-// them. It bounds what its asks may make this node hold, and ends the stream.
+// maxReplies is how many bytes of replies and pushes may wait for a peer that
+// does not read them. It bounds what its asks may make this node hold, and ends
+// the stream.
 const maxReplies = 64 << 20
 
 // served keeps the streams of one peer from overtaking one another.
 type served struct {
 	mu      sync.Mutex // held while a batch is handled
-	current *replies
+	current atomic.Pointer[replies]
 }
 
 // replies is the way back of one stream.
@@ -37,12 +39,12 @@ func (n *Net) Serve(ctx context.Context, from string, s Stream, spawn func(func(
 	out.begin()
 	defer out.end()
 	p.served.mu.Lock()
-	if old := p.served.current; old != nil {
+	if old := p.served.current.Swap(out); old != nil {
 		old.cancel()
 	}
-	p.served.current = out
 	p.served.mu.Unlock()
 	n.hear(p)
+	n.opened(from)
 
 	readErr := make(chan error, 1)
 	spawn(func() {
@@ -67,7 +69,7 @@ func (n *Net) read(s Stream, p *peer, out *replies) error {
 	piece := func(k Class, b []byte) error {
 		p.served.mu.Lock()
 		defer p.served.mu.Unlock()
-		if p.served.current != out {
+		if p.served.current.Load() != out {
 			return errReplaced
 		}
 		return rows[k].add(b, request)
@@ -140,12 +142,18 @@ func (o *replies) answer(group uint16, id uint32, body []byte, bound int) {
 	if o.lock() != nil {
 		return
 	}
+	o.appendBulk(kindReply, 0, group, id, func(dst []byte) []byte { return append(dst, body...) })
+}
+
+// appendBulk appends a record to the bulk row of o, which is locked, and unlocks
+// it. Replies and pushes stay in the order in which they were appended.
+func (o *replies) appendBulk(k kind, ask uint8, group uint16, id uint32, payload func([]byte) []byte) {
 	start := len(o.mu.bulk)
-	o.mu.bulk = append(openRecord(o.mu.bulk, kindReply, 0, group, id), body...)
-	closeRecord(o.mu.bulk, start)
-	over := len(o.mu.bulk) > o.maxBulk+len(body)
+	o.mu.bulk = closeRecord(payload(openRecord(o.mu.bulk, k, ask, group, id)), start)
+	over := start > o.maxBulk // one goes however large
 	o.unlock(false)
 	if over {
 		o.cancel()
+		o.end() // no more is taken while what is being written ends
 	}
 }
