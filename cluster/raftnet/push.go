@@ -58,15 +58,15 @@ func (n *Net) Push(node string, kind uint8, group uint16, size int, body func([]
 	return true
 }
 
-// PushBacklog is how many bytes of pushes and answers wait for a node, beside
-// those that are being written, which are no more than waited before.
+// PushBacklog is how many bytes of pushes and answers wait to be written to a
+// node.
 func (n *Net) PushBacklog(node string) int {
 	out := n.wayTo(node)
 	if out == nil || out.lock() != nil {
 		return 0
 	}
 	defer out.mu.Unlock()
-	return len(out.mu.bulk)
+	return len(out.mu.bulk) + int(out.writing.Load())
 }
 
 // wayTo is the way back of a node's latest stream to this one, nil for none.

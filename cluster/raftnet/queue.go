@@ -3,6 +3,7 @@ package raftnet
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -11,6 +12,7 @@ import (
 type queue struct {
 	maxBulk int           // bytes waiting, before who appends must wait
 	wake    chan struct{} // one pending signal for the writer
+	writing atomic.Int64  // bytes of bulk that were taken to be written, and are not
 
 	mu struct {
 		sync.Mutex
@@ -116,6 +118,7 @@ func (q *queue) write(ctx context.Context, s Stream, interval time.Duration, bea
 			if at == len(bulk) && len(q.mu.bulk) > 0 {
 				bulk, q.mu.bulk = q.mu.bulk, keep(bulk)
 				at = 0
+				q.writing.Store(int64(len(bulk)))
 				q.roomLocked()
 			}
 			q.mu.Unlock()
@@ -130,6 +133,7 @@ func (q *queue) write(ctx context.Context, s Stream, interval time.Duration, bea
 					return err
 				}
 				at += m
+				q.writing.Store(int64(len(bulk) - at))
 				if rest = rest[n:]; len(rest) == 0 {
 					break
 				}

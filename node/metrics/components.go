@@ -33,4 +33,9 @@ var components = []Metric{
 	{"dunlin_store_queued_bytes", prometheus.GaugeValue, nil, "Bytes of the messages queued"},
 	{"dunlin_store_retained_messages", prometheus.GaugeValue, nil, "Topics with a retained message"},
 	{"dunlin_store_retained_bytes", prometheus.GaugeValue, nil, "Bytes of the retained messages"},
+
+	{"dunlin_shardnet_asks_total", prometheus.CounterValue, []string{"outcome"}, "Frames of commands brought to shard leaders on other nodes, by outcome"},
+	{"dunlin_shardnet_pushes_total", prometheus.CounterValue, []string{"kind"}, "Records pushed to the owners of sessions on other nodes, by kind"},
+	{"dunlin_shardnet_deliveries_dropped_total", prometheus.CounterValue, []string{"reason"}, "Deliveries not pushed to another node, by reason; those of QoS 1 and 2 are pushed again"},
+	{"dunlin_shardnet_bad_records_total", prometheus.CounterValue, []string{"kind"}, "Records and answers of other nodes that do not parse, by kind"},
 }

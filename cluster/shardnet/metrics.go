@@ -1,0 +1,23 @@
+package shardnet
+
+import "github.com/prometheus/client_golang/prometheus"
+
+type metrics struct {
+	asks, pushed, dropped, badRecords *prometheus.CounterVec
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	vec := func(name, help, label string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "dunlin_shardnet_" + name, Help: help}, []string{label})
+	}
+	m := &metrics{
+		asks:       vec("asks_total", "Frames of commands brought to shard leaders on other nodes, by outcome.", "outcome"),
+		pushed:     vec("pushes_total", "Records pushed to the owners of sessions on other nodes, by kind.", "kind"),
+		dropped:    vec("deliveries_dropped_total", "Deliveries not pushed to another node, by reason; those of QoS 1 and 2 are pushed again.", "reason"),
+		badRecords: vec("bad_records_total", "Records and answers of other nodes that do not parse, by kind.", "kind"),
+	}
+	if reg != nil {
+		reg.MustRegister(m.asks, m.pushed, m.dropped, m.badRecords)
+	}
+	return m
+}
