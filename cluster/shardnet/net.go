@@ -78,6 +78,11 @@ type Net struct {
 	inbound   sync.Pool // of *deliveries
 }
 
+var (
+	_ raftstore.Leaders = (*Net)(nil)
+	_ raftstore.Owners  = (*Net)(nil)
+)
+
 // New makes this node's end, which is to be there before raftnet has streams. It
 // serves nothing until Enter and Attach.
 func New(o Options) (*Net, error) {
