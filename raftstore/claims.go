@@ -56,6 +56,9 @@ func (st *state) applyClaim(body *reader, res *Result) {
 	if c.terms.MaxQueueBytes == 0 {
 		c.terms.MaxQueueBytes = clamp32(uint64(st.limits.QueueBytes))
 	}
+	if c.terms.InflightBytes == 0 {
+		c.terms.InflightBytes = clamp32(uint64(st.limits.InflightBytes))
+	}
 	st.epochs++
 	rec.node, rec.conn = c.node, c.conn
 	if will := rec.Attach(session.Epoch(st.epochs), c.terms); will != nil {

@@ -24,6 +24,7 @@ type Claim struct {
 	CleanStart       bool
 	Expiry           uint32 // seconds; 0: ends with the connection
 	Inflight         uint16 // committed window: Receive Maximum and slack
+	InflightBytes    int    // bound of its messages; 0: Limits.InflightBytes
 	Will             *Will
 	MaxQueueMessages int // 0: Limits.QueueMessages
 	MaxQueueBytes    int // 0: Limits.QueueBytes

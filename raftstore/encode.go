@@ -64,6 +64,7 @@ func (c Claim) encode(b []byte, _ func() session.Time) (kind, []byte) {
 	b = binary.AppendUvarint(b, uint64(c.Inflight))
 	b = binary.AppendUvarint(b, uint64(max(c.MaxQueueMessages, 0)))
 	b = binary.AppendUvarint(b, uint64(max(c.MaxQueueBytes, 0)))
+	b = binary.AppendUvarint(b, uint64(max(c.InflightBytes, 0)))
 	if c.Will != nil {
 		b = binary.AppendUvarint(b, uint64(c.Will.Delay))
 		m := &c.Will.Message
@@ -93,6 +94,7 @@ func (r *reader) claim() (c claim) {
 		Inflight:         uint16(r.uvarint()),
 		MaxQueueMessages: clamp32(r.uvarint()),
 		MaxQueueBytes:    clamp32(r.uvarint()),
+		InflightBytes:    clamp32(r.uvarint()),
 	}
 	if flags&claimWill != 0 {
 		w := &session.Will{Delay: uint32(r.uvarint())}
@@ -321,17 +323,18 @@ type Limits struct {
 	RetainedBytes int
 	QueueMessages int // of one session, where its Claim does not say
 	QueueBytes    int
+	InflightBytes int // of one session's committed window, likewise
 }
 
 func (c Limits) encode(b []byte, _ func() session.Time) (kind, []byte) {
-	for _, v := range [...]int{c.Sessions, c.QueuedBytes, c.Retained, c.RetainedBytes, c.QueueMessages, c.QueueBytes} {
+	for _, v := range [...]int{c.Sessions, c.QueuedBytes, c.Retained, c.RetainedBytes, c.QueueMessages, c.QueueBytes, c.InflightBytes} {
 		b = binary.AppendUvarint(b, uint64(max(v, 0)))
 	}
 	return kindLimits, b
 }
 
 func (r *reader) limits() (c Limits) {
-	for _, v := range [...]*int{&c.Sessions, &c.QueuedBytes, &c.Retained, &c.RetainedBytes, &c.QueueMessages, &c.QueueBytes} {
+	for _, v := range [...]*int{&c.Sessions, &c.QueuedBytes, &c.Retained, &c.RetainedBytes, &c.QueueMessages, &c.QueueBytes, &c.InflightBytes} {
 		*v = int(min(r.uvarint(), 1<<62))
 	}
 	return c

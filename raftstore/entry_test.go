@@ -40,8 +40,8 @@ func TestEntryOfTheFirstRelease(t *testing.T) {
 	now := func() session.Time { return 0 }
 	b := appendEntryHead(nil, entryHead{300, 400, 500, 600})
 	for _, c := range []Command{
-		Limits{1, 2, 3, 4, 5, 6},
-		Claim{ClientID: "c", User: "u", Conn: 9, CleanStart: true, Expiry: 60, Inflight: 20, Will: &Will{publish("w", "x", 1), 8}, MaxQueueMessages: 1, MaxQueueBytes: 2, DropOldest: true},
+		Limits{1, 2, 3, 4, 5, 6, 7},
+		Claim{ClientID: "c", User: "u", Conn: 9, CleanStart: true, Expiry: 60, Inflight: 20, Will: &Will{publish("w", "x", 1), 8}, MaxQueueMessages: 1, MaxQueueBytes: 2, InflightBytes: 3, DropOldest: true},
 		Detach{ClientID: "c", Epoch: 2, Fire: true, HasExpiry: true, Expiry: 3},
 		Subscribe{ClientID: "c", Epoch: 2, Filters: []Subscription{{Filter: filter("a/#"), Options: router.Options{QoS: 2, NoLocal: true, RetainAsPublished: true, ID: 4}, RetainHandling: 2}}},
 		Unsubscribe{ClientID: "c", Epoch: 2, Filters: []router.Filter{filter("a/#")}},
@@ -61,7 +61,7 @@ func TestEntryOfTheFirstRelease(t *testing.T) {
 	}
 	s := source{node: 2, start: 3, low: 4}
 	b = appendCommand(b, kindFrom, s.encode(nil, 5))
-	const golden = "01ac029003f403d80401060102030405060216016301750000000009073c140102080101017700017803050163020303040a0163020103612f232e0405080163020103612f2306120170011e0000000705040103612f62000170071701630201010104011e0000000705040103612f62000170080c000163020d010e000164020e0905016302ac020a05016302ac020b10011e0000000705040103612f620001700c0201630d01050e01060f020708100402030405"
+	const golden = "01ac029003f403d8040107010203040506070217016301750000000009073c14010203080101017700017803050163020303040a0163020103612f232e0405080163020103612f2306120170011e0000000705040103612f62000170071701630201010104011e0000000705040103612f62000170080c000163020d010e000164020e0905016302ac020a05016302ac020b10011e0000000705040103612f620001700c0201630d01050e01060f020708100402030405"
 	if got := hex.EncodeToString(b); got != golden {
 		t.Errorf("an entry of version %d is now written\n%s", entryVersion, got)
 	}

@@ -38,6 +38,7 @@ type modelSession struct {
 	delay            uint32
 	hasWill          bool
 	inflight         int
+	inflightBytes    int
 	maxQueue         int
 	dropOldest       bool
 	subs             []Subscription
@@ -54,6 +55,7 @@ type modelItem struct {
 	retain         bool
 	ids            []uint32
 	deadline       session.Time
+	size           int
 	received, done bool
 }
 
@@ -265,6 +267,9 @@ func (m *model) claim(c Claim, res Result) string {
 	}
 	s.epoch, s.conn, s.attached, s.expiry = res.Claim.Epoch, c.Conn, true, c.Expiry
 	s.inflight, s.maxQueue, s.dropOldest = max(int(c.Inflight), 1), c.MaxQueueMessages, c.DropOldest
+	if s.inflightBytes = c.InflightBytes; s.inflightBytes == 0 {
+		s.inflightBytes = DefaultLimits().InflightBytes
+	}
 	if s.hasWill = c.Will != nil; s.hasWill {
 		s.will, s.delay = string(c.Will.Message.Payload), c.Will.Delay
 	}
@@ -313,7 +318,8 @@ func (m *model) enqueue(c Enqueue) string {
 // queues were too full for it.
 func (m *model) append(s *modelSession, msg *session.Message, qos mqtt.QoS, retain bool, ids []uint32) (dropped int) {
 	s.forgetExpired(m.now)
-	room := s.attached && len(s.waiting) == 0 && s.unacked() < s.inflight
+	size := messageSize(msg.Append(nil, msg.Received))
+	room := s.attached && len(s.waiting) == 0 && s.hasRoom(size)
 	for !room && len(s.waiting) >= s.maxQueue {
 		if !s.dropOldest {
 			return 1
@@ -321,7 +327,7 @@ func (m *model) append(s *modelSession, msg *session.Message, qos mqtt.QoS, reta
 		s.waiting, dropped = s.waiting[1:], 1
 	}
 	s.waiting = append(s.waiting, &modelItem{
-		payload: string(msg.Payload), qos: qos, retain: retain, ids: ids, deadline: m.deadline(msg),
+		payload: string(msg.Payload), qos: qos, retain: retain, ids: ids, deadline: m.deadline(msg), size: size,
 	})
 	m.move(s)
 	return dropped
@@ -330,7 +336,7 @@ func (m *model) append(s *modelSession, msg *session.Message, qos mqtt.QoS, reta
 // move fills the committed window (S1).
 func (m *model) move(s *modelSession) {
 	s.forgetExpired(m.now)
-	for s.attached && len(s.waiting) > 0 && s.unacked() < s.inflight {
+	for s.attached && len(s.waiting) > 0 && s.hasRoom(s.waiting[0].size) {
 		it := s.waiting[0]
 		s.waiting = s.waiting[1:]
 		s.index++
@@ -342,6 +348,16 @@ func (m *model) move(s *modelSession) {
 
 func (m *model) push(s *modelSession, it *modelItem) {
 	m.log = append(m.log, fmt.Sprintf("push to %d: %s", s.conn, it))
+}
+
+func (s *modelSession) hasRoom(size int) bool {
+	held := 0
+	for _, it := range s.window {
+		if !it.done && !it.received {
+			held += it.size
+		}
+	}
+	return s.unacked() < s.inflight && (held == 0 || held+size <= s.inflightBytes)
 }
 
 func (s *modelSession) forgetExpired(now session.Time) {
@@ -579,7 +595,7 @@ func (in *inputs) command(now session.Time) Command {
 		c := Claim{
 			ClientID: id, User: id, Conn: router.Subscriber(in.Uint32()), CleanStart: in.IntN(6) == 0,
 			Expiry: []uint32{0, 5, 20, session.Forever}[in.IntN(4)], Inflight: uint16(in.IntN(5)),
-			MaxQueueMessages: 1 + in.IntN(4), MaxQueueBytes: 1 << 20, DropOldest: in.IntN(2) == 0,
+			MaxQueueMessages: 1 + in.IntN(4), MaxQueueBytes: 1 << 20, InflightBytes: []int{0, 170, 300}[in.IntN(3)], DropOldest: in.IntN(2) == 0,
 		}
 		if in.IntN(10) == 0 {
 			c.User = "mallory"

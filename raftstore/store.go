@@ -61,6 +61,7 @@ func DefaultLimits() Limits {
 		RetainedBytes: 256 << 20,
 		QueueMessages: 1000,
 		QueueBytes:    4 << 20,
+		InflightBytes: 1 << 20,
 	}
 }
 
@@ -69,7 +70,7 @@ func (o *Options) validate() error {
 	switch {
 	case o.Shards < 1 || o.Shards > 64:
 		return fmt.Errorf("raftstore: %d shards, allowed are 1 to 64", o.Shards)
-	case l.Sessions < 0 || l.QueuedBytes < 0 || l.Retained < 0 || l.RetainedBytes < 0 || l.QueueMessages < 0 || l.QueueBytes < 0:
+	case l.Sessions < 0 || l.QueuedBytes < 0 || l.Retained < 0 || l.RetainedBytes < 0 || l.QueueMessages < 0 || l.QueueBytes < 0 || l.InflightBytes < 0:
 		return errors.New("raftstore: a limit is negative")
 	case o.Clock == nil || o.Logger == nil:
 		return errors.New("raftstore: no clock or no logger")

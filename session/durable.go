@@ -22,6 +22,7 @@ type Bodies interface {
 type Terms struct {
 	Expiry           uint32 // seconds after the connection; 0 ends with it, Forever never
 	Inflight         uint16 // bound of the committed window: Receive Maximum and slack
+	InflightBytes    uint32 // bound of the messages it holds; one enters an empty window whatever its size
 	MaxQueueMessages uint32 // bound of what waits behind the window
 	MaxQueueBytes    uint32
 	DropOldest       bool // overflow policy; else the newest is dropped (S5)
@@ -51,7 +52,8 @@ type Will struct {
 //  6. inbound identifiers differ, and their numbers rise, up to seq (R1);
 //  7. filters differ;
 //  8. an entry with several subscription identifiers has its list, and each list
-//     its entry.
+//     its entry;
+//  9. held sums up the sizes of the messages that the window holds (P10).
 type Durable struct {
 	epoch    Epoch
 	origin   uint64 // publisher identity of this incarnation
@@ -70,6 +72,7 @@ type terms struct {
 	expiry      uint32
 	maxMessages uint32
 	maxBytes    uint32
+	maxHeld     uint32
 	inflight    uint16
 	flags       uint8
 }
@@ -125,7 +128,7 @@ func (d *Durable) Attach(e Epoch, t Terms) (fires *Will) {
 	first := d.epoch == 0
 	d.epoch, d.detached, d.will = e, Never, t.Will
 	d.expiry, d.inflight = t.Expiry, max(t.Inflight, 1)
-	d.maxMessages, d.maxBytes = t.MaxQueueMessages, t.MaxQueueBytes
+	d.maxMessages, d.maxBytes, d.maxHeld = t.MaxQueueMessages, t.MaxQueueBytes, t.InflightBytes
 	d.set(isAttached, true)
 	d.set(dropsOldest, t.DropOldest)
 	if first {

@@ -35,7 +35,7 @@ func (q *outbound) check(b Bodies) error {
 	if q.window.len > 0 && q.window.at(0).flags&flagDone != 0 {
 		return fmt.Errorf("session: invariant 2: index %d is done", q.base)
 	}
-	unacked, lists, bytes := uint32(0), 0, uint64(0)
+	unacked, lists, bytes, held := uint32(0), 0, uint64(0), uint64(0)
 	for i := range q.window.len {
 		e := *q.window.at(i)
 		if e.flags&flagDone == 0 {
@@ -48,11 +48,14 @@ func (q *outbound) check(b Bodies) error {
 			lists++
 		}
 		if e.ref != none {
-			b.Size(e.ref)
+			held += uint64(b.Size(e.ref))
 		}
 	}
 	if unacked != q.unacked {
 		return fmt.Errorf("session: invariant 3: %d unacknowledged, counted %d", unacked, q.unacked)
+	}
+	if held != q.held {
+		return fmt.Errorf("session: invariant 9: the window holds %d bytes, counted %d", held, q.held)
 	}
 	for i := range q.waiting.len {
 		e := *q.waiting.at(i)

@@ -22,6 +22,7 @@ type outbound struct {
 	lastKey uint32
 	base    uint64 // index of the window's first entry
 	queued  uint64 // bytes that wait
+	held    uint64 // bytes of the window's messages
 	sweep   Time   // nothing that waits expires before; Never if nothing does
 	lists   map[uint32][]uint32
 }
@@ -46,7 +47,7 @@ func (d *Durable) Enqueue(ref uint32, qos mqtt.QoS, retain bool, ids []uint32, n
 	}
 	q := d.out
 	size := uint64(b.Size(ref))
-	if q.waiting.len > 0 || !d.hasRoom() {
+	if q.waiting.len > 0 || !d.hasRoom(size) {
 		if t := q.nextExpiry(); t != Never && t <= now && !q.fits(&d.terms, size) {
 			q.purge(now, b)
 		}
@@ -92,7 +93,11 @@ func (d *Durable) Next(now Time, b Bodies) (o Outbound, expired int, ok bool) {
 	if q == nil {
 		return o, 0, false
 	}
-	for q.waiting.len > 0 && d.hasRoom() {
+	for q.waiting.len > 0 {
+		size := uint64(b.Size(q.waiting.at(0).ref))
+		if !d.hasRoom(size) {
+			break
+		}
 		e := q.popWaiting(b)
 		if t := b.Deadline(e.ref); t != Never && t <= now {
 			q.letGo(e, b)
@@ -101,14 +106,17 @@ func (d *Durable) Next(now Time, b Bodies) (o Outbound, expired int, ok bool) {
 		}
 		q.window.push(e)
 		q.unacked++
+		q.held += size
 		return q.outbound(q.window.len - 1), expired, true
 	}
 	return o, expired, false
 }
 
-// hasRoom says whether the window may grow (S1).
-func (d *Durable) hasRoom() bool {
-	return d.Attached() && d.out.unacked < uint32(d.inflight) && d.out.window.len < maxSpan
+// hasRoom says whether the window may grow by a message of that size (S1).
+func (d *Durable) hasRoom(size uint64) bool {
+	q := d.out
+	return d.Attached() && q.unacked < uint32(d.inflight) && q.window.len < maxSpan &&
+		(q.held == 0 || q.held+size <= uint64(d.maxHeld))
 }
 
 // Window calls yield with each entry of the committed window that is not done,
@@ -134,6 +142,9 @@ func (d *Durable) Ack(index uint64, received bool, b Bodies) (known bool) {
 	e := q.window.at(uint32(index - q.base))
 	if e.flags&flagDone != 0 || received && e.flags&flagQoS2 == 0 {
 		return false
+	}
+	if e.ref != none {
+		q.held -= uint64(b.Size(e.ref))
 	}
 	q.letGo(*e, b)
 	e.ref, e.id, e.flags = none, 0, e.flags&^flagListed

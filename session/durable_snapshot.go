@@ -30,7 +30,7 @@ func (d *Durable) Append(b []byte) []byte {
 	b = append(b, durableVersion, flags)
 	for _, v := range [...]uint64{
 		uint64(d.epoch), d.origin, d.seq, uint64(d.detached), uint64(d.expiry),
-		uint64(d.maxMessages), uint64(d.maxBytes), uint64(d.inflight),
+		uint64(d.maxMessages), uint64(d.maxBytes), uint64(d.maxHeld), uint64(d.inflight),
 	} {
 		b = binary.AppendUvarint(b, v)
 	}
@@ -94,7 +94,7 @@ func ParseDurable(b []byte, bodies Bodies) (d Durable, rest []byte, err error) {
 	d.seq = r.uvarint()
 	d.detached = Time(r.uvarint())
 	d.terms = terms{
-		expiry: uint32(r.uvarint()), maxMessages: uint32(r.uvarint()), maxBytes: uint32(r.uvarint()),
+		expiry: uint32(r.uvarint()), maxMessages: uint32(r.uvarint()), maxBytes: uint32(r.uvarint()), maxHeld: uint32(r.uvarint()),
 		inflight: uint16(r.uvarint()), flags: flags & allDurableFlags,
 	}
 	if flags&snapWill != 0 {
@@ -158,8 +158,10 @@ func (q *outbound) parse(r *snapReader, bodies Bodies) {
 			}
 			if e.ref != none {
 				bodies.Retain(e.ref)
-				if to == &q.waiting {
-					q.queued += uint64(bodies.Size(e.ref))
+				if size := uint64(bodies.Size(e.ref)); to == &q.waiting {
+					q.queued += size
+				} else {
+					q.held += size
 				}
 			}
 		}

@@ -46,7 +46,7 @@ func must(t testing.TB, d *Durable, b Bodies) {
 	}
 }
 
-var roomy = Terms{Expiry: 60, Inflight: 3, MaxQueueMessages: 1 << 20, MaxQueueBytes: 1 << 30}
+var roomy = Terms{Expiry: 60, Inflight: 3, MaxQueueMessages: 1 << 20, MaxQueueBytes: 1 << 30, InflightBytes: 1 << 30}
 
 func TestWindowIndices(t *testing.T) {
 	b := newShelf()
@@ -85,6 +85,49 @@ func TestWindowIndices(t *testing.T) {
 	}
 	if !slices.Equal(resent, []uint64{1, 3, 4}) {
 		t.Fatalf("resends %v (S3)", resent)
+	}
+}
+
+// P10: the window holds so many bytes, and one message whatever its size; what
+// PUBREC is committed for holds none.
+func TestWindowBytes(t *testing.T) {
+	b := newShelf()
+	terms := roomy
+	terms.Inflight, terms.InflightBytes = 10, 3*shelfSize-1
+	d := attached(t, terms)
+	var sent []uint64
+	fill := func() {
+		for {
+			o, _, ok := d.Next(1, b)
+			if !ok {
+				break
+			}
+			sent = append(sent, o.Index)
+		}
+		must(t, d, b)
+	}
+	for ref := range uint32(6) {
+		d.Enqueue(ref, 2, false, nil, 1, b)
+	}
+	fill()
+	d.Ack(2, true, b)
+	fill()
+	d.Ack(2, false, b) // freed before
+	fill()
+	if !slices.Equal(sent, []uint64{1, 2, 3}) {
+		t.Fatalf("window %v", sent)
+	}
+	terms.InflightBytes = 1
+	d.Attach(2, terms)
+	d.Ack(1, false, b)
+	fill()
+	if len(sent) != 3 {
+		t.Fatalf("window %v", sent)
+	}
+	d.Ack(3, false, b)
+	fill()
+	if !slices.Equal(sent, []uint64{1, 2, 3, 4}) {
+		t.Fatalf("window %v", sent)
 	}
 }
 
@@ -256,6 +299,7 @@ func durableSteps(t *testing.T, steps []byte) {
 			terms := Terms{
 				Expiry: uint32(arg), Inflight: uint16(arg % 5), DropOldest: arg&64 != 0,
 				MaxQueueMessages: uint32(arg % 7), MaxQueueBytes: shelfSize * uint32(arg%9),
+				InflightBytes: shelfSize * uint32(arg>>4%6),
 			}
 			if arg&2 != 0 {
 				m := Message{Topic: someTopic(t), Payload: []byte("w")}
