@@ -181,3 +181,80 @@ func main() {
 		}
 	}
 }
+
+// sleeper is a process that stays until the end of the test.
+func sleeper(t *testing.T, argv ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(argv[0], argv[1:]...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	return cmd
+}
+
+// TestCPU: a process that would take all there is gets what it is left.
+func TestCPU(t *testing.T) {
+	cmd := sleeper(t, "sh", "-c", "while :; do :; done")
+	release, err := CPU(cmd.Process.Pid, 0.1)
+	available(t, err)
+	used := func() (ticks int) {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Sscan(strings.Fields(string(b))[13], &ticks)
+		return ticks
+	}
+	before := used()
+	<-time.After(time.Second)
+	if took := used() - before; took > 50 { // hundredths of a second
+		t.Errorf("it took %d of 100", took)
+	}
+	release()
+	if left, _ := filepath.Glob(groups + "/*/dunlin-chaos-cpu-*"); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// TestMemory: a process that takes more than it may have is killed.
+func TestMemory(t *testing.T) {
+	cmd := exec.Command("sh", "-c", "read go; x=$(head -c 64000000 /dev/zero | tr '\\0' x); echo ${#x}")
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	release, err := Memory(cmd.Process.Pid, 16<<20)
+	fmt.Fprintln(in)
+	ended := cmd.Wait()
+	available(t, err)
+	release()
+	if ended == nil {
+		t.Error("it had its memory")
+	}
+}
+
+// TestFiles: a process cannot open more than it may.
+func TestFiles(t *testing.T) {
+	cmd := sleeper(t, "sleep", "60")
+	release, err := Files(cmd.Process.Pid, 7)
+	available(t, err)
+	limit := func() string {
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/limits", cmd.Process.Pid))
+		_, after, _ := strings.Cut(string(b), "Max open files")
+		return strings.Fields(after)[0]
+	}
+	if got := limit(); got != "7" {
+		t.Errorf("it may open %s", got)
+	}
+	release()
+	if got := limit(); got == "7" {
+		t.Error("it is bounded after the release")
+	}
+}
