@@ -9,11 +9,14 @@ import (
 )
 
 func TestEpochs(t *testing.T) {
-	claims := []Claim{{"c", 1, 1}, {"c", 2, 2}, {"d", 3, 1}, {"c", 4, 2}}
+	claims := []Claim{
+		{"c", "n1", 1, 1, 1}, {"c", "n1", 2, 4, 2}, {"d", "n1", 3, 3, 1}, {"c", "n1", 4, 4, 2},
+		{"c", "n2", 3, 3, 1}, // behind n1, or before it in its page
+	}
 	if err := verdict(Epochs(claims), ""); err != nil {
 		t.Error(err)
 	}
-	if err := verdict(Epochs(append(claims, Claim{"c", 5, 1})), "owner: epoch"); err != nil {
+	if err := verdict(Epochs(append(claims, Claim{"c", "n3", 5, 6, 1})), "owner: epoch"); err != nil {
 		t.Error(err)
 	}
 }
@@ -86,8 +89,22 @@ func TestProgress(t *testing.T) {
 		return s.history()
 	}
 	heals := []time.Duration{30 * second}
-	majority := []Window{{From: 10 * second, To: 25 * second, Nodes: []string{"n1", "n2"}}}
-	minority := []Window{{From: 10 * second, To: 25 * second, Nodes: []string{"n2", "n3"}}}
+	majority := []Window{{From: 10 * second, To: 25 * second, Nodes: []string{"n1", "n2"}, Bound: 5 * second}}
+	minority := []Window{{From: 10 * second, To: 25 * second, Nodes: []string{"n2", "n3"}, Bound: 5 * second}}
+	// A probe of n1 whose messages on one topic, held by one shard, have no answer.
+	oneShard := func() *history.History {
+		h := probe(0, 0)
+		for i := range h.Events {
+			if e := &h.Events[i]; e.Op == history.Publish && i%2 == 0 {
+				e.Topic = "u"
+				if e.Invoke > 28*second {
+					unknown(e)
+				}
+			}
+		}
+		return h
+	}
+	short := []Window{{From: 10 * second, To: 14 * second, Nodes: []string{"n1"}, Bound: 5 * second}}
 	for _, c := range []struct {
 		name    string
 		h       *history.History
@@ -95,6 +112,8 @@ func TestProgress(t *testing.T) {
 		rule    string
 	}{
 		{"always", probe(0, 0), majority, ""},
+		{"a shard that is dead after healing", oneShard(), majority, "progress: heal"},
+		{"less than the bound", probe(10*second, 14*second), short, ""},
 		{"not in a minority", probe(10*second, 31*second), minority, ""},
 		{"a majority that stands still", probe(10*second, 31*second), majority, "progress: majority"},
 		{"dead after healing", probe(28*second, 50*second), majority, "progress: heal"},

@@ -295,6 +295,20 @@ func TestPlanted(t *testing.T) {
 			s.retain("p", "r").Payload = ""
 			s.read("s", "r", "")
 		}},
+		{"deleted and there again", "retained", func(s *story) {
+			first := s.retain("p", "r").Payload
+			s.retain("p", "r").Payload = ""
+			s.read("s", "r", first)
+		}},
+		{"a deletion, live", "", func(s *story) {
+			s.subscribe("s", "r", 1)
+			s.retain("p", "r").Payload = ""
+			s.deliver("s", "p", "r", 1, 1).Payload = ""
+		}},
+		{"a deletion that nobody sent", "invented", func(s *story) {
+			s.subscribe("s", "r", 1)
+			s.deliver("s", "p", "r", 1, 1).Payload = ""
+		}},
 		{"a gap between replay and live flow", "retained: seam", func(s *story) {
 			first := s.retain("p", "r").Payload
 			s.subscribe("s", "r", 1)

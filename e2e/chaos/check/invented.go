@@ -1,6 +1,8 @@
 package check
 
 import (
+	"slices"
+
 	"dunlin/e2e/chaos/history"
 	"dunlin/proto/mqtt"
 )
@@ -13,6 +15,9 @@ func invented(w *world) []Violation {
 	for _, l := range w.lives {
 		for _, d := range l.delivered {
 			p := w.published[d.Payload]
+			if d.Payload == "" && w.deletes(d) {
+				continue
+			}
 			switch {
 			case p == nil || d.Payload == "":
 				r.add("%s got %q on %q, which nobody sent", l.client, d.Payload, d.Topic)
@@ -45,4 +50,12 @@ func (l *life) mayGet(d *history.Event) bool {
 		}
 	}
 	return false
+}
+
+// deletes says that d may be the live flow of somebody's deletion of a retained
+// message.
+func (w *world) deletes(d *history.Event) bool {
+	return !d.Retain && slices.ContainsFunc(w.order, func(p *history.Event) bool {
+		return p.Payload == "" && p.Retain && p.Topic == d.Topic && p.Invoke <= d.Invoke && p.Outcome != history.Fail
+	})
 }

@@ -1,7 +1,9 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -104,23 +106,38 @@ func (w *world) fenced(cs []*conn) string {
 	return b.String()
 }
 
-// Claim is an epoch that the cluster says it has given to a client.
+// Claim is an epoch that a replica held of a client, at some index of its shard's
+// log between two.
 type Claim struct {
-	Client string
-	At     time.Duration
-	Epoch  uint64
+	Client       string
+	Node         string
+	Since, Until uint64
+	Epoch        uint64
 }
 
-// Epochs (P5): the epochs of a client rise with the time at which they were
-// seen.
+// Epochs (P5, E1): the epochs of a client rise along its shard's log, whichever
+// replica tells them.
 func Epochs(claims []Claim) []Violation {
 	r := report{rule: "owner: epoch"}
-	highest := make(map[string]Claim)
+	of := make(map[string][]Claim)
 	for _, c := range claims {
-		if h := highest[c.Client]; c.Epoch < h.Epoch {
-			r.add("%s: epoch %d after %v, when %d had been given after %v", c.Client, c.Epoch, c.At, h.Epoch, h.At)
-		} else {
-			highest[c.Client] = c
+		of[c.Client] = append(of[c.Client], c)
+	}
+	for _, later := range of {
+		before := slices.Clone(later)
+		slices.SortFunc(before, func(a, b Claim) int { return cmp.Compare(a.Until, b.Until) })
+		slices.SortFunc(later, func(a, b Claim) int { return cmp.Compare(a.Since, b.Since) })
+		var highest Claim
+		for _, c := range later {
+			for len(before) > 0 && before[0].Until <= c.Since {
+				if before[0].Epoch > highest.Epoch {
+					highest = before[0]
+				}
+				before = before[1:]
+			}
+			if c.Epoch < highest.Epoch {
+				r.add("%s: epoch %d on %s at %d, when %s had %d at %d", c.Client, c.Epoch, c.Node, c.Since, highest.Node, highest.Epoch, highest.Until)
+			}
 		}
 	}
 	return r.sorted()

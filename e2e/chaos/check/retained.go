@@ -111,10 +111,11 @@ func (w *world) withdrawn(read *history.Event) time.Duration {
 	return history.Never
 }
 
-// plain says that all writes have one writer and succeeded with QoS >= 1.
+// plain says that all writes have one writer, a payload, and succeeded with
+// QoS >= 1.
 func plain(writes []*history.Event) bool {
 	for _, p := range writes {
-		if p.Client != writes[0].Client || p.Outcome != history.OK || p.QoS == 0 {
+		if p.Client != writes[0].Client || p.Outcome != history.OK || p.QoS == 0 || p.Payload == "" {
 			return false
 		}
 	}

@@ -82,7 +82,9 @@ func read(h *history.History) *world {
 		e := &h.Events[i]
 		switch e.Op {
 		case history.Publish:
-			w.published[e.Payload] = e
+			if e.Payload != "" { // else it deletes, and nothing tells it from others
+				w.published[e.Payload] = e
+			}
 			w.order = append(w.order, e)
 		case history.Connect:
 			if e.Will {

@@ -42,6 +42,7 @@ type Config struct {
 	Topics []string
 	QoS    []mqtt.QoS
 	Retain bool
+	Delete float64 // of retained messages, the part that has no payload
 	Every  time.Duration
 	Window int // unanswered at a time; default 16
 

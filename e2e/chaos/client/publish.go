@@ -20,6 +20,9 @@ func (c *Client) publish() {
 		Topic: topic, QoS: c.QoS[c.rnd.IntN(len(c.QoS))], Retain: c.Retain,
 		Payload: history.Payload(c.ID, topic, c.seqs[topic]),
 	}}
+	if c.Delete > 0 && c.rnd.Float64() < c.Delete {
+		s.event.Payload = ""
+	}
 	s.packet = mqtt.Publish{Topic: []byte(topic), Payload: []byte(s.event.Payload), QoS: s.event.QoS, Retain: c.Retain}
 	if s.event.QoS > 0 {
 		s.packet.PacketID = c.nextID()
