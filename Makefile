@@ -12,7 +12,7 @@ TESTFLAGS ?=
 FUZZTIME  ?= 30s
 BENCHTIME ?= 1s
 CHAOS     ?= .
-CHAOSTIME ?= 150s
+CHAOSTIME ?= 45s
 CHAOSFLAGS ?=
 NODES     ?= 3
 
@@ -73,9 +73,10 @@ fuzz: ## every fuzz target for FUZZTIME (30s)
 		done; \
 	done
 
-chaos: build ## faults in clusters of namespaces, 15 minutes; CHAOSFLAGS adds, say, -chaos.seed=7
+chaos: build ## faults in clusters of namespaces, 15 minutes; CHAOS=Long: 40; CHAOSFLAGS adds, say, -chaos.seed=7
 	@.ci/packages iproute2 strace
-	DUNLIN_BIN=$(CURDIR)/$(BIN) go test -count 1 -timeout 40m -v -run '$(CHAOS)' ./e2e/chaos -chaos.duration=$(CHAOSTIME) $(CHAOSFLAGS)
+	DUNLIN_BIN=$(CURDIR)/$(BIN) go test -count 1 -timeout 90m -v -run '$(CHAOS)' ./e2e/chaos -chaos.duration=$(CHAOSTIME) \
+		$(if $(findstring Long,$(CHAOS)),-chaos.long=10m) $(CHAOSFLAGS)
 
 image: ## container image (comes with the Helm chart)
 	@echo 'make image: the container image comes with the Helm chart'; exit 1

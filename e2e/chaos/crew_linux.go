@@ -20,7 +20,7 @@ type mix struct {
 	churn    bool // subscribers that come and go (P4)
 	group    bool // a share group (P9)
 	wills    bool // clients with wills that die, and witnesses (P6)
-	retained bool // retained topics with a writer each, and readers (P8)
+	retained bool // retained topics with a writer each, some deleted now and then, and readers (P8)
 	rivals   bool // connections that fight for a client identifier (P5)
 	probes   bool // a probe on each node
 }
@@ -55,7 +55,7 @@ func (r *rig) mixed(m mix) (all crew) {
 			Filters: []client.Filter{{Filter: "t/+/1", QoS: 1}, {Filter: "t/" + pub + "/2", QoS: 2}},
 		})
 		add(pub, i, client.Config{
-			Expiry: m.expiry, Move: m.move, MidHandshake: m.mid, Every: m.every, QoS: anyQoS,
+			Expiry: m.expiry, Move: m.move, MidHandshake: m.mid, Every: r.paced(m.every), QoS: anyQoS,
 			Topics: []string{"t/" + pub + "/0", "t/" + pub + "/1", "t/" + pub + "/2"},
 		})
 		if m.churn {
@@ -80,25 +80,35 @@ func (r *rig) mixed(m mix) (all crew) {
 			}
 		}
 		if m.retained {
-			topics := []string{"r/" + node.Name + "/0", "r/" + node.Name + "/1"}
-			add("writer-"+node.Name, i, client.Config{
-				Expiry: m.expiry, Move: m.move, Every: 40 * time.Millisecond, Window: 1,
-				Topics: topics, QoS: []mqtt.QoS{1, 2}, Retain: true,
-			})
+			topics := []string{"r/" + node.Name + "/0", "r/" + node.Name + "/1", "r/" + node.Name + "/gone"}
+			writer := client.Config{
+				Expiry: m.expiry, Move: m.move, Every: r.paced(40 * time.Millisecond), Window: 1,
+				Topics: topics[:2], QoS: []mqtt.QoS{1, 2}, Retain: true,
+			}
+			add("writer-"+node.Name, i, writer)
+			writer.Topics, writer.Delete, writer.Every = topics[2:], 0.3, 2*writer.Every
+			add("deleter-"+node.Name, i, writer)
 			for j, reader := range nodes {
 				id := fmt.Sprintf("reader-%s-%s", node.Name, reader.Name)
-				all.others = append(all.others, client.NewReader(id, nodes[j:j+1], topics, 20*time.Millisecond, seed+uint64(j), r.rec))
+				all.others = append(all.others, client.NewReader(id, nodes[j:j+1], topics, r.paced(20*time.Millisecond), seed+uint64(j), r.rec))
 			}
 		}
 		if m.probes {
-			add("probe-"+node.Name, i, client.Config{
+			probe := client.Config{
 				Nodes: nodes[i : i+1], Every: 50 * time.Millisecond, Window: 4, Answer: 2 * time.Second,
 				Topics: []string{"probe/" + node.Name}, QoS: []mqtt.QoS{1},
-			})
+			}
+			if m.retained { // each topic has a shard that has to commit it
+				probe.Retain, probe.Topics = true, nil
+				for j := range 8 {
+					probe.Topics = append(probe.Topics, fmt.Sprintf("probe/%s/%d", node.Name, j))
+				}
+			}
+			add("probe-"+node.Name, i, probe)
 		}
 	}
 	if m.rivals {
-		all.others = append(all.others, client.NewRivals("contended", nodes, 3, 200*time.Millisecond, seed, r.rec))
+		all.others = append(all.others, client.NewRivals("contended", nodes, 3, r.paced(200*time.Millisecond), seed, r.rec))
 	}
 	return all
 }

@@ -12,6 +12,7 @@ import (
 func syncs(name string, hold [2]time.Duration, s fault.Sync) attack {
 	return attack{name, func(r *rig) (func(), string, string) {
 		_, n := r.pick(nil)
+		r.spare(n)
 		n.ExpectEnd()
 		stop, err := s.Attach(n.Pid())
 		if err != nil {
@@ -33,6 +34,8 @@ func power(all bool, hold [2]time.Duration) attack {
 		hit := []int{first}
 		if all {
 			hit = r.shuffled()
+		} else {
+			r.spare(r.cluster.Nodes[first-1])
 		}
 		for _, i := range hit {
 			if err := r.disks.Cut(i - 1); err != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"dunlin/e2e/chaos/check"
 	"dunlin/e2e/chaos/lan"
 	"dunlin/e2e/harness"
 )
@@ -30,11 +31,30 @@ func (r *rig) harass(attacks []attack, rest [2]time.Duration, d time.Duration) {
 			continue
 		}
 		a := attacks[r.rnd.IntN(len(attacks))]
+		r.spared = nil
+		began := r.rec.Now()
 		end, node, text := a.begin(r)
 		r.rec.Fault(a.name, node, text)
 		r.pause(between(r.rnd, a.hold))
+		if len(r.spared) > 0 {
+			r.serving = append(r.serving, check.Window{From: began, To: r.rec.Now(), Nodes: r.spared, Bound: majorityBound})
+		}
 		end()
 		r.rec.Fault("end of "+a.name, node, "")
+	}
+}
+
+// majorityBound is how long a node that reaches a majority may go without an
+// acknowledgement: a silent host is given up, and leases end, within 6 s on a
+// quiet machine.
+const majorityBound = 12 * time.Second
+
+// spare says that all nodes but one, which an attack hits, have to serve.
+func (r *rig) spare(hit *harness.Node) {
+	for _, n := range r.cluster.Nodes {
+		if n != hit {
+			r.spared = append(r.spared, n.Name)
+		}
 	}
 }
 
@@ -66,6 +86,7 @@ func (r *rig) pick(of []int) (number int, n *harness.Node) {
 func kill(hold [2]time.Duration, of ...int) attack {
 	return attack{"kill", func(r *rig) (func(), string, string) {
 		_, n := r.pick(of)
+		r.spare(n)
 		n.Kill()
 		return n.Restart, n.Name, ""
 	}, hold}
@@ -86,6 +107,7 @@ func killAll(hold [2]time.Duration) attack {
 func stop(hold [2]time.Duration, of ...int) attack {
 	return attack{"stop", func(r *rig) (func(), string, string) {
 		_, n := r.pick(of)
+		r.spare(n)
 		n.Stop()
 		return n.Restart, n.Name, ""
 	}, hold}
@@ -95,6 +117,7 @@ func stop(hold [2]time.Duration, of ...int) attack {
 func freeze(hold [2]time.Duration, of ...int) attack {
 	return attack{"pause", func(r *rig) (func(), string, string) {
 		_, n := r.pick(of)
+		r.spare(n)
 		n.Pause()
 		return n.Resume, n.Name, ""
 	}, hold}
@@ -107,6 +130,9 @@ func cut(name string, hold [2]time.Duration, pairs func(r *rig) [][2]int) attack
 	return attack{name, func(r *rig) (func(), string, string) {
 		var text []string
 		ps := pairs(r)
+		for _, n := range serving(len(r.cluster.Nodes), ps) {
+			r.spared = append(r.spared, r.cluster.Nodes[n-1].Name)
+		}
 		for _, p := range ps {
 			rule := r.lan.Rule(p[0], p[1])
 			rule.Cut = true
@@ -121,6 +147,30 @@ func cut(name string, hold [2]time.Duration, pairs func(r *rig) [][2]int) attack
 			}
 		}, "", strings.Join(text, " ")
 	}, hold}
+}
+
+// serving are the nodes, numbered from 1, that have to serve while directions are
+// cut: those whom clients, which are at 0, reach, and who reach, both ways, a
+// majority and everybody whom that reaches.
+func serving(nodes int, cut [][2]int) (all []int) {
+	reach := func(a, b int) bool {
+		return a == b || !slices.Contains(cut, [2]int{a, b}) && !slices.Contains(cut, [2]int{b, a})
+	}
+	for n := 1; n <= nodes; n++ {
+		part := []int{n}
+		for i := 0; i < len(part); i++ {
+			for b := 1; b <= nodes; b++ {
+				if reach(part[i], b) && !slices.Contains(part, b) {
+					part = append(part, b)
+				}
+			}
+		}
+		direct := !slices.ContainsFunc(part, func(b int) bool { return !reach(n, b) })
+		if direct && reach(0, n) && 2*len(part) > nodes {
+			all = append(all, n)
+		}
+	}
+	return all
 }
 
 // shuffled is the nodes' numbers in a random order.

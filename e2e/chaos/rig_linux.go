@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,9 +21,9 @@ import (
 )
 
 var (
-	seedFlag       = flag.Uint64("chaos.seed", 0, "seed of a run; 0: a new one")
-	durationFlag   = flag.Duration("chaos.duration", 0, "how long the faults of each scenario go on; 0: the smoke scenario only")
-	replicatedFlag = flag.Bool("chaos.replicated", false, "run the scenarios that need replicated shards too")
+	seedFlag     = flag.Uint64("chaos.seed", 0, "seed of a run; 0: a new one")
+	durationFlag = flag.Duration("chaos.duration", 0, "how long the faults of each scenario go on; 0: the smoke scenarios only")
+	longFlag     = flag.Duration("chaos.long", 0, "how long nodes are killed in TestLong, and twice as long as anything else there goes on; 0: not at all")
 )
 
 // rig is a cluster under test: its nodes, numbered from 1 as the ports of the
@@ -38,8 +39,14 @@ type rig struct {
 	disks   *fault.Disks // nil unless the scenario cuts their power
 	clock   *fault.Clock // nil unless the scenario turns it
 	rec     *history.Recorder
+	pace    float64       // what the times between a client's messages are multiplied by
+	began   time.Duration // when the faults did, and when they ended
+	ended   time.Duration
 	heals   []time.Duration
+	spared  []string // by the attack at hand
 	serving []check.Window
+	feed    *feed
+	base    check.Sample
 }
 
 // newRig starts a cluster for s.
@@ -50,7 +57,7 @@ func newRig(t testing.TB, s scenario) *rig {
 		seed = rand.Uint64N(1 << 32)
 	}
 	t.Logf("seed %d", seed)
-	r := &rig{t: t, seed: seed, rnd: rand.New(rand.NewPCG(seed, 0)), rec: history.NewRecorder(seed)}
+	r := &rig{t: t, seed: seed, rnd: rand.New(rand.NewPCG(seed, 0)), rec: history.NewRecorder(seed), pace: 1}
 	var err error
 	if r.lan, err = lan.Open(s.nodes, seed); errors.Is(err, lan.ErrUnavailable) {
 		t.Skip(err)
@@ -101,8 +108,72 @@ func newRig(t testing.TB, s scenario) *rig {
 		n.Start()
 	}
 	r.cluster.WaitReady()
+	if s.replicated {
+		r.cluster.NeedReplicas()
+	}
 	return r
 }
+
+// paced is how long a client takes between two messages that are d apart in a
+// short run.
+func (r *rig) paced(d time.Duration) time.Duration { return time.Duration(float64(d) * r.pace) }
+
+// watch begins to look at the nodes from inside.
+func (r *rig) watch() {
+	nodes := make(map[string]watched)
+	for _, n := range r.cluster.Nodes {
+		nodes[n.Name] = n
+	}
+	r.feed = watch(nodes, time.Second)
+}
+
+// held is what all nodes hold together: where leaders and connections are moves
+// between them.
+func (r *rig) held() check.Sample {
+	all := check.Sample{Node: "the cluster"}
+	for _, n := range r.cluster.Nodes {
+		h := n.Held()
+		all.Goroutines += h.Goroutines
+		all.Files += h.Files
+		all.Heap += h.Heap
+		all.Disk += h.Disk
+	}
+	return all
+}
+
+// slack is what a cluster may hold beyond its base after a run: what clients have
+// left retained and queued, goroutines of Raft's that come and go, and logs
+// between two snapshots.
+var slack = check.Slack{Part: 0.25, Goroutines: 100, Files: 60, Heap: 64 << 20, Disk: 512 << 20}
+
+// inside is what was seen of the nodes beside what clients saw: their replicas
+// agree in the end, epochs rose, and they hold no more than before.
+func (r *rig) inside(s scenario) (found []check.Violation) {
+	if s.replicated {
+		r.cluster.WaitAgree(s.nodes)
+		r.pause(2 * time.Second) // the feed sees it
+	}
+	found, compared := r.feed.end()
+	held := r.held()
+	r.t.Logf("%d states of replicas compared; held before %+v, after %+v", compared, r.base, held)
+	return append(found, check.Residue(r.base, held, slack)...)
+}
+
+// quick holds what probes waited for since all was well to a bound (P10).
+func (r *rig) quick(probes []string, since time.Duration) []check.Violation {
+	var waited []time.Duration
+	h := r.rec.History()
+	for i := range h.Events {
+		e := &h.Events[i]
+		if e.Op == history.Publish && e.Outcome == history.OK && e.Invoke > since && slices.Contains(probes, e.Client) {
+			waited = append(waited, e.Return-e.Invoke)
+		}
+	}
+	return check.Others(waited, quickBound)
+}
+
+// quickBound is far beyond what a publish takes, for a machine that is shared.
+const quickBound = 2 * time.Second
 
 // heal ends every fault of the network and of processes, and waits until the
 // nodes are ready.
@@ -139,22 +210,22 @@ func (r *rig) dead(node string, from, to time.Duration) bool {
 	})
 }
 
-// judge hands the history to the checkers and keeps it if they find anything.
-func (r *rig) judge(s scenario) {
+// judge hands the history to the checkers, keeps it if they find anything, and
+// sums it up. Found is what was found otherwise.
+func (r *rig) judge(s scenario, found []check.Violation) figures {
 	r.t.Helper()
 	h := r.rec.History()
 	o := check.DefaultOptions()
 	o.QoS0 = s.quiet
 	o.Dead = r.dead
-	found := check.History(h, o)
+	found = append(found, check.History(h, o)...)
 	found = append(found, check.Progress(h, s.probes, r.heals, r.serving, s.bound)...)
-	counts := make(map[history.Op]int)
-	for i := range h.Events {
-		counts[h.Events[i].Op]++
-	}
+	f := sum(h, found, s.probes, r.began, r.ended)
+	f.scenario = s.name
 	passed, dropped := r.lan.Counts()
-	r.t.Logf("%d faults; events %v; %.2f %% of claims and retained operations unknown; %d packets passed, %d dropped",
-		len(h.Faults), counts, 100*check.UnknownShare(h), passed, dropped)
+	var table strings.Builder
+	printFigures(&table, []figures{f})
+	r.t.Logf("%d packets passed, %d dropped\n%s", passed, dropped, table.String())
 	for i, v := range found {
 		if i == 20 {
 			r.t.Errorf("and %d more", len(found)-i)
@@ -165,6 +236,7 @@ func (r *rig) judge(s scenario) {
 	if r.t.Failed() {
 		r.keep(h)
 	}
+	return f
 }
 
 // keep writes the history to a folder that outlives the test.

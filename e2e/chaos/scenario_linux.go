@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"dunlin/e2e/chaos/check"
 	"dunlin/e2e/chaos/client"
 )
 
@@ -36,15 +37,25 @@ const calm = 1500 * time.Millisecond
 // patience is how long the clients may take to settle after healing.
 const patience = 90 * time.Second
 
-// run runs s with faults for so long.
-func (s scenario) run(t *testing.T, d time.Duration) {
+// run runs s with faults for so long. With a pace, clients take that many times
+// longer between two messages.
+func (s scenario) run(t *testing.T, d time.Duration, pace float64) figures {
 	r := newRig(t, s)
+	r.pace = pace
 	all := s.crew(r)
 	r.wait("settle before the faults", all.clients, (*client.Client).Settled)
+	r.base = r.held()
+	r.watch()
+	r.began = r.rec.Now()
 	r.harass(s.attacks, s.rest, d)
+	r.ended = r.rec.Now()
 	r.recover()
+	var found []check.Violation
 	if len(s.probes) > 0 {
 		r.pause(s.bound) // they go on for as long as they may take
+		since := r.rec.Now()
+		r.pause(calm)
+		found = r.quick(s.probes, since)
 	}
 	for _, o := range all.others {
 		o.Stop()
@@ -54,10 +65,11 @@ func (s scenario) run(t *testing.T, d time.Duration) {
 	}
 	r.wait("settle after the faults", all.clients, (*client.Client).Settled)
 	r.wait("be drained", all.clients, func(c *client.Client) bool { return c.Drain(calm) })
+	found = append(found, r.inside(s)...)
 	for _, c := range all.clients {
 		c.Stop()
 	}
-	r.judge(s)
+	return r.judge(s, found)
 }
 
 // wait polls until each client has done what is asked of it.

@@ -3,6 +3,7 @@ package chaos
 import (
 	"time"
 
+	"dunlin/e2e/chaos/fault"
 	"dunlin/e2e/chaos/lan"
 )
 
@@ -110,20 +111,27 @@ func everything(r *rig) crew {
 
 var allProbes = []string{"probe-n1", "probe-n2", "probe-n3"}
 
+// snapshotting has shards take snapshots every few seconds of a run.
+var snapshotting = []string{"--snapshot-log-size", "256KB"}
+
+// killed is the smoke scenario of replicated shards.
+var killed = scenario{
+	name: "a node is killed", bound: 10 * second, rest: lasting(second, 2*second),
+	attacks: []attack{kill(lasting(100*ms, 2*second))},
+}
+
 // replicated are the scenarios of nodes that die, with all they have.
 var replicated = []scenario{
 	{
-		name: "kill", nodes: 3, replicated: true, crew: everything, probes: allProbes, bound: 15 * second,
-		rest:    lasting(second, 4*second),
+		name: "kill", bound: 15 * second, rest: lasting(second, 4*second),
 		attacks: []attack{kill(lasting(100*ms, 4*second)), killAll(lasting(100*ms, second)), stop(lasting(100*ms, second))},
 	},
 	{
-		name: "pause", nodes: 3, replicated: true, crew: everything, probes: allProbes, bound: 20 * second,
-		rest: lasting(second, 4*second), attacks: []attack{freeze(lasting(100*ms, 20*second))},
+		name: "pause", bound: 20 * second, rest: lasting(second, 4*second),
+		attacks: []attack{freeze(lasting(100*ms, 20*second))},
 	},
 	{
-		name: "partition", nodes: 3, replicated: true, crew: everything, probes: allProbes, bound: 25 * second,
-		rest: lasting(2*second, 6*second),
+		name: "partition", bound: 25 * second, rest: lasting(2*second, 6*second),
 		attacks: []attack{
 			cut("halves", lasting(second, 15*second), halves), cut("alone", lasting(second, 15*second), alone),
 			cut("one way", lasting(second, 15*second), oneWay), cut("mute", lasting(second, 15*second), mute),
@@ -132,21 +140,18 @@ var replicated = []scenario{
 		},
 	},
 	{
-		name: "loss", nodes: 3, replicated: true, crew: everything, probes: allProbes, bound: 15 * second,
-		rest: lasting(0, second),
+		name: "loss", bound: 15 * second, rest: lasting(0, second),
 		attacks: []attack{
 			weather("loss 5 %", lasting(5*second, 20*second), lan.Rule{Loss: 0.05, Delay: ms, Jitter: 2 * ms}),
 			weather("slow", lasting(2*second, 8*second), lan.Rule{Rate: 500_000}),
 		},
 	},
 	{
-		name: "power", nodes: 3, replicated: true, disks: true, crew: everything, probes: allProbes, bound: 20 * second,
-		rest:    lasting(4*second, 8*second),
+		name: "power", disks: true, bound: 20 * second, rest: lasting(4*second, 8*second),
 		attacks: []attack{power(true, lasting(100*ms, second)), power(false, lasting(100*ms, 4*second))},
 	},
 	{
-		name: "disk", nodes: 3, replicated: true, crew: everything, probes: allProbes, bound: 25 * second,
-		rest: lasting(2*second, 5*second),
+		name: "disk", bound: 25 * second, rest: lasting(2*second, 5*second),
 		attacks: []attack{
 			syncs("slow disk", lasting(2*second, 10*second), slowDisk),
 			syncs("hung disk", lasting(5*second, 20*second), hungDisk),
@@ -154,7 +159,51 @@ var replicated = []scenario{
 		},
 	},
 	{
-		name: "clock", nodes: 3, replicated: true, clock: true, crew: everything, probes: allProbes, bound: 10 * second,
-		rest: lasting(second, 3*second), attacks: []attack{turn(lasting(second, 4*second)), kill(lasting(100*ms, second), 2, 3)},
+		name: "clock", clock: true, bound: 10 * second, rest: lasting(second, 3*second),
+		attacks: []attack{turn(lasting(second, 4*second)), kill(lasting(100*ms, second), 2, 3)},
 	},
+	{
+		name: "corruption", bound: 20 * second, rest: lasting(3*second, 6*second),
+		attacks: []attack{
+			spoil(fault.BitFlip, lasting(100*ms, 2*second)), spoil(fault.Truncation, lasting(100*ms, 2*second)),
+			spoil(fault.Missing, lasting(100*ms, 2*second)), stale(lasting(100*ms, 2*second)),
+		},
+	},
+	{
+		name: "shortage", bound: 20 * second, rest: lasting(2*second, 4*second),
+		attacks: []attack{
+			short("little processor", lasting(2*second, 10*second), littleCPU),
+			short("little memory", lasting(2*second, 6*second), littleMemory),
+			short("no descriptors", lasting(2*second, 6*second), noFiles),
+		},
+	},
+}
+
+// long is the run whose figures stand in the documents: of each a part of the
+// time that TestLong is given.
+var long = []struct {
+	scenario
+	part float64
+}{
+	{scenario{name: "kill -9 of a node", bound: 15 * second, rest: lasting(second, 4*second), attacks: []attack{kill(lasting(100*ms, 4*second))}}, 1},
+	{scenario{name: "pause", bound: 20 * second, rest: lasting(second, 4*second), attacks: []attack{freeze(lasting(100*ms, 20*second))}}, 0.5},
+	{scenario{name: "partition", bound: 25 * second, rest: lasting(2*second, 6*second), attacks: []attack{
+		cut("halves", lasting(second, 15*second), halves), cut("one way", lasting(second, 15*second), oneWay),
+		cut("ring", lasting(second, 15*second), ring),
+	}}, 0.5},
+	{scenario{name: "5 % loss", bound: 15 * second, rest: lasting(0, second), attacks: []attack{
+		weather("loss 5 %", lasting(30*second, 60*second), lan.Rule{Loss: 0.05}),
+	}}, 0.5},
+	{scenario{name: "power loss of all", disks: true, bound: 20 * second, rest: lasting(4*second, 8*second), attacks: []attack{
+		power(true, lasting(100*ms, second)),
+	}}, 0.5},
+	{scenario{name: "slow disk", bound: 20 * second, rest: lasting(second, 4*second), attacks: []attack{
+		syncs("slow disk", lasting(5*second, 20*second), slowDisk),
+	}}, 0.5},
+}
+
+// whole is s with the crew that needs replicas on three nodes.
+func (s scenario) whole() scenario {
+	s.nodes, s.replicated, s.args, s.crew, s.probes = 3, true, snapshotting, everything, allProbes
+	return s
 }

@@ -2,6 +2,9 @@ package harness
 
 import (
 	"bufio"
+	"errors"
+	"io/fs"
+	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -28,4 +31,45 @@ func (n *Node) Metrics() map[string]float64 {
 		sums[name] += v
 	}
 	return sums
+}
+
+// Held is what a node holds of its machine.
+type Held struct {
+	Goroutines int
+	Files      int    // open descriptors
+	Heap       uint64 // bytes in use after a collection
+	Disk       uint64 // bytes under its data directory
+}
+
+// Held has the node collect its garbage and says what it holds then.
+func (n *Node) Held() (h Held) {
+	n.t.Helper()
+	if _, err := n.fetch("/debug/pprof/heap?gc=1"); err != nil {
+		n.t.Fatalf("%s: %v", n.Name, err)
+	}
+	m := n.Metrics()
+	h.Goroutines, h.Files = int(m["go_goroutines"]), int(m["process_open_fds"])
+	h.Heap = uint64(m["go_memstats_heap_alloc_bytes"])
+	err := filepath.WalkDir(n.Dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return ignoreGone(err)
+		}
+		info, err := d.Info()
+		if err == nil {
+			h.Disk += uint64(info.Size())
+		}
+		return ignoreGone(err)
+	})
+	if err != nil {
+		n.t.Fatalf("%s: %v", n.Name, err)
+	}
+	return h
+}
+
+// ignoreGone is err unless a file went away while it was looked at.
+func ignoreGone(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }

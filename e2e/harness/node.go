@@ -173,11 +173,11 @@ func (n *Node) get(path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return do(req)
+	return do(http.DefaultClient, req)
 }
 
-func do(req *http.Request) (string, error) {
-	resp, err := http.DefaultClient.Do(req)
+func do(client *http.Client, req *http.Request) (string, error) {
+	resp, err := client.Do(req)
 	if err != nil {
 		return "", err
 	}
@@ -198,7 +198,7 @@ func (n *Node) API(method, path string) string {
 	if err != nil {
 		n.t.Fatal(err)
 	}
-	body, err := do(req)
+	body, err := do(http.DefaultClient, req)
 	if err != nil {
 		n.t.Fatalf("%s: %s %s: %v: %s", n.Name, method, path, err, body)
 	}

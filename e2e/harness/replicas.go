@@ -67,25 +67,29 @@ func (n *Node) Sessions(shard int) (all []Session, err error) {
 	}
 }
 
-// ask fetches a page of the API by way of admin.sock, which serves it wherever
-// the node's addresses lead, and decodes it.
+// ask fetches a page of the API and decodes it.
 func (n *Node) ask(path string, v any) error {
+	body, err := n.fetch(path)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal([]byte(body), v)
+}
+
+// fetch fetches a page by way of admin.sock, which serves everything wherever
+// the node's addresses lead.
+func (n *Node) fetch(path string) (body string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://node"+path, nil)
 	if err != nil {
-		return err
+		return "", err
 	}
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: n.socket}}
-	resp, err := client.Do(req)
-	if err != nil {
-		return err
+	if body, err = do(&client, req); err != nil {
+		err = fmt.Errorf("%s: %w", path, err)
 	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", path, resp.Status)
-	}
-	return json.NewDecoder(resp.Body).Decode(v)
+	return body, err
 }
 
 // socket dials admin.sock by way of its folder, since a path may be too long for
