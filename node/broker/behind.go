@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"dunlin/node/listen"
+	"dunlin/raftstore"
 	"dunlin/router"
 	"dunlin/session"
 )
@@ -68,7 +69,12 @@ func (w *worker) tookBatch(b *batch) {
 // toShard counts a message on its way to a shard and notes if that is behind. What
 // it returns counts it out again, from any goroutine.
 func (w *worker) toShard(sh router.ShardID, m *session.Message) (done func()) {
-	g, size := &w.atShards[sh], sizeOf(m)
+	return w.bytesToShard(sh, sizeOf(m))
+}
+
+// bytesToShard is toShard for size bytes of anything.
+func (w *worker) bytesToShard(sh router.ShardID, size int) (done func()) {
+	g := &w.atShards[sh]
 	g.add(size)
 	w.overrun = w.overrun || g.isBehind()
 	return func() {
@@ -76,6 +82,26 @@ func (w *worker) toShard(sh router.ShardID, m *session.Message) (done func()) {
 			w.relieve()
 		}
 	}
+}
+
+// maxClaiming is how many bytes of claims may be under way to a shard. A shard
+// without a leader gathers those of every client that tries again.
+const (
+	maxClaiming = 16 << 20
+	claimCost   = 1 << 10 // beside the will
+)
+
+// claiming counts a claim on its way to a shard, or refuses it.
+func (b *Broker) claiming(sh router.ShardID, will *raftstore.Will) (done func(), ok bool) {
+	size := int64(claimCost)
+	if will != nil {
+		size += int64(sizeOf(&will.Message))
+	}
+	if g := &b.claimsAt[sh]; g.Add(size) <= maxClaiming {
+		return func() { g.Add(-size) }, true
+	}
+	b.claimsAt[sh].Add(-size)
+	return nil, false
 }
 
 // relief is mail: a loop or a shard has caught up.

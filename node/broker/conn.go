@@ -48,6 +48,7 @@ type conn struct {
 	claimed    bool // a claim at shard is ours under epoch
 	persistent bool // the session outlives the connection: its queue is the shard's
 	graceful   bool // the client said goodbye: no will
+	fencing    bool // the shard is asked whether the claim still is ours
 	answering  bool // in the worker's list of those with answers to give
 	shard      router.ShardID
 	epoch      session.Epoch

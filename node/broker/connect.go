@@ -22,6 +22,7 @@ type handshake struct {
 	assigned bool // the server chose the client identifier
 	will     *raftstore.Will
 	ack      mqtt.Connack // what the client must be told
+	refused  bool         // the client was told no
 }
 
 // connect takes CONNECT: what can be refused at once, then authentication.
@@ -138,6 +139,11 @@ func (w *worker) claim(c *conn) {
 	h := c.client.connect
 	c.shard = w.shards.SessionShard(h.clientID)
 	id, shard, clientID := c.id, c.shard, h.clientID
+	answered, ok := w.claiming(shard, h.will)
+	if !ok {
+		w.connack(c, mqtt.ServerBusy)
+		return
+	}
 	w.shards.Submit(shard, raftstore.Claim{
 		ClientID: clientID, User: c.client.User, Conn: c.subscriber(),
 		CleanStart: h.connect.CleanStart, Expiry: c.client.agreed.SessionExpiry,
@@ -146,12 +152,14 @@ func (w *worker) claim(c *conn) {
 		MaxQueueMessages: w.Session.MaxQueueMessages, MaxQueueBytes: w.Session.MaxQueueBytes,
 		DropOldest: w.Session.DropOldest,
 	}, func(r raftstore.Result) {
+		answered()
 		w.loop.Post(func(w *worker) {
 			if c := w.conn(id); c != nil && c.phase == connecting {
 				w.claimedBy(c, r)
 			} else if r.Err == nil {
-				// The client went away meanwhile; so must the claim.
-				w.shards.Submit(shard, raftstore.Detach{ClientID: clientID, Epoch: r.Claim.Epoch, Fire: true},
+				// The client went away meanwhile, or was refused: so must the claim go, and
+				// in the latter case the will with it, of which nothing was promised.
+				w.shards.Submit(shard, raftstore.Detach{ClientID: clientID, Epoch: r.Claim.Epoch, Fire: !h.refused},
 					func(raftstore.Result) {})
 			}
 		})
@@ -235,6 +243,9 @@ func (w *worker) rejoin(c *conn, subs []raftstore.Subscription) {
 // connack refuses CONNECT with a reason and closes.
 func (w *worker) connack(c *conn, why mqtt.Reason) {
 	w.counters.ConnectRefused++
+	if h := c.client.connect; h != nil {
+		h.refused = true
+	}
 	ack := mqtt.Connack{Reason: why}
 	w.loop.End(c.id, ack.Append(w.loop.Begin(c.id), c.version))
 	w.drop(c)
@@ -251,15 +262,18 @@ func (w *worker) refuseConnect(c *conn, bad *mqtt.Error) {
 }
 
 // evict ends a connection whose client identifier was claimed by a newer one
-// (E2): the last acknowledgements go to the shard first.
+// (E2). done is called when its last acknowledgements are committed.
 func (w *worker) evict(id listen.ID, epoch session.Epoch, done func()) {
-	if c := w.conn(id); c != nil && c.claimed && c.epoch == epoch {
-		w.flushAcks()
-		c.claimed = false // the new claim fences ours: there is nothing to detach
-		w.counters.Takeovers++
-		w.end(c, mqtt.SessionTakenOver)
+	c := w.conn(id)
+	if c == nil || !c.claimed || c.epoch != epoch {
+		done()
+		return
 	}
-	done()
+	shard := c.shard
+	c.claimed = false // the new claim fences ours: there is nothing to detach
+	w.counters.Takeovers++
+	w.end(c, mqtt.SessionTakenOver)
+	w.settleAcks(shard, done)
 }
 
 // newClientID makes an identifier for a client that gave none.

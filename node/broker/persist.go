@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"errors"
+
 	"dunlin/node/listen"
 	"dunlin/proto/mqtt"
 	"dunlin/raftstore"
@@ -48,41 +50,20 @@ func (w *worker) acknowledged(c *conn, act session.Action, received bool) {
 	// PUBREL follows the commit of PUBREC (S2).
 	id, index := c.id, act.Index
 	w.flushAcks()
-	w.shards.Submit(c.shard, raftstore.Acks{Items: []raftstore.Ack{{
+	w.submitAcks(c.shard, []raftstore.Ack{{
 		ClientID: c.client.ClientID, Epoch: c.epoch, Index: index, Received: true,
-	}}}, func(r raftstore.Result) {
+	}}, func(r raftstore.Result) {
 		w.loop.Post(func(w *worker) {
 			c := w.conn(id)
 			switch {
 			case c == nil || c.phase != up:
 			case r.Err != nil:
-				w.drop(c)
+				w.failed(c, r.Err)
 			default:
 				w.loop.End(id, c.live.SendRelease(index, w.loop.Begin(id)))
 			}
 		})
 	})
-}
-
-// ack gathers an acknowledgement for the shard; nobody waits for it (S4).
-func (w *worker) ack(c *conn, index uint64, received bool) {
-	for len(w.acks) < w.shards.Shards() {
-		w.acks = append(w.acks, nil)
-	}
-	if len(w.acks[c.shard]) == 0 {
-		w.acked = append(w.acked, c.shard)
-	}
-	w.acks[c.shard] = append(w.acks[c.shard], raftstore.Ack{
-		ClientID: c.client.ClientID, Epoch: c.epoch, Index: index, Received: received,
-	})
-}
-
-func (w *worker) flushAcks() {
-	for _, sh := range w.acked {
-		w.shards.Submit(sh, raftstore.Acks{Items: w.acks[sh]}, func(raftstore.Result) {})
-		w.acks[sh] = w.acks[sh][:0]
-	}
-	w.acked = w.acked[:0]
 }
 
 // Evict is called by the store: see raftstore.Owner.
@@ -106,6 +87,18 @@ func (b *Broker) Push(conn router.Subscriber, epoch session.Epoch, ds []raftstor
 		it.qos, it.retain = d.QoS, d.Retain
 	}
 	w.post(out)
+}
+
+// failed ends a connection that a write to its session did not come back to as it
+// should: fenced, it has lost the session to another (E1), which the store may have
+// had no occasion to tell; else nobody knows what became of the write (R6).
+func (w *worker) failed(c *conn, err error) {
+	if errors.Is(err, raftstore.ErrFenced) {
+		c.claimed = false // there is nothing to detach
+		w.end(c, mqtt.SessionTakenOver)
+		return
+	}
+	w.drop(c)
 }
 
 // Ended is called by the store when it ended a connected session.

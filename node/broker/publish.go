@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"errors"
+
 	"dunlin/node/listen"
 	"dunlin/proto/mqtt"
 	"dunlin/raftstore"
@@ -81,10 +83,9 @@ func (w *worker) commitID(c *conn, from publisher, m *session.Message) {
 				p := w.pendings.at(slot)
 				switch c := w.conn(from.conn); {
 				case r.Err != nil:
-					// Fenced or unknown: the answer is not ours to give (R6).
 					w.pendings.free(slot)
 					if c != nil {
-						w.drop(c)
+						w.refusedID(c, r.Err)
 					}
 				case c == nil:
 					w.pendings.free(slot) // the client sends it again
@@ -100,6 +101,16 @@ func (w *worker) commitID(c *conn, from publisher, m *session.Message) {
 				}
 			})
 		})
+}
+
+// refusedID ends a connection whose packet identifier was not committed. A client
+// that holds its releases back is told so; else the answer is not ours to give.
+func (w *worker) refusedID(c *conn, err error) {
+	if errors.Is(err, raftstore.ErrQuota) {
+		w.end(c, mqtt.QuotaExceeded)
+		return
+	}
+	w.failed(c, err)
 }
 
 // commitRetained commits the retained leg first and routes after, so that no
@@ -166,7 +177,7 @@ func (w *worker) reject(from publisher, committed bool, reason mqtt.Reason) {
 				if r.Err == nil {
 					w.answer(from.conn, from.packetID, reason)
 				} else if c := w.conn(from.conn); c != nil {
-					w.drop(c)
+					w.failed(c, r.Err)
 				}
 			})
 		})
@@ -233,7 +244,7 @@ func (w *worker) released(c *conn, packetID uint16) {
 				switch {
 				case c == nil || c.phase != up:
 				case r.Err != nil:
-					w.drop(c)
+					w.failed(c, r.Err)
 				default:
 					w.loop.End(id, c.live.SendComplete(packetID, w.now(), w.loop.Begin(id)))
 				}

@@ -25,6 +25,7 @@ func (w *worker) subscribe(c *conn, p *mqtt.Subscribe) {
 	s := suback{conn: c.id, packetID: p.PacketID, reasons: make([]mqtt.Reason, len(p.Filters))}
 	var durable []raftstore.Subscription // to commit at the shard
 	var places []int                     // their places in reasons
+	size := messageCost                  // of what goes to the shard
 	for i := range p.Filters {
 		line := &p.Filters[i]
 		f, reason := w.judge(c, i, line)
@@ -44,6 +45,7 @@ func (w *worker) subscribe(c *conn, p *mqtt.Subscribe) {
 		if c.persistent {
 			durable = append(durable, raftstore.Subscription{Filter: f, Options: o, RetainHandling: line.RetainHandling})
 			places = append(places, i)
+			size += messageCost + len(line.Filter)
 			if f.Group() == "" {
 				c.client.granting++
 			}
@@ -61,10 +63,13 @@ func (w *worker) subscribe(c *conn, p *mqtt.Subscribe) {
 		w.awaitRoutes(s)
 		return
 	}
+	left := w.bytesToShard(c.shard, size)
 	w.shards.Submit(c.shard, raftstore.Subscribe{ClientID: c.client.ClientID, Epoch: c.epoch, Filters: durable},
 		func(r raftstore.Result) {
+			left()
 			w.loop.Post(func(w *worker) { w.subscribed(s, durable, places, r) })
 		})
+	w.holdBack(c.id)
 }
 
 // filterWork is what a filter counts in the turn's work.
@@ -118,7 +123,7 @@ func (w *worker) subscribed(s suback, subs []raftstore.Subscription, places []in
 			s.reasons[i] = mqtt.QuotaExceeded
 		}
 	case r.Err != nil:
-		w.drop(c)
+		w.failed(c, r.Err)
 		return
 	default:
 		s.routes.durable, s.routes.shard, s.routes.index = true, c.shard, r.Index
@@ -146,6 +151,7 @@ func (w *worker) unsubscribe(c *conn, p *mqtt.Unsubscribe) {
 	reasons := make([]mqtt.Reason, len(p.Filters))
 	var durable []router.Filter
 	var places []int
+	size := messageCost
 	ended := make(map[router.Filter]bool, len(p.Filters))
 	w.work += filterWork * len(p.Filters)
 	for i, line := range p.Filters {
@@ -162,6 +168,7 @@ func (w *worker) unsubscribe(c *conn, p *mqtt.Unsubscribe) {
 		if c.persistent {
 			durable = append(durable, f)
 			places = append(places, i)
+			size += messageCost + len(line)
 		}
 		ended[f] = true
 	}
@@ -172,15 +179,17 @@ func (w *worker) unsubscribe(c *conn, p *mqtt.Unsubscribe) {
 		return
 	}
 	c.client.asking++
+	left := w.bytesToShard(c.shard, size)
 	w.shards.Submit(c.shard, raftstore.Unsubscribe{ClientID: c.client.ClientID, Epoch: c.epoch, Filters: durable},
 		func(r raftstore.Result) {
+			left()
 			w.loop.Post(func(w *worker) {
 				c := w.conn(id)
 				switch {
 				case c == nil || c.phase != up:
 					return
 				case r.Err != nil:
-					w.drop(c)
+					w.failed(c, r.Err)
 					return
 				}
 				for j, i := range places {
@@ -196,6 +205,7 @@ func (w *worker) unsubscribe(c *conn, p *mqtt.Unsubscribe) {
 				w.loop.End(id, c.live.Unsubscribed(packetID, reasons, w.loop.Begin(id)))
 			})
 		})
+	w.holdBack(c.id)
 }
 
 // subscriptions is how many the client has, those not yet granted included.

@@ -1,6 +1,9 @@
 package broker
 
 import (
+	"sync/atomic"
+	"time"
+
 	"dunlin/cluster"
 	"dunlin/node/listen"
 	"dunlin/proto/mqtt"
@@ -37,14 +40,14 @@ type worker struct {
 	frames    map[cluster.Token]sentFrame // reliable frames that peers have not confirmed
 	token     uint64
 	spares    [][]int32
-	acks      [][]raftstore.Ack // by shard: acknowledgements of persistent sessions
-	acked     []router.ShardID  // shards with acks to send
-	routing   []*routing        // SUBACKs of the turn, by where their routes are
-	granted   []suback          // SUBACKs whose routes are, for the end of the turn
-	replayed  []listen.ID       // connections with a page of a retained replay due
-	answering []listen.ID       // connections with answers to publishes, for the end of the turn
-	held      []listen.ID       // publishers held for a loop or shard that is behind
-	rested    []listen.ID       // connections held until the next turn
+	acks      []ackBatch       // by shard
+	acked     []router.ShardID // shards with acks to send
+	routing   []*routing       // SUBACKs of the turn, by where their routes are
+	granted   []suback         // SUBACKs whose routes are, for the end of the turn
+	replayed  []listen.ID      // connections with a page of a retained replay due
+	answering []listen.ID      // connections with answers to publishes, for the end of the turn
+	held      []listen.ID      // publishers held for a loop or shard that is behind
+	rested    []listen.ID      // connections held until the next turn
 
 	work    int  // done in this turn, see turnWork
 	overrun bool // the message under way is for a loop or shard that is behind
@@ -52,6 +55,8 @@ type worker struct {
 	mailed gauge // deliveries posted to this worker and not taken yet
 
 	arrears arrears // of peers' deliveries; any goroutine's
+
+	acksUnderWay [maxShards]atomic.Int32 // batches submitted, by shard
 
 	errands    []*errand // to set out
 	unfinished []*errand // to be run again, after a pause
@@ -149,14 +154,18 @@ func (w *worker) Tick() {
 // trimTicks is the number of ticks in which every session is trimmed once.
 const trimTicks = 40
 
-// trim has sessions without traffic give back their buffers, some each tick.
+// trim has sessions without traffic give back their buffers, and refuses who has
+// waited long for an answer to CONNECT, some each tick.
 func (w *worker) trim() {
 	n := len(w.conns.chunks)
 	for range (n + trimTicks - 1) / trimTicks {
 		w.trimmed = (w.trimmed + 1) % n
 		for i := range w.conns.chunks[w.trimmed] {
-			if c := &w.conns.chunks[w.trimmed][i]; c.phase == up {
+			switch c := &w.conns.chunks[w.trimmed][i]; {
+			case c.phase == up:
 				c.live.Trim()
+			case c.phase == connecting && time.Duration(w.now()-c.client.since) > w.ConnectTimeout:
+				w.connack(c, mqtt.ServerUnavailable) // nobody said who it is, or its shard has no leader
 			}
 		}
 	}

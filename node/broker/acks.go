@@ -1,0 +1,94 @@
+package broker
+
+import (
+	"errors"
+
+	"dunlin/node/listen"
+	"dunlin/raftstore"
+	"dunlin/router"
+)
+
+// ackBatch is what a turn gathers of its persistent sessions' acknowledgements
+// for one shard. Nobody waits for it (S4), but a takeover does, for what was sent
+// before it (E2).
+type ackBatch struct {
+	items []raftstore.Ack
+	conns []listen.ID // whose they are; who stands there twice has others between
+}
+
+// ack gathers an acknowledgement for the shard.
+func (w *worker) ack(c *conn, index uint64, received bool) {
+	for len(w.acks) < w.shards.Shards() {
+		w.acks = append(w.acks, ackBatch{})
+	}
+	b := &w.acks[c.shard]
+	if len(b.items) == 0 {
+		w.acked = append(w.acked, c.shard)
+	}
+	b.items = append(b.items, raftstore.Ack{
+		ClientID: c.client.ClientID, Epoch: c.epoch, Index: index, Received: received,
+	})
+	if n := len(b.conns); n == 0 || b.conns[n-1] != c.id {
+		b.conns = append(b.conns, c.id)
+	}
+}
+
+func (w *worker) flushAcks() {
+	for _, sh := range w.acked {
+		b := &w.acks[sh]
+		conns := b.conns
+		w.submitAcks(sh, b.items, func(r raftstore.Result) {
+			if errors.Is(r.Err, raftstore.ErrFenced) {
+				w.loop.Post(func(w *worker) { w.findFenced(conns) })
+			}
+		})
+		b.items, b.conns = b.items[:0], nil
+	}
+	w.acked = w.acked[:0]
+}
+
+// submitAcks submits some and counts them until they are committed.
+func (w *worker) submitAcks(sh router.ShardID, items []raftstore.Ack, done func(raftstore.Result)) {
+	w.acksUnderWay[sh].Add(1)
+	w.shards.Submit(sh, raftstore.Acks{Items: items}, func(r raftstore.Result) {
+		w.acksUnderWay[sh].Add(-1)
+		done(r)
+	})
+}
+
+// settleAcks calls done when all acknowledgements that were gathered for a shard are
+// committed: at once if there are none.
+func (w *worker) settleAcks(sh router.ShardID, done func()) {
+	w.flushAcks()
+	if w.acksUnderWay[sh].Load() == 0 {
+		done()
+		return
+	}
+	w.shards.Submit(sh, raftstore.Acks{}, func(raftstore.Result) { done() })
+}
+
+// findFenced closes those of conns that have lost their session, of which a batch
+// came back fenced: it does not say whose acknowledgements were left out, so each
+// asks for itself, with one that frees nothing (S4).
+func (w *worker) findFenced(conns []listen.ID) {
+	for _, id := range conns {
+		c := w.conn(id)
+		if c == nil || !c.claimed || c.fencing {
+			continue
+		}
+		c.fencing = true
+		w.shards.Submit(c.shard, raftstore.Acks{Items: []raftstore.Ack{{
+			ClientID: c.client.ClientID, Epoch: c.epoch,
+		}}}, func(r raftstore.Result) {
+			w.loop.Post(func(w *worker) {
+				c := w.conn(id)
+				if c == nil {
+					return
+				}
+				if c.fencing = false; errors.Is(r.Err, raftstore.ErrFenced) && c.claimed {
+					w.failed(c, r.Err)
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,220 @@
+package broker
+
+import (
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"dunlin/proto/mqtt"
+	"dunlin/raftstore"
+	"dunlin/router"
+)
+
+// grip is a node's store under the test's hand: commands may be kept back, or come
+// to an error without being done.
+type grip struct {
+	underlying
+	hold func(raftstore.Command) bool
+	fail func(raftstore.Command) error
+
+	mu   sync.Mutex
+	kept []func()
+}
+
+type underlying = Shards
+
+func (n *testNode) grip() *grip {
+	g := &grip{underlying: n.b.shards}
+	n.b.shards = g
+	return g
+}
+
+func (g *grip) Submit(sh router.ShardID, cmd raftstore.Command, done func(raftstore.Result)) {
+	if a, ok := cmd.(raftstore.Acks); ok {
+		cmd = raftstore.Acks{Items: slices.Clone(a.Items)}
+	}
+	if g.fail != nil {
+		if err := g.fail(cmd); err != nil {
+			go done(raftstore.Result{Err: err})
+			return
+		}
+	}
+	if g.hold != nil && g.hold(cmd) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.kept = append(g.kept, func() { g.underlying.Submit(sh, cmd, done) })
+		return
+	}
+	g.underlying.Submit(sh, cmd, done)
+}
+
+// release lets go on what was kept back.
+func (g *grip) release() {
+	g.hold = nil
+	g.mu.Lock()
+	kept := g.kept
+	g.kept = nil
+	g.mu.Unlock()
+	for _, submit := range kept {
+		submit()
+	}
+}
+
+func is[C raftstore.Command](cmd raftstore.Command) bool {
+	_, ok := cmd.(C)
+	return ok
+}
+
+// E2: a connection that is evicted hands over when the acknowledgements that it had
+// sent are committed, and at once when there are none.
+func TestEvictionWaitsForAcknowledgements(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCell(t, 1, 1, nil)
+		g := c.nodes[0].grip()
+		sub := c.persistent(0, 0, "sub")
+		sub.subscribe("t", 1)
+		w := c.nodes[0].loops[0].worker()
+		conn := w.conn(sub.id)
+		other := c.persistent(0, 0, "other")
+
+		handed := 0
+		c.nodes[0].b.Evict(router.Subscriber(other.id), "other", w.conn(other.id).epoch, func() { handed++ })
+		c.settle()
+		if handed != 1 {
+			t.Fatal("nothing to hand over, and yet it waits")
+		}
+		c.connect(0, 0, "pub").publish("t", "1", 1, 1)
+		p := sub.one(mqtt.PUBLISH)
+		g.hold = is[raftstore.Acks]
+		sub.ack(p.Publish.PacketID)
+		c.nodes[0].b.Evict(router.Subscriber(sub.id), "sub", conn.epoch, func() { handed++ })
+		c.settle()
+		if p := sub.one(mqtt.DISCONNECT); p.Disconnect.Reason != mqtt.SessionTakenOver {
+			t.Errorf("DISCONNECT %v", p.Disconnect.Reason)
+		}
+		if handed != 1 {
+			t.Fatal("handed over before the acknowledgement is committed")
+		}
+		g.release()
+		c.settle()
+		if handed != 2 {
+			t.Fatal("not handed over")
+		}
+	})
+}
+
+// E1: a connection whose write comes back fenced has lost its session, whoever
+// forgot to tell it: it is closed as taken over, and detaches nothing.
+func TestFencedWriteClosesConnection(t *testing.T) {
+	for name, write := range map[string]func(*cell, *testConn){
+		"subscribe": func(_ *cell, c *testConn) {
+			c.send(&mqtt.Subscribe{PacketID: 9, Filters: []mqtt.Subscription{{Filter: []byte("x")}}})
+		},
+		"unsubscribe": func(_ *cell, c *testConn) { c.send(&mqtt.Unsubscribe{PacketID: 9, Filters: [][]byte{[]byte("x")}}) },
+		"publish":     func(_ *cell, c *testConn) { c.publish("x", "", 2, 9) },
+		"acknowledge": func(_ *cell, c *testConn) { c.ack(1) },
+		"receive":     func(_ *cell, c *testConn) { c.send(&mqtt.Ack{Kind: mqtt.PUBREC, PacketID: 2}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCell(t, 1, 1, nil)
+				sub := c.persistent(0, 0, "sub")
+				sub.subscribe("t/+", 2)
+				other := c.persistent(0, 0, "other")
+				pub := c.connect(0, 0, "pub")
+				pub.publish("t/1", "1", 1, 1)
+				pub.publish("t/2", "2", 2, 2)
+				pub.recv()
+				sub.recv()
+				g := c.nodes[0].grip()
+				detached := 0
+				g.fail = func(cmd raftstore.Command) error {
+					if is[raftstore.Detach](cmd) {
+						detached++
+					}
+					if a, ok := cmd.(raftstore.Acks); ok && (len(a.Items) == 0 || a.Items[0].ClientID != "sub") {
+						return nil
+					}
+					return raftstore.ErrFenced
+				}
+				write(c, sub)
+				if p := sub.one(mqtt.DISCONNECT); p.Disconnect.Reason != mqtt.SessionTakenOver {
+					t.Errorf("DISCONNECT %v", p.Disconnect.Reason)
+				}
+				if detached != 0 {
+					t.Error("it was detached")
+				}
+				other.none()
+			})
+		})
+	}
+}
+
+// R6: what nobody knows the outcome of is not answered; the connection closes.
+func TestUnknownWriteIsNotAnswered(t *testing.T) {
+	for _, qos := range []mqtt.QoS{1, 2} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newCell(t, 1, 1, nil)
+			c.persistent(0, 0, "sub").subscribe("t", 2)
+			pub := c.persistent(0, 0, "pub")
+			g := c.nodes[0].grip()
+			g.fail = func(cmd raftstore.Command) error {
+				if is[raftstore.Enqueue](cmd) || is[raftstore.Release](cmd) {
+					return raftstore.ErrUnknown
+				}
+				return nil
+			}
+			pub.publish("t", "", qos, 1)
+			pub.none()
+			if !pub.closed {
+				t.Errorf("QoS %d: the connection stays", qos)
+			}
+		})
+	}
+}
+
+// A claim that succeeds when its client is gone is given back; the will of a client
+// that was told no is not published. P10: a shard without a leader gathers no more
+// claims than it may.
+func TestClaimWithoutLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCell(t, 1, 1, nil)
+		n := c.nodes[0]
+		watcher := c.connect(0, 0, "watcher")
+		watcher.subscribe("will/+", 0)
+		g := n.grip()
+		g.hold = is[raftstore.Claim]
+		dial := func(id string) *testConn {
+			conn := c.dial(0, 0)
+			conn.send(&mqtt.Connect{
+				Version: mqtt.V5, CleanStart: true, ClientID: []byte(id),
+				HasWill: true, Will: mqtt.Will{Topic: []byte("will/" + id)},
+			})
+			return conn
+		}
+		dial("gone").hangUp()
+		waits := dial("waits")
+		waits.none()
+		c.sleep(25 * time.Second)
+		if p := waits.one(mqtt.CONNACK); p.Connack.Reason != mqtt.ServerUnavailable {
+			t.Errorf("after a long time: %v", p.Connack.Reason)
+		}
+		g.release()
+		c.settle()
+		if p := watcher.one(mqtt.PUBLISH); string(p.Publish.Topic) != "will/gone" {
+			t.Errorf("will on %s", p.Publish.Topic)
+		}
+
+		for sh := range n.b.claimsAt {
+			if used := n.b.claimsAt[sh].Load(); used != 0 {
+				t.Errorf("shard %d: %d bytes of claims are left", sh, used)
+			}
+			n.b.claimsAt[sh].Store(maxClaiming)
+		}
+		if p := dial("many").one(mqtt.CONNACK); p.Connack.Reason != mqtt.ServerBusy {
+			t.Errorf("with too many under way: %v", p.Connack.Reason)
+		}
+	})
+}
