@@ -17,7 +17,7 @@ import (
 var errTurn = errors.New("raftstore: out of turn")
 
 // resultErrors are what Result.Err may be, by their number in the form.
-var resultErrors = [...]error{nil, ErrFenced, ErrNotYours, ErrQuota, ErrUnknown, ErrClosed, errTurn}
+var resultErrors = [...]error{nil, ErrFenced, ErrNotYours, ErrQuota, ErrUnknown, ErrClosed, errTurn, ErrContended}
 
 const (
 	resultError = 0x07 // number of the error

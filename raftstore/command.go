@@ -145,8 +145,9 @@ type Delivery struct {
 }
 
 // Result is what a command came to. Err is ErrFenced for a stale epoch,
-// ErrNotYours for another user's session, ErrQuota for a limit, ErrUnknown
-// when the outcome cannot be known (R6).
+// ErrNotYours for another user's session, ErrQuota for a limit, ErrContended for
+// a claim of an identifier that changes hands too often, ErrUnknown when the
+// outcome cannot be known (R6).
 type Result struct {
 	Err     error
 	Claim   Claimed

@@ -43,13 +43,21 @@ func (sh *shard) mustEvict(body []byte, done func(Result)) bool {
 	if h == nil && sh.rival(&c) == nil {
 		return false
 	}
+	if sh.contention.refuses(string(c.clientID), sh.clock()) {
+		sh.metrics.contended.Inc()
+		if done != nil {
+			done(Result{Err: ErrContended})
+		}
+		return true
+	}
 	w := waitingClaim{body: append([]byte(nil), body...), done: done}
 	if h == nil {
 		sh.handOver(string(c.clientID), []waitingClaim{w})
 		return true
 	}
 	if len(h.claims) == maxWaitingClaims {
-		w.refuse(ErrQuota)
+		sh.metrics.contended.Inc()
+		w.refuse(ErrContended)
 		return true
 	}
 	h.claims = append(h.claims, w)

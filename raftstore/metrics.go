@@ -8,13 +8,14 @@ import (
 
 // metrics are what a Store counts over all its shards.
 type metrics struct {
-	applies  prometheus.Counter
-	commands prometheus.Counter
-	batch    prometheus.Histogram
-	wills    prometheus.Counter
-	pushes   prometheus.Counter
-	reads    prometheus.Counter
-	drops    [dropReasons]prometheus.Counter
+	applies   prometheus.Counter
+	commands  prometheus.Counter
+	batch     prometheus.Histogram
+	wills     prometheus.Counter
+	pushes    prometheus.Counter
+	reads     prometheus.Counter
+	contended prometheus.Counter
+	drops     [dropReasons]prometheus.Counter
 
 	gauges []*gauges // by shard
 }
@@ -29,11 +30,12 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: "dunlin_store_" + name, Help: help})
 	}
 	m := &metrics{
-		applies:  counter("entries_applied_total", "Log entries applied, all shards."),
-		commands: counter("commands_applied_total", "Commands applied, all shards."),
-		wills:    counter("wills_fired_total", "Wills published."),
-		pushes:   counter("deliveries_pushed_total", "Deliveries handed to the owners of sessions."),
-		reads:    counter("retained_reads_total", "Pages of retained messages asked for."),
+		applies:   counter("entries_applied_total", "Log entries applied, all shards."),
+		commands:  counter("commands_applied_total", "Commands applied, all shards."),
+		wills:     counter("wills_fired_total", "Wills published."),
+		pushes:    counter("deliveries_pushed_total", "Deliveries handed to the owners of sessions."),
+		reads:     counter("retained_reads_total", "Pages of retained messages asked for."),
+		contended: counter("claims_contended_total", "Claims refused because their client identifier changes hands too often."),
 		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "dunlin_store_entry_commands", Help: "Commands in a log entry.",
 			Buckets: prometheus.ExponentialBuckets(1, 4, 6),
@@ -51,7 +53,7 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 	if reg == nil {
 		return m
 	}
-	reg.MustRegister(m.applies, m.commands, m.wills, m.pushes, m.reads, m.batch, dropped)
+	reg.MustRegister(m.applies, m.commands, m.wills, m.pushes, m.reads, m.contended, m.batch, dropped)
 	for _, g := range []struct {
 		name, help string
 		of         func(*gauges) *atomic.Int64

@@ -494,7 +494,7 @@ func newManual(o Options) *manual {
 	m := &manual{owner: &logger{}, now: 1000e9, replica: newState(0)}
 	s := &Store{shards: make([]*shard, 1)}
 	o.Clock = func() session.Time { return m.now }
-	o.Shards = 1
+	o.Shards, o.MaxTakeovers = 1, 0
 	m.shard = newShard(0, &o, world{alone{m.owner}, m.owner}, s, newMetrics(nil, s))
 	s.shards[0] = m.shard
 	m.solo = newSolo(m.shard)

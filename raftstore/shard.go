@@ -32,18 +32,19 @@ type shard struct {
 	base    atomic.Int64             // the node's time at shard time 0, as far as is known here
 
 	// Of the goroutine.
-	st        *state
-	handovers handovers
-	batch     *batch
-	spare     []*batch
-	flight    []*proposal // proposed and not yet applied, in order
-	proposals []*proposal // for reuse
-	proposed  session.Time
-	made      uint64 // number of the latest entry that a replica here made
-	began     bool   // to lead: an entry is to tell the others what time it is
-	results   []Result
-	scratch   []Delivery
-	warned    session.Time // when it last said that the shard is full
+	st         *state
+	handovers  handovers
+	contention contention
+	batch      *batch
+	spare      []*batch
+	flight     []*proposal // proposed and not yet applied, in order
+	proposals  []*proposal // for reuse
+	proposed   session.Time
+	made       uint64 // number of the latest entry that a replica here made
+	began      bool   // to lead: an entry is to tell the others what time it is
+	results    []Result
+	scratch    []Delivery
+	warned     session.Time // when it last said that the shard is full
 }
 
 // driver makes a log of a shard's entries. All calls come from the shard's
@@ -77,7 +78,7 @@ const (
 func newShard(id router.ShardID, o *Options, w world, s *Store, m *metrics) *shard {
 	sh := &shard{
 		id: id, store: s, world: w, clock: o.Clock, log: o.Logger, metrics: m, limits: o.Limits,
-		wake: make(chan struct{}, 1), handovers: newHandovers(), batch: &batch{},
+		wake: make(chan struct{}, 1), handovers: newHandovers(), contention: newContention(o.MaxTakeovers), batch: &batch{},
 	}
 	sh.pages.running = &s.running
 	if o.Routes != nil {

@@ -33,22 +33,24 @@ type Owner interface {
 
 // Options are what a Store is made with.
 type Options struct {
-	Shards     int           // 1 to 64, fixed for the life of the data
-	Routes     *router.Table // the node's route table; nil for none
-	Limits     Limits        // of each shard
-	Logger     *slog.Logger
-	Registerer prometheus.Registerer // nil: metrics are kept, not exported
-	Clock      func() session.Time   // the node's monotonic clock
+	Shards       int           // 1 to 64, fixed for the life of the data
+	Routes       *router.Table // the node's route table; nil for none
+	Limits       Limits        // of each shard
+	MaxTakeovers int           // of one client identifier in 10 s; beyond it they are refused for 10 s (ErrContended); 0: no bound
+	Logger       *slog.Logger
+	Registerer   prometheus.Registerer // nil: metrics are kept, not exported
+	Clock        func() session.Time   // the node's monotonic clock
 }
 
 // DefaultOptions are for 16 shards of an ordinary node.
 func DefaultOptions() Options {
 	start := time.Now()
 	return Options{
-		Shards: 16,
-		Limits: DefaultLimits(),
-		Logger: slog.Default(),
-		Clock:  func() session.Time { return session.Time(time.Since(start)) },
+		Shards:       16,
+		Limits:       DefaultLimits(),
+		MaxTakeovers: 10,
+		Logger:       slog.Default(),
+		Clock:        func() session.Time { return session.Time(time.Since(start)) },
 	}
 }
 
@@ -70,7 +72,7 @@ func (o *Options) validate() error {
 	switch {
 	case o.Shards < 1 || o.Shards > 64:
 		return fmt.Errorf("raftstore: %d shards, allowed are 1 to 64", o.Shards)
-	case l.Sessions < 0 || l.QueuedBytes < 0 || l.Retained < 0 || l.RetainedBytes < 0 || l.QueueMessages < 0 || l.QueueBytes < 0 || l.InflightBytes < 0:
+	case l.Sessions < 0 || l.QueuedBytes < 0 || l.Retained < 0 || l.RetainedBytes < 0 || l.QueueMessages < 0 || l.QueueBytes < 0 || l.InflightBytes < 0 || o.MaxTakeovers < 0:
 		return errors.New("raftstore: a limit is negative")
 	case o.Clock == nil || o.Logger == nil:
 		return errors.New("raftstore: no clock or no logger")

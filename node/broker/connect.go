@@ -182,6 +182,9 @@ func (w *worker) claimedBy(c *conn, r raftstore.Result) {
 	case errors.Is(r.Err, raftstore.ErrQuota):
 		w.connack(c, mqtt.QuotaExceeded) // case 34
 		return
+	case errors.Is(r.Err, raftstore.ErrContended):
+		w.connack(c, mqtt.ConnectionRateExceeded) // case 36
+		return
 	default:
 		w.connack(c, mqtt.ServerUnavailable)
 		return

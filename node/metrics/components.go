@@ -34,6 +34,7 @@ var components = []Metric{
 	{"dunlin_store_retained_messages", prometheus.GaugeValue, nil, "Topics with a retained message"},
 	{"dunlin_store_retained_bytes", prometheus.GaugeValue, nil, "Bytes of the retained messages"},
 	{"dunlin_store_retained_reads_total", prometheus.CounterValue, nil, "Pages of retained messages asked for"},
+	{"dunlin_store_claims_contended_total", prometheus.CounterValue, nil, "Claims refused because their client identifier changes hands too often"},
 
 	{"dunlin_shardnet_asks_total", prometheus.CounterValue, []string{"outcome"}, "Frames of commands brought to shard leaders on other nodes, by outcome"},
 	{"dunlin_shardnet_pushes_total", prometheus.CounterValue, []string{"kind"}, "Records pushed to the owners of sessions on other nodes, by kind"},

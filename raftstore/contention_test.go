@@ -1,0 +1,59 @@
+package raftstore
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"dunlin/router"
+)
+
+// Case 36: who fights over an identifier is refused for a while, whoever holds it
+// keeps it, and nobody else notices.
+func TestContention(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		b.owner.answer = func(done func()) { done() }
+		claim := func(id string, conn int) error {
+			return b.do(Claim{ClientID: id, Conn: router.Subscriber(conn), Expiry: 60}).Err
+		}
+		conn := 1
+		for ; conn <= 1+10; conn++ {
+			expect(b, fmt.Sprint("claim ", conn), claim("c", conn), nil)
+		}
+		evicted := len(b.owner.evicted)
+		for range 100 {
+			conn++
+			expect(b, "takeover too many", claim("c", conn), ErrContended)
+		}
+		expect(b, "evictions", len(b.owner.evicted), evicted)
+		for i := range 3 {
+			expect(b, "others", claim("d", 1000+i), nil)
+		}
+		b.sleep(9 * time.Second)
+		expect(b, "still", claim("c", conn), ErrContended)
+		b.sleep(2 * time.Second)
+		conn++
+		expect(b, "cooled down", claim("c", conn), nil)
+
+		for i := range 11 {
+			claim("c", 2000+i)
+		}
+		b.do(Delete{ClientID: "c"})
+		expect(b, "taken from nobody", claim("c", 3000), nil)
+	})
+}
+
+// P10: an attacker with many identifiers costs no more memory than so many.
+func TestContentionIsBounded(t *testing.T) {
+	c := newContention(1)
+	for i := range 3 * maxContended {
+		for range 3 {
+			c.refuses(fmt.Sprint(i), 1)
+		}
+	}
+	if len(c.counts) > maxContended || len(c.cooling) > maxContended {
+		t.Errorf("%d counted, %d cooling", len(c.counts), len(c.cooling))
+	}
+	expect(t, "much later", c.refuses("x", 1+contentionWindow), false)
+	expect(t, "counted", len(c.counts), 1)
+}
