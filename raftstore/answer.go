@@ -103,6 +103,7 @@ func appendClaimed(b []byte, c *Claimed) []byte {
 	b = binary.AppendUvarint(b, uint64(c.Epoch))
 	b = appendBool(b, c.Present)
 	b = binary.AppendUvarint(b, c.Origin)
+	b = binary.AppendUvarint(b, c.Next)
 	b = binary.AppendUvarint(b, uint64(len(c.Inbound)))
 	for _, id := range c.Inbound {
 		b = binary.AppendUvarint(b, uint64(id))
@@ -133,7 +134,7 @@ func appendClaimed(b []byte, c *Claimed) []byte {
 // claimed reads what appendClaimed wrote; its messages count as received at 0
 // until receivedAt.
 func (r *reader) claimed(c *Claimed) {
-	c.Epoch, c.Present, c.Origin = session.Epoch(r.uvarint()), r.bool(), r.uvarint()
+	c.Epoch, c.Present, c.Origin, c.Next = session.Epoch(r.uvarint()), r.bool(), r.uvarint(), r.uvarint()
 	for range r.count(1) {
 		c.Inbound = append(c.Inbound, r.packetID())
 	}

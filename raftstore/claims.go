@@ -76,6 +76,7 @@ func (st *state) origin(first uint64) uint64 { return uint64(st.shard+1)<<40 | f
 func (st *state) claimed(rec *record, res *Result) {
 	res.Claim.Epoch = rec.Epoch()
 	res.Claim.Origin = rec.Origin()
+	res.Claim.Next = rec.NextIndex()
 	res.Claim.Present = rec.Origin() != st.origin(uint64(rec.Epoch()))
 	if res.Claim.Present && st.fx.leads {
 		st.resume(rec, &res.Claim)

@@ -166,6 +166,7 @@ type Claimed struct {
 	Origin        uint64   // the incarnation's publisher identity (Message.Origin)
 	Inbound       []uint16 // QoS 2 identifiers that await PUBREL
 	Window        []Resumed
+	Next          uint64 // index of the first delivery that is pushed, as it is not in Window
 	Subscriptions []Subscription
 }
 

@@ -283,7 +283,7 @@ func (m *model) claim(c Claim, res Result) string {
 	for _, sub := range s.subs {
 		subs = append(subs, fmt.Sprint(sub.Filter, sub.Options, sub.RetainHandling))
 	}
-	d := fmt.Sprintf("present=%t inbound=%v window=%v subs=%v", present, slices.Sorted(maps.Keys(s.inbound)), window, subs)
+	d := fmt.Sprintf("present=%t next=%d inbound=%v window=%v subs=%v", present, s.index+1, slices.Sorted(maps.Keys(s.inbound)), window, subs)
 	m.move(s)
 	return d
 }
@@ -446,7 +446,7 @@ func describeResult(c Command, r Result) string {
 			subs = append(subs, fmt.Sprint(sub.Filter, sub.Options, sub.RetainHandling))
 		}
 		slices.Sort(r.Claim.Inbound)
-		return fmt.Sprintf("present=%t inbound=%v window=%v subs=%v", r.Claim.Present, r.Claim.Inbound, window, subs)
+		return fmt.Sprintf("present=%t next=%d inbound=%v window=%v subs=%v", r.Claim.Present, r.Claim.Next, r.Claim.Inbound, window, subs)
 	case Delete:
 		return fmt.Sprintf("known=%t", r.Known)
 	case Subscribe, Unsubscribe:

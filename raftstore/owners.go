@@ -14,8 +14,10 @@ type Node uint32
 // Owner for each. Calls come from shard goroutines, in order per session, and
 // may not block; what goes to one node stays in order, answers of Leaders.Ask
 // included. A new leader tells again what the one before may have told already,
-// so that an owner leaves out deliveries whose index it has seen under the
-// epoch, and calls that name another epoch than the connection's.
+// and PushAgain what may be lost, perhaps behind what came after it. So an owner
+// takes only the delivery whose index is next under the epoch, beginning with
+// Claimed.Next, and leaves out calls that name another epoch than the
+// connection's.
 type Owners interface {
 	Evict(at Node, conn router.Subscriber, clientID string, epoch session.Epoch, done func())
 	Push(at Node, conn router.Subscriber, epoch session.Epoch, ds []Delivery)

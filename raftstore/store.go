@@ -24,7 +24,8 @@ type Owner interface {
 	Evict(conn router.Subscriber, clientID string, epoch session.Epoch, done func())
 	// Push brings deliveries that entered the committed window, in queue order,
 	// and QoS 0 ones. They are borrowed until return. Those of a new claim come
-	// after its Result.
+	// after its Result, if that did not have to be asked for twice: see
+	// session.Live.Follows.
 	Push(conn router.Subscriber, epoch session.Epoch, ds []Delivery)
 	// Ended tells that a connected session was ended by the store (overtaken
 	// fence, administrative delete): the connection is to be closed.

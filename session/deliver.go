@@ -94,6 +94,22 @@ func (l *Live) Deliver(d *Delivery, ready bool, now Time, out []byte) (Outcome, 
 	return Sent, l.checked(out)
 }
 
+// Expect says which index is the first that the store of a persistent session
+// has yet to push, behind those that are resumed.
+func (l *Live) Expect(next uint64) { l.next = next }
+
+// Follows says whether a pushed delivery with that index is to be delivered: the
+// next one is. A store pushes again what may be lost, in order. So one below was
+// delivered before, and one above follows on something that is lost; it comes
+// again behind that.
+func (l *Live) Follows(index uint64) bool {
+	if index != l.next {
+		return false
+	}
+	l.next++
+	return true
+}
+
 // index is the index that d has, or gets if it is sent now.
 func (l *Live) index(d *Delivery) uint64 {
 	if l.is(persistent) {

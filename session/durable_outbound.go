@@ -112,6 +112,15 @@ func (d *Durable) Next(now Time, b Bodies) (o Outbound, expired int, ok bool) {
 	return o, expired, false
 }
 
+// NextIndex is the index that the next message gets that enters the committed
+// window.
+func (d *Durable) NextIndex() uint64 {
+	if d.out == nil {
+		return 1
+	}
+	return d.out.base + uint64(d.out.window.len)
+}
+
 // hasRoom says whether the window may grow by a message of that size (S1).
 func (d *Durable) hasRoom(size uint64) bool {
 	q := d.out

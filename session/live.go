@@ -27,7 +27,7 @@ type Live struct {
 	traffic *traffic // nil until there is some, and after Trim
 	aliases *aliases // nil until there are some
 
-	next uint64 // index of the next delivery of a session that is not persistent
+	next uint64 // index of the next delivery of QoS > 0: given here, or by the store of a persistent session
 
 	maxPacket        uint32 // of the client; 0: none
 	maxQueueMessages int

@@ -128,5 +128,8 @@ func (b *Broker) Worker(l listen.Loop) listen.Handler {
 
 // workerOf finds the worker whose loop has a subscriber's connection.
 func (b *Broker) workerOf(s router.Subscriber) *worker {
-	return b.workers[listen.ID(s).Loop()]
+	if loop := listen.ID(s).Loop(); loop < len(b.workers) {
+		return b.workers[loop]
+	}
+	return nil
 }

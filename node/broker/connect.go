@@ -23,6 +23,29 @@ type handshake struct {
 	will     *raftstore.Will
 	ack      mqtt.Connack // what the client must be told
 	refused  bool         // the client was told no
+
+	// The latest delivery that a shard pushed and that came before the answer to
+	// the claim, and its epoch: see early.
+	pushed      uint64
+	pushedEpoch session.Epoch
+}
+
+// early notes a delivery that was pushed under a claim whose answer is not here.
+// The answer has it in the window, if it was made after the push.
+func (h *handshake) early(epoch session.Epoch, index uint64) {
+	if epoch > h.pushedEpoch {
+		h.pushedEpoch, h.pushed = epoch, 0
+	}
+	if epoch == h.pushedEpoch {
+		h.pushed = max(h.pushed, index)
+	}
+}
+
+// behind says whether an answer to the claim was made before something was pushed
+// that has come already: by a leader that is none any more, while the next one
+// pushed. What is not in its window would not come again.
+func (h *handshake) behind(c *raftstore.Claimed) bool {
+	return h.pushedEpoch == c.Epoch && h.pushed >= c.Next
 }
 
 // connect takes CONNECT: what can be refused at once, then authentication.
@@ -191,6 +214,11 @@ func (w *worker) claimedBy(c *conn, r raftstore.Result) {
 	}
 	c.claimed, c.epoch = true, r.Claim.Epoch
 	c.persistent = r.Claim.Present || c.client.agreed.SessionExpiry > 0
+	if c.client.connect.behind(&r.Claim) {
+		c.graceful = true // the client was never connected
+		w.connack(c, mqtt.ServerUnavailable)
+		return
+	}
 	w.connected(c, r.Claim)
 }
 
@@ -202,6 +230,9 @@ func (w *worker) connected(c *conn, claimed raftstore.Claimed) {
 	now := w.now()
 	c.client.since, c.client.origin = now, claimed.Origin
 	c.live.Connect(&h.connect, w.Session, c.persistent, now)
+	if c.persistent {
+		c.live.Expect(claimed.Next)
+	}
 	h.ack.SessionPresent = claimed.Present
 	c.phase = up
 	w.counters.Connected++

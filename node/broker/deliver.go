@@ -211,6 +211,18 @@ func (w *worker) drain(c *conn) {
 	}
 }
 
+// expects says whether a pushed delivery is for this connection's claim, and the
+// next one of it.
+func (c *conn) expects(it *item) bool {
+	if c.epoch != it.epoch {
+		if h := c.client.connect; h != nil {
+			h.early(it.epoch, it.index)
+		}
+		return false
+	}
+	return it.index == 0 || c.live.Follows(it.index)
+}
+
 // receiveBatch takes deliveries from another goroutine.
 func (w *worker) receiveBatch(b *batch) {
 	m := &w.message
@@ -232,7 +244,7 @@ func (w *worker) receiveBatch(b *batch) {
 			w.takeShared(c, m, it, &b.shared[it.share-1], b.ids[it.ids[0]:it.ids[1]])
 			continue
 		}
-		if c == nil || it.pushed && c.epoch != it.epoch {
+		if c == nil || it.pushed && !c.expects(it) {
 			continue
 		}
 		d := &w.delivery

@@ -68,13 +68,21 @@ func (w *worker) acknowledged(c *conn, act session.Action, received bool) {
 
 // Evict is called by the store: see raftstore.Owner.
 func (b *Broker) Evict(conn router.Subscriber, _ string, epoch session.Epoch, done func()) {
-	b.workerOf(conn).loop.Post(func(w *worker) { w.evict(listen.ID(conn), epoch, done) })
+	w := b.workerOf(conn)
+	if w == nil {
+		done()
+		return
+	}
+	w.loop.Post(func(w *worker) { w.evict(listen.ID(conn), epoch, done) })
 }
 
 // Push is called by the store with deliveries for an attached session.
 func (b *Broker) Push(conn router.Subscriber, epoch session.Epoch, ds []raftstore.Delivery) {
-	out := b.newBatch()
-	now, w := b.Clock(), b.workerOf(conn)
+	w := b.workerOf(conn)
+	if w == nil {
+		return
+	}
+	out, now := b.newBatch(), b.Clock()
 	late := w.mailed.isBehind()
 	for i := range ds {
 		d := &ds[i]
@@ -103,7 +111,11 @@ func (w *worker) failed(c *conn, err error) {
 
 // Ended is called by the store when it ended a connected session.
 func (b *Broker) Ended(conn router.Subscriber, epoch session.Epoch, reason mqtt.Reason) {
-	b.workerOf(conn).loop.Post(func(w *worker) {
+	w := b.workerOf(conn)
+	if w == nil {
+		return
+	}
+	w.loop.Post(func(w *worker) {
 		if c := w.conn(listen.ID(conn)); c != nil && c.claimed && c.epoch == epoch {
 			c.claimed = false
 			w.end(c, reason)

@@ -1,0 +1,123 @@
+package broker
+
+import (
+	"slices"
+	"testing"
+
+	"dunlin/proto/mqtt"
+	"dunlin/raftstore"
+	"dunlin/router"
+	"dunlin/session"
+)
+
+// push has a shard push deliveries with these indexes, each one's payload its
+// letter, and says what the connection was sent.
+func (c *testConn) push(epoch session.Epoch, indexes ...uint64) []string {
+	topic, _ := router.ParseTopic([]byte("x"))
+	var ds []raftstore.Delivery
+	for _, i := range indexes {
+		d := raftstore.Delivery{Index: i, QoS: 1, Message: session.Message{Topic: topic, QoS: 1, Payload: []byte{'a' + byte(i)}}}
+		if i == 0 {
+			d.QoS, d.Message.QoS = 0, 0
+		}
+		ds = append(ds, d)
+	}
+	c.loop.node.b.Push(router.Subscriber(c.id), epoch, ds)
+	c.cell.settle()
+	return payloads(c.recv())
+}
+
+// A shard pushes again what may be lost: a new leader everything, one whose way
+// here broke perhaps the latest first. Each delivery is sent once, in order.
+func TestPushedAgainIsSentOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		c := newCell(t, 1, 1, nil)
+		s := c.persistent(0, 0, "s")
+		for _, step := range []struct {
+			what  string
+			epoch session.Epoch
+			push  []uint64
+			want  []string
+		}{
+			{"first", 1, []uint64{1, 2}, []string{"b", "c"}},
+			{"again, and one more", 1, []uint64{1, 2, 3}, []string{"d"}},
+			{"again", 1, []uint64{3}, nil},
+			{"without one that was lost", 1, []uint64{5, 6}, nil},
+			{"QoS 0 follows on nothing", 1, []uint64{0, 0}, []string{"a", "a"}},
+			{"what was lost, and what came too early", 1, []uint64{2, 3, 4, 5, 6}, []string{"e", "f", "g"}},
+			{"under another epoch", 2, []uint64{7}, nil},
+			{"next", 1, []uint64{7}, []string{"h"}},
+		} {
+			if got := s.push(step.epoch, step.push...); !slices.Equal(got, step.want) {
+				t.Errorf("%s: %q, want %q", step.what, got, step.want)
+			}
+		}
+		// A connection of an earlier start, which had more loops.
+		n := c.nodes[0]
+		gone := router.Subscriber(9 << 56)
+		n.b.Push(gone, 1, nil)
+		n.b.Ended(gone, 1, mqtt.SessionTakenOver)
+		done := false
+		if n.b.Evict(gone, "s", 1, func() { done = true }); !done {
+			t.Error("who is not here did not hand over")
+		}
+	})
+}
+
+// claims is a store whose answers to claims are given later.
+type claims struct {
+	*raftstore.Store
+	answer func()
+	change func(*raftstore.Result)
+}
+
+func (s *claims) Submit(sh router.ShardID, cmd raftstore.Command, done func(raftstore.Result)) {
+	if _, ok := cmd.(raftstore.Claim); ok {
+		s.Store.Submit(sh, cmd, func(r raftstore.Result) {
+			s.change(&r)
+			s.answer = func() { done(r) }
+		})
+		return
+	}
+	s.Store.Submit(sh, cmd, done)
+}
+
+// Pushes that come before a claim's answer are in its window, or else the answer
+// is of a leader of the past: then the client must connect again, for they do not
+// come again (P1).
+func TestPushesBeforeTheClaimsAnswer(t *testing.T) {
+	for name, test := range map[string]struct {
+		next uint64
+		push []uint64
+		want mqtt.Reason
+	}{
+		"none":            {8, nil, mqtt.Success},
+		"in the window":   {8, []uint64{6, 7}, mqtt.Success},
+		"made afterwards": {8, []uint64{7, 8}, mqtt.ServerUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				c := newCell(t, 1, 1, nil)
+				n := c.nodes[0]
+				s := &claims{Store: n.store, change: func(r *raftstore.Result) { r.Claim.Next = test.next }}
+				n.b.Attach(s, n.store, n, n)
+				conn := c.dial(0, 0)
+				conn.send(&mqtt.Connect{Version: mqtt.V5, ClientID: []byte("s"), SessionExpiry: 100})
+				conn.none()
+				conn.push(1, test.push...)
+				s.answer()
+				c.settle()
+				if ack := conn.one(mqtt.CONNACK).Connack; ack.Reason != test.want {
+					t.Fatalf("CONNACK %#x, want %#x", byte(ack.Reason), byte(test.want))
+				}
+				if test.want == mqtt.Success {
+					if got := conn.push(1, 7, 8, 9); !slices.Equal(got, []string{"i", "j"}) {
+						t.Errorf("delivered %q", got)
+					}
+				} else if !conn.closed {
+					t.Error("the connection stays")
+				}
+			})
+		})
+	}
+}
