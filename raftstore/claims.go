@@ -69,7 +69,7 @@ func (st *state) applyClaim(body *reader, res *Result) {
 }
 
 // origin is the publisher identity of the incarnation that begins with an epoch.
-func (st *state) origin(first uint64) uint64 { return uint64(st.shard+1)<<40 | first }
+func (st *state) origin(first uint64) uint64 { return 1<<epochBits + first }
 
 // claimed answers a claim. The session was present unless its incarnation began
 // with this epoch.

@@ -41,9 +41,14 @@ const (
 	lastTime  session.Time = 1 << 62
 )
 
+// epochBits are those of an epoch below the shard's number. Two shards give no
+// epoch alike, so that what one says to a connection is not taken for what
+// another says, not even where the connection's handle is of an earlier start.
+const epochBits = 40
+
 func newState(sh router.ShardID) *state {
 	return &state{
-		shard: sh, now: firstTime,
+		shard: sh, now: firstTime, epochs: uint64(sh) << epochBits,
 		sessions: newSessions(), retained: newRetained(), publishers: newPublishers(), proposers: newProposers(),
 		subscriptions: newSubscriptions(),
 	}

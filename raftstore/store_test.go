@@ -2,6 +2,7 @@ package raftstore
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -329,4 +330,24 @@ func TestClosed(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// What a shard says to a connection is not taken for what another says (E1): no
+// epoch or origin is given twice.
+func TestNoTwoShardsGiveAnEpoch(t *testing.T) {
+	s, err := Open(DefaultOptions(), nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	epochs, origins := map[session.Epoch]bool{}, map[uint64]bool{}
+	for i := range 200 {
+		id, done := fmt.Sprint("c", i), make(chan Result)
+		s.Submit(s.SessionShard(id), Claim{ClientID: id, Expiry: 60, Conn: router.Subscriber(i + 1)}, func(r Result) { done <- r })
+		c := (<-done).Claim
+		if c.Epoch == 0 || epochs[c.Epoch] || origins[c.Origin] {
+			t.Fatalf("%s: epoch %d, origin %d", id, c.Epoch, c.Origin)
+		}
+		epochs[c.Epoch], origins[c.Origin] = true, true
+	}
 }

@@ -33,22 +33,23 @@ func TestPushedAgainIsSentOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		c := newCell(t, 1, 1, nil)
 		s := c.persistent(0, 0, "s")
+		epoch := s.loop.handler.(*worker).conn(s.id).epoch
 		for _, step := range []struct {
 			what  string
-			epoch session.Epoch
+			later session.Epoch // than the connection's
 			push  []uint64
 			want  []string
 		}{
-			{"first", 1, []uint64{1, 2}, []string{"b", "c"}},
-			{"again, and one more", 1, []uint64{1, 2, 3}, []string{"d"}},
-			{"again", 1, []uint64{3}, nil},
-			{"without one that was lost", 1, []uint64{5, 6}, nil},
-			{"QoS 0 follows on nothing", 1, []uint64{0, 0}, []string{"a", "a"}},
-			{"what was lost, and what came too early", 1, []uint64{2, 3, 4, 5, 6}, []string{"e", "f", "g"}},
-			{"under another epoch", 2, []uint64{7}, nil},
-			{"next", 1, []uint64{7}, []string{"h"}},
+			{"first", 0, []uint64{1, 2}, []string{"b", "c"}},
+			{"again, and one more", 0, []uint64{1, 2, 3}, []string{"d"}},
+			{"again", 0, []uint64{3}, nil},
+			{"without one that was lost", 0, []uint64{5, 6}, nil},
+			{"QoS 0 follows on nothing", 0, []uint64{0, 0}, []string{"a", "a"}},
+			{"what was lost, and what came too early", 0, []uint64{2, 3, 4, 5, 6}, []string{"e", "f", "g"}},
+			{"under another epoch", 1, []uint64{7}, nil},
+			{"next", 0, []uint64{7}, []string{"h"}},
 		} {
-			if got := s.push(step.epoch, step.push...); !slices.Equal(got, step.want) {
+			if got := s.push(epoch+step.later, step.push...); !slices.Equal(got, step.want) {
 				t.Errorf("%s: %q, want %q", step.what, got, step.want)
 			}
 		}
@@ -68,6 +69,7 @@ func TestPushedAgainIsSentOnce(t *testing.T) {
 type claims struct {
 	*raftstore.Store
 	answer func()
+	epoch  session.Epoch
 	change func(*raftstore.Result)
 }
 
@@ -75,7 +77,7 @@ func (s *claims) Submit(sh router.ShardID, cmd raftstore.Command, done func(raft
 	if _, ok := cmd.(raftstore.Claim); ok {
 		s.Store.Submit(sh, cmd, func(r raftstore.Result) {
 			s.change(&r)
-			s.answer = func() { done(r) }
+			s.epoch, s.answer = r.Claim.Epoch, func() { done(r) }
 		})
 		return
 	}
@@ -104,14 +106,14 @@ func TestPushesBeforeTheClaimsAnswer(t *testing.T) {
 				conn := c.dial(0, 0)
 				conn.send(&mqtt.Connect{Version: mqtt.V5, ClientID: []byte("s"), SessionExpiry: 100})
 				conn.none()
-				conn.push(1, test.push...)
+				conn.push(s.epoch, test.push...)
 				s.answer()
 				c.settle()
 				if ack := conn.one(mqtt.CONNACK).Connack; ack.Reason != test.want {
 					t.Fatalf("CONNACK %#x, want %#x", byte(ack.Reason), byte(test.want))
 				}
 				if test.want == mqtt.Success {
-					if got := conn.push(1, 7, 8, 9); !slices.Equal(got, []string{"i", "j"}) {
+					if got := conn.push(s.epoch, 7, 8, 9); !slices.Equal(got, []string{"i", "j"}) {
 						t.Errorf("delivered %q", got)
 					}
 				} else if !conn.closed {
