@@ -21,8 +21,8 @@ type Command interface {
 type Result struct {
 	Err        error
 	Node       uint32 // Enter: the node's number
-	Start      uint64 // Enter: the number of this start
-	Generation uint64 // Enter, Rejoin: the generation that began
+	Start      uint64 // Enter: the latest start of it
+	Generation uint64 // Enter, Rejoin: the generation that is the latest
 }
 
 // What Result.Err may be.
@@ -30,6 +30,7 @@ var (
 	ErrFormed    = errors.New("meta: the cluster was formed already")
 	ErrNotFormed = errors.New("meta: the cluster was not formed")
 	ErrNoNode    = errors.New("meta: no such node")
+	ErrStale     = errors.New("meta: the node has started since: its data are an older copy, or it runs twice")
 	ErrHolds     = errors.New("meta: the node holds replicas")
 	ErrConflict  = errors.New("meta: the group's placement has changed")
 	ErrOver      = errors.New("meta: that generation of the node is over, or revoked")
@@ -45,13 +46,16 @@ type Form struct {
 	Factor  int    `json:"factor"`
 }
 
-// Enter tells of a start of a node, which is numbered with it, and begins a
-// generation: whoever proposes it holds the lock of the node's data directory, so
-// that the process before is gone. A node is known by its identity; one that was
-// retired comes back as another.
+// Enter tells of a start of a node, and gives a new node its number. A node is
+// known by its identity; one that was retired comes back as another. Starts are
+// counted in the node's own data, so that telling of one twice is telling of it
+// once, and a lower one than before is an older copy of them. A new start begins
+// a generation: whoever proposes it holds the lock of the node's data directory,
+// so that the process before is gone.
 type Enter struct {
 	Identity string `json:"identity"`
 	Name     string `json:"name"`
+	Start    uint64 `json:"start"`
 }
 
 // Admit lets the voters of meta grant leases to a node in that generation (E4). It
@@ -131,18 +135,22 @@ func (c *Enter) apply(s *State, res *Result) error {
 	switch {
 	case s.Cluster == "":
 		return ErrNotFormed
-	case c.Identity == "":
+	case c.Identity == "" || c.Start == 0:
 		return ErrInvalid
 	}
 	number, known := s.Find(c.Identity)
+	if known && c.Start < s.Nodes[number].Start {
+		return ErrStale
+	}
 	if !known {
 		s.Numbered++
 		number = s.Numbered
 	}
 	n := s.Nodes[number]
-	n.Identity, n.Name = c.Identity, c.Name
-	n.Start++
-	n.begin()
+	if n.Identity, n.Name = c.Identity, c.Name; n.Start != c.Start {
+		n.Start = c.Start
+		n.begin()
+	}
 	s.Nodes[number] = n
 	res.Node, res.Start, res.Generation = number, n.Start, n.Generation
 	return nil

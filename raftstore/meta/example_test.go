@@ -8,15 +8,15 @@ import (
 	"dunlin/raftstore/meta"
 )
 
-// A node that starts is numbered, and so is its start.
+// A node that enters is numbered once, whatever its starts.
 func Example() {
 	m := meta.NewMachine(nil)
 	apply := func(c meta.Command) meta.Result {
 		return m.Apply(&raft.Log{Data: meta.Encode(c)}).(meta.Result)
 	}
 	apply(&meta.Form{Cluster: "c", Shards: 16, Factor: 3})
-	apply(&meta.Enter{Identity: "f00d", Name: "dunlin-0"})
-	again := apply(&meta.Enter{Identity: "f00d", Name: "dunlin-0"})
+	apply(&meta.Enter{Identity: "f00d", Name: "dunlin-0", Start: 1})
+	again := apply(&meta.Enter{Identity: "f00d", Name: "dunlin-0", Start: 2})
 	fmt.Println("node", again.Node, "start", again.Start)
 	// Output: node 1 start 2
 }

@@ -29,7 +29,7 @@ func formed(t *testing.T) *Machine {
 
 func TestFormation(t *testing.T) {
 	m := NewMachine(nil)
-	expect(t, "too early", do(m, &Enter{Identity: "a"}), Result{Err: ErrNotFormed})
+	expect(t, "too early", do(m, &Enter{Identity: "a", Start: 1}), Result{Err: ErrNotFormed})
 	expect(t, "bad", do(m, &Form{Cluster: "c", Shards: 65, Factor: 3}), Result{Err: ErrInvalid})
 	m = formed(t)
 	expect(t, "again", do(m, &Form{Cluster: "d", Shards: 1, Factor: 1}), Result{Err: ErrFormed})
@@ -42,9 +42,12 @@ func TestFormation(t *testing.T) {
 // D5: numbers are never given twice, and a start is known from the one before.
 func TestNodes(t *testing.T) {
 	m := formed(t)
-	expect(t, "first", do(m, &Enter{Identity: "a", Name: "n"}), Result{Node: 1, Start: 1, Generation: 1})
-	expect(t, "second", do(m, &Enter{Identity: "b"}), Result{Node: 2, Start: 1, Generation: 1})
-	expect(t, "first again", do(m, &Enter{Identity: "a"}), Result{Node: 1, Start: 2, Generation: 2})
+	expect(t, "first", do(m, &Enter{Identity: "a", Name: "n", Start: 1}), Result{Node: 1, Start: 1, Generation: 1})
+	expect(t, "second", do(m, &Enter{Identity: "b", Start: 1}), Result{Node: 2, Start: 1, Generation: 1})
+	expect(t, "first again", do(m, &Enter{Identity: "a", Start: 3}), Result{Node: 1, Start: 3, Generation: 2})
+	expect(t, "told twice", do(m, &Enter{Identity: "a", Start: 3}), Result{Node: 1, Start: 3, Generation: 2})
+	expect(t, "older copy", do(m, &Enter{Identity: "a", Start: 2}), Result{Err: ErrStale})
+	expect(t, "never started", do(m, &Enter{Identity: "c"}), Result{Err: ErrInvalid})
 	expect(t, "nobody", do(m, &Admit{Node: 3, Generation: 1}), Result{Err: ErrNoNode})
 	expect(t, "admit", do(m, &Admit{Node: 2, Generation: 1}), Result{})
 	expect(t, "place", do(m, &Place{Group: 4, Replicas: []Replica{{Node: 2, Voter: true}}}), Result{})
@@ -52,7 +55,7 @@ func TestNodes(t *testing.T) {
 	expect(t, "retire", do(m, &Retire{Node: 2}), Result{Err: ErrHolds})
 	expect(t, "empty", do(m, &Place{Group: 4, Version: 1, Replicas: []Replica{{Node: 1, Voter: true}}}), Result{})
 	expect(t, "retire", do(m, &Retire{Node: 2}), Result{})
-	expect(t, "back", do(m, &Enter{Identity: "b"}), Result{Node: 3, Start: 1, Generation: 1})
+	expect(t, "back", do(m, &Enter{Identity: "b", Start: 7}), Result{Node: 3, Start: 7, Generation: 1})
 	if n := m.State().Nodes[3]; n.Admitted || n.Leaving {
 		t.Fatalf("%+v", n)
 	}
@@ -62,7 +65,7 @@ func TestNodes(t *testing.T) {
 // word begins another.
 func TestGenerations(t *testing.T) {
 	m := formed(t)
-	do(m, &Enter{Identity: "a"})
+	do(m, &Enter{Identity: "a", Start: 1})
 	entitled := func(generation uint64, want bool) {
 		t.Helper()
 		if m.State().Nodes[1].Entitled(generation) != want {
@@ -90,7 +93,7 @@ func TestGenerations(t *testing.T) {
 	expect(t, "revoke late", do(m, &Revoke{Node: 1, Generation: 1}), Result{Err: ErrOver})
 	expect(t, "admit", do(m, &Admit{Node: 1, Generation: 2}), Result{})
 	entitled(2, true)
-	expect(t, "start", do(m, &Enter{Identity: "a"}), Result{Node: 1, Start: 2, Generation: 3})
+	expect(t, "start", do(m, &Enter{Identity: "a", Start: 2}), Result{Node: 1, Start: 2, Generation: 3})
 	entitled(2, false)
 	entitled(3, false)
 }
@@ -144,7 +147,7 @@ func TestWhole(t *testing.T) {
 
 func TestPlacement(t *testing.T) {
 	m := formed(t)
-	do(m, &Enter{Identity: "a"})
+	do(m, &Enter{Identity: "a", Start: 1})
 	before := m.State()
 	expect(t, "place", do(m, &Place{Group: 1, Replicas: []Replica{{Node: 1}}}), Result{})
 	expect(t, "stale", do(m, &Place{Group: 1, Replicas: nil}), Result{Err: ErrConflict})
@@ -203,7 +206,7 @@ func TestReplicas(t *testing.T) {
 			case 0:
 				c = &Form{Cluster: "c", Shards: 4, Factor: 3}
 			case 1, 2:
-				c = &Enter{Identity: string(rune('a' + r.IntN(6)))}
+				c = &Enter{Identity: string(rune('a' + r.IntN(6))), Start: r.Uint64N(4)}
 			case 3:
 				c = &Admit{Node: node, Generation: generation}
 			case 7:
@@ -246,7 +249,7 @@ func TestReplicas(t *testing.T) {
 
 func TestSnapshotDamage(t *testing.T) {
 	m := formed(t)
-	do(m, &Enter{Identity: "a"})
+	do(m, &Enter{Identity: "a", Start: 1})
 	b := snapshot(t, m)
 	for i := range b {
 		bad := bytes.Clone(b)
@@ -264,13 +267,13 @@ func TestFirstRelease(t *testing.T) {
 	m := NewMachine(nil)
 	for _, e := range []string{
 		"\x01" + `{"name":"form","body":{"cluster":"c","shards":16,"factor":3}}`,
-		"\x01" + `{"name":"enter","body":{"identity":"a","name":"n"}}`,
+		"\x01" + `{"name":"enter","body":{"identity":"a","name":"n","start":1}}`,
 		"\x01" + `{"name":"admit","body":{"node":1,"generation":1}}`,
 		"\x01" + `{"name":"place","body":{"group":2,"version":0,"replicas":[{"node":1,"voter":true}]}}`,
 		"\x01" + `{"name":"set","body":{"name":"k","value":"v"}}`,
 		"\x01" + `{"name":"set-factor","body":{"factor":1}}`,
 		"\x01" + `{"name":"leave","body":{"node":1,"stays":false}}`,
-		"\x01" + `{"name":"enter","body":{"identity":"b","name":"o"}}`,
+		"\x01" + `{"name":"enter","body":{"identity":"b","name":"o","start":1}}`,
 		"\x01" + `{"name":"revoke","body":{"node":2,"generation":1,"released":false}}`,
 		"\x01" + `{"name":"rejoin","body":{"node":2,"generation":1}}`,
 		"\x01" + `{"name":"revoke","body":{"node":2,"generation":2,"released":true}}`,
@@ -308,7 +311,7 @@ func TestUnknownStops(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	f.Add(Encode(&Place{Group: 1, Replicas: []Replica{{Node: 1, Voter: true}}}))
-	f.Add(Encode(&Enter{Identity: "a"}))
+	f.Add(Encode(&Enter{Identity: "a", Start: 1}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := decode(b)
 		if err != nil {

@@ -30,7 +30,7 @@ type State struct {
 type Node struct {
 	Identity string `json:"identity"` // of its data directory: a node that lost its data is another (D5)
 	Name     string `json:"name"`
-	Start    uint64 `json:"start"`   // rises with each start of the node
+	Start    uint64 `json:"start"`   // the latest, as the node's own data count them
 	Leaving  bool   `json:"leaving"` // to be emptied, then retired
 
 	// Generation rises with each start and each Rejoin; what follows is of the
