@@ -137,11 +137,17 @@ func (d *detector) stand(t *Transport, f following) {
 	}
 	d.stood.Add(1)
 	d.net.log.Info("standing for a group whose leader is gone", "group", t.id, "leader", f.leader, "term", f.term)
-	d.net.wg.Go(func() {
-		resp := make(chan raft.RPCResponse, 1)
-		cmd := &raft.TimeoutNowRequest{RPCHeader: header(uint64(raft.ProtocolVersionMax), f.leader)}
-		t.consume(raft.RPC{Command: cmd, RespChan: resp}, resp)
-	})
+	d.net.wg.Go(t.Stand)
+}
+
+// Stand has this group's Raft stand for election at once, as if its leader had
+// told it to: voters heed it although they know a leader, so that it is for groups
+// of which it is known that nobody leads them. It returns when Raft has taken it,
+// or the transport is closed.
+func (t *Transport) Stand() {
+	resp := make(chan raft.RPCResponse, 1)
+	cmd := &raft.TimeoutNowRequest{RPCHeader: header(uint64(raft.ProtocolVersionMax), t.net.self)}
+	t.consume(raft.RPC{Command: cmd, RespChan: resp}, resp)
 }
 
 // Stood is how many times this node stood for a group because its leader was gone.

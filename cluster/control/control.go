@@ -1,0 +1,231 @@
+package control
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"dunlin/cluster/raftnet"
+	"dunlin/raftstore/meta"
+	"dunlin/router"
+)
+
+// MetaGroup is the Raft group meta. Shard sh is group uint16(sh).
+const MetaGroup uint16 = 64
+
+// Member is a node that gossip knows besides this one.
+type Member struct {
+	Identity, Name string
+	Reachable      bool
+}
+
+// Options are for Open.
+type Options struct {
+	Name string // of this node, for people
+
+	// BootstrapExpect is how many empty nodes form a cluster; 0 to join one only.
+	// Shards and Factor are what a cluster that this node forms begins with.
+	BootstrapExpect, Shards, Factor int
+
+	Net *raftnet.Net // with the identity of the data
+	// Members is called often, from any goroutine.
+	Members func() []Member
+
+	// Failed is called when this node cannot go on: it must stop (D2).
+	Failed func(error)
+
+	Logger *slog.Logger
+}
+
+func (o *Options) validate() error {
+	switch {
+	case o.BootstrapExpect < 0:
+		return fmt.Errorf("control: bootstrap-expect %d: must not be negative", o.BootstrapExpect)
+	case o.Shards < 1 || o.Shards > int(MetaGroup):
+		return fmt.Errorf("control: %d shards: must be 1 to %d", o.Shards, MetaGroup)
+	case o.Factor < 1:
+		return fmt.Errorf("control: replication factor %d: must be positive", o.Factor)
+	case o.Net == nil || o.Members == nil || o.Failed == nil || o.Logger == nil:
+		return errors.New("control: options are incomplete")
+	}
+	return nil
+}
+
+// Control is this node's part in running the cluster.
+type Control struct {
+	opts   Options
+	data   *Data
+	log    *slog.Logger
+	former former
+
+	machine *meta.Machine
+	ctx     context.Context // ends with Shutdown
+	stop    context.CancelFunc
+	wg      sync.WaitGroup // loops
+	asked   chan struct{}  // room for asks that are being served
+	wake    chan struct{}  // the leader's duties
+
+	mu struct {
+		sync.Mutex
+		closed   bool
+		serving  sync.WaitGroup // what may wait for meta's Raft
+		raft     *raft.Raft     // meta's, nil before this node is a member
+		watchers []func(*meta.State)
+		changed  chan struct{} // closed and replaced when the state changes
+		shards   Shards        // nil before Run
+		groups   map[router.ShardID]*raftnet.Transport
+		missing  string // for Enter to log
+	}
+}
+
+// Open begins to answer other nodes, and starts meta's Raft if this node is a
+// member of a cluster already.
+func Open(d *Data, o Options) (*Control, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	c := &Control{opts: o, data: d, log: o.Logger, asked: make(chan struct{}, maxAsked), wake: make(chan struct{}, 1)}
+	c.former = former{self: d.Identity(), expect: o.BootstrapExpect, factor: o.Factor, newID: newID}
+	c.ctx, c.stop = context.WithCancel(context.Background())
+	c.machine = meta.NewMachine(c.stateChanged)
+	c.mu.changed = make(chan struct{})
+	c.mu.groups = make(map[router.ShardID]*raftnet.Transport)
+	c.answerAsks()
+	if d.standing().Stage == member {
+		if err := c.startMeta(); err != nil {
+			c.stop()
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+func newID() string {
+	var b [16]byte
+	rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+// State is what this node's replica of meta holds. It is never written again.
+func (c *Control) State() *meta.State { return c.machine.State() }
+
+// Whole says that State holds all that this node's log of meta held when Whole was
+// called, committed or not: what it promised before it was restarted included (E4).
+func (c *Control) Whole() (bool, error) { return c.machine.Whole(c.data.log.Group(MetaGroup)) }
+
+// Watch has f called with the present state, and then after each change, one
+// call after the other. f may not block, nor call Control but for State.
+func (c *Control) Watch(f func(*meta.State)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mu.watchers = append(c.mu.watchers, f)
+	f(c.machine.State())
+}
+
+// stateChanged is called by meta's Raft.
+func (c *Control) stateChanged(s *meta.State) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, f := range c.mu.watchers {
+		f(s)
+	}
+	close(c.mu.changed)
+	c.mu.changed = make(chan struct{})
+	signal(c.wake)
+}
+
+// changed is closed when the state next changes.
+func (c *Control) changed() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.changed
+}
+
+// meta is the group's Raft, nil before this node is a member.
+func (c *Control) meta() *raft.Raft {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.raft
+}
+
+// Leader is the identity of the node that leads meta, as far as this one knows;
+// empty for none.
+func (c *Control) Leader() string {
+	if r := c.meta(); r != nil {
+		_, id := r.LeaderWithID()
+		return string(id)
+	}
+	return ""
+}
+
+// fail says that this node cannot go on.
+func (c *Control) fail(err error) { c.opts.Failed(err) }
+
+// handOver bounds how long leaderships are being handed over.
+const handOver = 250 * time.Millisecond
+
+// Shutdown hands over what this node leads, all groups at a time, and stops meta
+// and all that Control does. The replicas of shards run on, with their stores:
+// whoever was given to Run is closed next. ctx bounds the politeness.
+func (c *Control) Shutdown(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, handOver)
+	defer cancel()
+	c.handOver(ctx)
+	c.stop()
+	c.mu.Lock()
+	c.mu.closed = true
+	r := c.mu.raft
+	c.mu.Unlock()
+	c.wg.Wait()
+	c.mu.serving.Wait() // while Raft runs, for it answers what it has taken
+	if r != nil {
+		if err := r.Shutdown().Error(); err != nil {
+			c.log.Warn("meta did not stop well", "err", err)
+		}
+	}
+}
+
+func (c *Control) handOver(ctx context.Context) {
+	if ctx.Err() != nil {
+		return
+	}
+	c.mu.Lock()
+	rafts := []*raft.Raft{c.mu.raft}
+	for sh := range c.mu.groups {
+		rafts = append(rafts, c.mu.shards.Raft(sh))
+	}
+	c.mu.Unlock()
+	done := make(chan struct{}, len(rafts))
+	under := 0
+	for _, r := range rafts {
+		if r == nil || r.State() != raft.Leader {
+			continue
+		}
+		under++
+		go func() { // Raft ends it, but when it shuts down just then
+			_ = r.LeadershipTransfer().Error() // otherwise the others elect one
+			done <- struct{}{}
+		}()
+	}
+	for ; under > 0; under-- {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func signal(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,33 @@
+package control
+
+import (
+	"context"
+	"io"
+	"log/slog"
+
+	"github.com/hashicorp/go-hclog"
+)
+
+// raftLogger has Raft log where the node does.
+func raftLogger(to *slog.Logger) hclog.Logger {
+	level := hclog.Warn
+	if to.Enabled(context.Background(), slog.LevelDebug) {
+		level = hclog.Debug
+	}
+	l := hclog.NewInterceptLogger(&hclog.LoggerOptions{Level: level, Output: io.Discard})
+	l.RegisterSink(sink{to})
+	return l
+}
+
+// sink is the node's log as hclog sees it.
+type sink struct{ log *slog.Logger }
+
+// Accept implements hclog.SinkAdapter. What Raft calls an error it goes on after:
+// what the node cannot go on after, the log of the groups tells (D2).
+func (s sink) Accept(_ string, level hclog.Level, msg string, args ...any) {
+	to := slog.LevelDebug
+	if level >= hclog.Warn {
+		to = slog.LevelWarn
+	}
+	s.log.Log(context.Background(), to, "raft: "+msg, args...)
+}

@@ -1,0 +1,178 @@
+package control
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/hashicorp/raft"
+
+	"dunlin/raftstore"
+	"dunlin/raftstore/meta"
+	"dunlin/router"
+)
+
+// Shards is the store of this node. StartReplica and StopReplica are called by
+// one goroutine, and return when it is done.
+type Shards interface {
+	StartReplica(sh router.ShardID, g raftstore.Group) error
+	StopReplica(sh router.ShardID) error
+	// Raft is the group's, nil without a replica here. Called from any goroutine.
+	Raft(sh router.ShardID) *raft.Raft
+}
+
+// Run starts the replicas that meta places on this node, now and later, and stops
+// and removes those that it does not, until Shutdown. It returns at once and is
+// called once, after Enter.
+func (c *Control) Run(shards Shards) {
+	c.mu.Lock()
+	c.mu.shards = shards
+	c.mu.Unlock()
+	c.wg.Go(func() {
+		err := c.sweep()
+		for err == nil {
+			changed := c.changed()
+			if err = c.settle(shards); err != nil {
+				break
+			}
+			select {
+			case <-changed:
+			case <-c.ctx.Done():
+				return
+			}
+		}
+		c.fail(err)
+	})
+}
+
+// settle makes this node's replicas those of the state.
+func (c *Control) settle(shards Shards) error {
+	s := c.State()
+	for sh := range router.ShardID(s.Shards) {
+		if c.ctx.Err() != nil {
+			return nil
+		}
+		var err error
+		switch here, running := c.placed(s, sh), c.running(sh); {
+		case here && !running:
+			err = c.startReplica(shards, sh, s)
+		case !here && running:
+			err = c.stopReplica(shards, sh)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Control) running(sh router.ShardID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.groups[sh] != nil
+}
+
+// startReplica starts one, and bootstraps its group if it is one of those that
+// the group begins with.
+//
+// Only the first placement says with whom a group begins, and a later one comes
+// about only through a leader of the group, so that by then a majority of the
+// first voters has begun. One of them that has not finds out from the leader.
+func (c *Control) startReplica(shards Shards, sh router.ShardID, s *meta.State) error {
+	id := uint16(sh)
+	p := s.Groups[id]
+	self := c.data.Identity()
+	snapshots, err := c.data.snapshots(id, c.log)
+	if err != nil {
+		return fmt.Errorf("control: shard %d: %w", sh, err)
+	}
+	t, err := c.opts.Net.Transport(id)
+	if err != nil {
+		return fmt.Errorf("control: shard %d: %w", sh, err)
+	}
+	store := c.data.log.Group(id)
+	g := raftstore.Group{
+		ID: raft.ServerID(self), Log: store, Stable: store, Snapshots: snapshots, Transport: t,
+		Tune: func(conf *raft.Config) { conf.Logger = raftLogger(c.log.With("shard", int(sh))) },
+	}
+	var first []string // its voters, if this node is to lead it first
+	if begins := voters(s, p); p.Version == 1 && slices.Contains(begins, self) {
+		fresh, err := bootstrap(g, begins)
+		if err != nil {
+			_ = t.Close()
+			return fmt.Errorf("control: bootstrap shard %d: %w", sh, err)
+		}
+		if fresh && begins[int(sh)%len(begins)] == self {
+			first = begins
+		}
+	}
+	if err := shards.StartReplica(sh, g); err != nil {
+		_ = t.Close()
+		return fmt.Errorf("control: shard %d: %w", sh, err)
+	}
+	r := shards.Raft(sh)
+	t.Watch(r)
+	c.mu.Lock()
+	c.mu.groups[sh] = t
+	c.mu.Unlock()
+	c.wg.Go(func() { c.electEarly(id, r, t, first) })
+	return nil
+}
+
+// voters are the identities of those that vote in p, in its order.
+func voters(s *meta.State, p meta.Group) (ids []string) {
+	for _, r := range p.Replicas {
+		if r.Voter {
+			ids = append(ids, s.Nodes[r.Node].Identity)
+		}
+	}
+	return ids
+}
+
+// bootstrap stores a group's first configuration, unless something is stored: all
+// first voters store the same.
+func bootstrap(g raftstore.Group, begins []string) (fresh bool, err error) {
+	conf := raftstore.RaftConfig(g.ID)
+	g.Tune(conf)
+	first := standing{Initial: begins, Voters: len(begins)}.configuration()
+	switch err := raft.BootstrapCluster(conf, g.Log, g.Stable, g.Snapshots, g.Transport, first); err {
+	case nil:
+		return true, nil
+	case raft.ErrCantBootstrap:
+		return false, nil
+	default:
+		return false, err
+	}
+}
+
+// stopReplica ends one that has been moved away, and removes what it stored.
+func (c *Control) stopReplica(shards Shards, sh router.ShardID) error {
+	if err := shards.StopReplica(sh); err != nil {
+		return fmt.Errorf("control: shard %d: %w", sh, err)
+	}
+	c.mu.Lock()
+	t := c.mu.groups[sh]
+	delete(c.mu.groups, sh)
+	c.mu.Unlock()
+	_ = t.Close() // Raft has
+	return c.data.forget(uint16(sh))
+}
+
+// sweep removes what is left of replicas that were moved away while the node was
+// down.
+func (c *Control) sweep() error {
+	s := c.State()
+	for _, id := range c.data.log.Groups() {
+		if id < MetaGroup && !c.placed(s, router.ShardID(id)) {
+			if err := c.data.forget(id); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// placed says that meta places a replica of sh on this node.
+func (c *Control) placed(s *meta.State, sh router.ShardID) bool {
+	self, ok := s.Find(c.data.Identity())
+	return ok && slices.ContainsFunc(s.Groups[uint16(sh)].Replicas, func(r meta.Replica) bool { return r.Node == self })
+}
