@@ -8,11 +8,13 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
 
 	"dunlin/cluster/raftnet"
+	"dunlin/raftstore"
 	"dunlin/raftstore/meta"
 	"dunlin/router"
 )
@@ -66,7 +68,8 @@ type Control struct {
 	former former
 
 	machine *meta.Machine
-	ctx     context.Context // ends with Shutdown
+	numbers atomic.Pointer[map[string]raftstore.Node] // of State's nodes, by identity; replaced, never written
+	ctx     context.Context                           // ends with Shutdown
 	stop    context.CancelFunc
 	wg      sync.WaitGroup // loops
 	asked   chan struct{}  // room for asks that are being served
@@ -95,6 +98,7 @@ func Open(d *Data, o Options) (*Control, error) {
 	c.former = former{self: d.Identity(), expect: o.BootstrapExpect, factor: o.Factor, newID: newID}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	c.machine = meta.NewMachine(c.stateChanged)
+	c.numbers.Store(new(map[string]raftstore.Node))
 	c.mu.changed = make(chan struct{})
 	c.mu.groups = make(map[router.ShardID]*raftnet.Transport)
 	c.answerAsks()
@@ -116,10 +120,6 @@ func newID() string {
 // State is what this node's replica of meta holds. It is never written again.
 func (c *Control) State() *meta.State { return c.machine.State() }
 
-// Whole says that State holds all that this node's log of meta held when Whole was
-// called, committed or not: what it promised before it was restarted included (E4).
-func (c *Control) Whole() (bool, error) { return c.machine.Whole(c.data.log.Group(MetaGroup)) }
-
 // Watch has f called with the present state, and then after each change, one
 // call after the other. f may not block, nor call Control but for State.
 func (c *Control) Watch(f func(*meta.State)) {
@@ -131,6 +131,11 @@ func (c *Control) Watch(f func(*meta.State)) {
 
 // stateChanged is called by meta's Raft.
 func (c *Control) stateChanged(s *meta.State) {
+	numbers := make(map[string]raftstore.Node, len(s.Nodes))
+	for number, n := range s.Nodes {
+		numbers[n.Identity] = raftstore.Node(number)
+	}
+	c.numbers.Store(&numbers)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, f := range c.mu.watchers {
@@ -153,16 +158,6 @@ func (c *Control) meta() *raft.Raft {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.mu.raft
-}
-
-// Leader is the identity of the node that leads meta, as far as this one knows;
-// empty for none.
-func (c *Control) Leader() string {
-	if r := c.meta(); r != nil {
-		_, id := r.LeaderWithID()
-		return string(id)
-	}
-	return ""
 }
 
 // fail says that this node cannot go on.

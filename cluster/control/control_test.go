@@ -2,7 +2,9 @@ package control
 
 import (
 	"context"
+	"dunlin/raftstore"
 	"dunlin/raftstore/meta"
+	"dunlin/router"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -186,7 +188,7 @@ func TestPropose(t *testing.T) {
 				t.Errorf("%d: %v", i, err)
 			}
 		}
-		leads := slices.IndexFunc(l.nodes, func(n *labNode) bool { return n.Leader() == n.data.Identity() })
+		leads := slices.IndexFunc(l.nodes, func(n *labNode) bool { return n.MetaLeader() == n.data.Identity() })
 		follower := l.nodes[(leads+1)%3]
 		l.net.Partition(l.hosts[leads:leads+1], slices.Concat(l.hosts[:leads], l.hosts[leads+1:]))
 		short, cancel := context.WithTimeout(ctx, 20*time.Second)
@@ -218,19 +220,49 @@ func TestShutdownHandsOver(t *testing.T) {
 			l.start(i)
 		}
 		l.works()
-		leads := slices.IndexFunc(l.nodes, func(n *labNode) bool { return n.Leader() == n.data.Identity() })
+		leads := slices.IndexFunc(l.nodes, func(n *labNode) bool { return n.MetaLeader() == n.data.Identity() })
 		began := time.Now()
 		l.nodes[leads].Shutdown(l.t.Context())
 		if took := time.Since(began); took > 300*time.Millisecond {
 			t.Errorf("it took %v", took)
 		}
 		l.until("another leader", func() bool {
-			leader := l.nodes[(leads+1)%3].Leader()
+			leader := l.nodes[(leads+1)%3].MetaLeader()
 			return leader != "" && leader != l.nodes[leads].data.Identity()
 		})
 		if took := time.Since(began); took > 500*time.Millisecond {
 			t.Errorf("another led after %v", took)
 		}
 		l.stop(leads)
+	})
+}
+
+// What others build upon: who is who, who leads, who votes.
+func TestDirectory(t *testing.T) {
+	inLab(t, 3, func(l *lab) {
+		for i := range 3 {
+			l.start(i)
+		}
+		l.works()
+		for _, n := range l.nodes {
+			l.until("its own log applied", n.Whole)
+			if got := n.Voters(); len(got) != 3 || !slices.IsSorted(got) {
+				t.Errorf("voters %v", got)
+			}
+			id, ok := n.Identity(raftstore.Node(n.self.Node))
+			number, ok2 := n.Number(id)
+			if !ok || !ok2 || id != n.data.Identity() || number != raftstore.Node(n.self.Node) {
+				t.Errorf("%v is %q, %v", n.self, id, number)
+			}
+			if n.Leading() != (n.MetaLeader() == id) {
+				t.Errorf("%s and its leader %s differ about who leads", id, n.MetaLeader())
+			}
+			for sh := range router.ShardID(labShards) {
+				l.until("word of the leader", func() bool { _, ok := n.Leader(sh); return ok })
+				if got := n.Replicas(sh); len(got) != 3 {
+					t.Errorf("shard %d is at %v", sh, got)
+				}
+			}
+		}
 	})
 }

@@ -6,8 +6,8 @@
 //	what a node keeps     data.go (node.db, the log of all groups, snapshots)
 //	forming a cluster     formation.go (pure), survey.go (asks and promises)
 //	entering it           enter.go
-//	the group meta        metagroup.go, propose.go, duties.go (of its leader)
-//	replicas of shards    replicas.go
+//	the group meta        metagroup.go, propose.go, duties.go (of its leader), directory.go
+//	replicas of shards    replicas.go, groups.go
 //
 // # Order
 //

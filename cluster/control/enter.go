@@ -101,7 +101,7 @@ func (c *Control) enter(ctx context.Context) (meta.Result, error) {
 		return meta.Result{}, err
 	}
 	for try := 0; ; try++ {
-		leader := c.Leader()
+		leader := c.MetaLeader()
 		if leader == "" && try%surveyEvery == 0 {
 			leader = c.findLeader(ctx, cluster)
 		}

@@ -127,10 +127,6 @@ func (c *Control) begun(ctx context.Context, group uint16, nodes []string) (n in
 
 // onlyVoter says that this node is the one voter of r's group.
 func (c *Control) onlyVoter(r *raft.Raft) bool {
-	conf := r.GetConfiguration()
-	if conf.Error() != nil {
-		return false
-	}
-	voters := slices.DeleteFunc(conf.Configuration().Servers, func(s raft.Server) bool { return s.Suffrage != raft.Voter })
-	return len(voters) == 1 && string(voters[0].ID) == c.data.Identity()
+	ids := votersOf(r)
+	return len(ids) == 1 && ids[0] == c.data.Identity()
 }

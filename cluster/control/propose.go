@@ -51,7 +51,7 @@ func (c *Control) Propose(ctx context.Context, cmd meta.Command) (meta.Result, e
 	entry := meta.Encode(cmd)
 	err := errNotTaken
 	for {
-		if leader := c.Leader(); leader != "" {
+		if leader := c.MetaLeader(); leader != "" {
 			var res meta.Result
 			if res, err = c.proposeTo(ctx, leader, kindPropose, entry); !errors.Is(err, errNotTaken) {
 				return res, err

@@ -13,7 +13,7 @@ import (
 
 // Kinds of asks, see raftnet.Ask. Bodies and answers are JSON.
 const (
-	kindStanding uint8 = 32 + iota // what do you stand for? answer
+	kindStanding uint8 = 64 + iota // what do you stand for? answer
 	kindPromise                    // promise yourself to this formation: promiseRequest, answer
 	kindEnter                      // I have started: enterRequest, outcome
 	kindPropose                    // a command for meta: its entry, outcome
@@ -93,7 +93,7 @@ var errStopped = errors.New("control: the node is stopping")
 
 // answer is what this node says of itself.
 func (c *Control) answer() answer {
-	return answer{standing: c.data.standing(), Name: c.opts.Name, Expect: c.opts.BootstrapExpect, Leader: c.Leader()}
+	return answer{standing: c.data.standing(), Name: c.opts.Name, Expect: c.opts.BootstrapExpect, Leader: c.MetaLeader()}
 }
 
 // stand changes what this node stands for, if it still is what it was.
