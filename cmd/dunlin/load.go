@@ -56,7 +56,18 @@ func newLoad() *cobra.Command {
 func scenarioHelp() string {
 	text := "Scenarios:\n"
 	for _, s := range load.Scenarios {
-		text += fmt.Sprintf("  %-8s %d publishers, %d subscribers, QoS %d", s.Name, s.Publishers, s.Subscribers, s.QoS)
+		text += fmt.Sprintf("  %-18s ", s.Name)
+		switch s.Work {
+		case load.Connects:
+			text += fmt.Sprintf("%d clients that connect and leave, over and over", s.Subscribers)
+		case load.Subscribes:
+			text += fmt.Sprintf("%d clients that subscribe and unsubscribe, over and over", s.Subscribers)
+		default:
+			text += fmt.Sprintf("%d publishers, %d subscribers, QoS %d", s.Publishers, s.Subscribers, s.QoS)
+		}
+		if s.Persistent {
+			text += ", sessions are kept"
+		}
 		if s.Rate > 0 {
 			text += fmt.Sprintf(", %d messages a second", s.Rate)
 		}
@@ -71,7 +82,7 @@ func printResult(cmd *cobra.Command, o load.Options, r load.Result) {
 	if len(o.Processes) > 0 {
 		fmt.Fprintf(out, "%v of processor time a delivery\n", r.PerMessage())
 	}
-	if o.Rate > 0 {
+	if r.Median > 0 {
 		fmt.Fprintf(out, "latency: median %v, 99 of 100 below %v\n", r.Median, r.P99)
 	}
 	fmt.Fprintf(out, "missing %d, repeated or out of order %d\n", r.Missing, r.Late)

@@ -23,8 +23,9 @@ type conn struct {
 	subscriber int
 }
 
-// dial opens a connection, sends CONNECT and waits for its CONNACK.
-func dial(addr, clientID string) (*conn, error) {
+// dial opens a connection, sends CONNECT, with a session that begins and ends
+// with it or one that is kept, and waits for its CONNACK.
+func dial(addr, clientID string, clean bool) (*conn, error) {
 	ap, err := netip.ParseAddrPort(addr)
 	if err != nil {
 		return nil, fmt.Errorf("load: address: %w", err)
@@ -38,14 +39,14 @@ func dial(addr, clientID string) (*conn, error) {
 		return nil, fmt.Errorf("load: socket: %w", err)
 	}
 	c := &conn{fd: fd}
-	if err := c.open(sa, clientID); err != nil {
+	if err := c.open(sa, clientID, clean); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("load: connect to %s: %w", addr, err)
 	}
 	return c, nil
 }
 
-func (c *conn) open(sa unix.Sockaddr, clientID string) error {
+func (c *conn) open(sa unix.Sockaddr, clientID string, clean bool) error {
 	if err := unix.SetsockoptInt(c.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
 		return err
 	}
@@ -53,10 +54,17 @@ func (c *conn) open(sa unix.Sockaddr, clientID string) error {
 	if err := unix.SetsockoptTimeval(c.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 10}); err != nil {
 		return err
 	}
-	if err := unix.Connect(c.fd, sa); err != nil {
+	// Interrupted, it goes on by itself, and is found done or under way.
+	_, err := uninterrupted(func() (int, error) { return 0, unix.Connect(c.fd, sa) })
+	for errors.Is(err, unix.EALREADY) {
+		_, err = uninterrupted(func() (int, error) {
+			return unix.Poll([]unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLOUT}}, 10_000)
+		})
+	}
+	if err != nil && !errors.Is(err, unix.EISCONN) {
 		return err
 	}
-	connect := mqtt.Connect{Version: mqtt.V311, CleanStart: true, ClientID: []byte(clientID)}
+	connect := mqtt.Connect{Version: mqtt.V311, CleanStart: clean, ClientID: []byte(clientID)}
 	p, err := c.ask(connect.Append(nil, mqtt.V311), mqtt.CONNACK)
 	if err == nil && p.Connack.Reason != mqtt.Success {
 		err = fmt.Errorf("refused: %v", p.Connack.Reason)
@@ -77,14 +85,30 @@ func (c *conn) subscribe(filter string, q byte) error {
 	return nil
 }
 
+// unsubscribe withdraws a filter and waits for the UNSUBACK.
+func (c *conn) unsubscribe(filter string) error {
+	u := mqtt.Unsubscribe{PacketID: 1, Filters: [][]byte{[]byte(filter)}}
+	if _, err := c.ask(u.Append(nil, mqtt.V311), mqtt.UNSUBACK); err != nil {
+		return fmt.Errorf("load: unsubscribe from %q: %w", filter, err)
+	}
+	return nil
+}
+
+// drop closes the connection so that neither side remembers it: its port is free
+// at once.
+func (c *conn) drop() {
+	_ = unix.SetsockoptLinger(c.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	unix.Close(c.fd)
+}
+
 // ask sends b and waits for the answer, while the socket still blocks.
 func (c *conn) ask(b []byte, k mqtt.Kind) (*mqtt.Packet, error) {
-	if _, err := unix.Write(c.fd, b); err != nil {
+	if _, err := uninterrupted(func() (int, error) { return unix.Write(c.fd, b) }); err != nil {
 		return nil, err
 	}
 	buf := make([]byte, 256)
 	for have := 0; ; {
-		n, err := unix.Read(c.fd, buf[have:])
+		n, err := uninterrupted(func() (int, error) { return unix.Read(c.fd, buf[have:]) })
 		if err == nil && n <= 0 {
 			err = io.ErrUnexpectedEOF
 		}
@@ -107,6 +131,16 @@ func (c *conn) ask(b []byte, k mqtt.Kind) (*mqtt.Packet, error) {
 			return nil, fmt.Errorf("%v instead of %v", p.Kind, k)
 		}
 		return p, nil
+	}
+}
+
+// uninterrupted calls f until no signal interrupts it: the runtime sends some to
+// threads that have been in a system call for long.
+func uninterrupted(f func() (int, error)) (n int, err error) {
+	for {
+		if n, err = f(); !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
 	}
 }
 

@@ -42,6 +42,9 @@ type loop struct {
 }
 
 func run(ctx context.Context, o Options) (res Result, err error) {
+	if o.Work != Messages {
+		return work(ctx, o)
+	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	l := &loop{scenario: o.Scenario, timer: -1, buf: make([]byte, 256<<10)}
@@ -83,6 +86,11 @@ func run(ctx context.Context, o Options) (res Result, err error) {
 	if err := l.drain(ctx); err != nil {
 		return Result{}, err
 	}
+	if o.Persistent {
+		if err := endSessions(o); err != nil {
+			return Result{}, err
+		}
+	}
 	res.Missing = l.missing()
 	for _, p := range l.publishers {
 		res.Late += p.progress.late
@@ -114,8 +122,13 @@ func (l *loop) open(o Options) (err error) {
 	if l.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return fmt.Errorf("load: epoll: %w", err)
 	}
+	if o.Persistent { // an earlier run that was stopped has left its own
+		if err := endSessions(o); err != nil {
+			return err
+		}
+	}
 	for i := range o.Subscribers {
-		c, err := dial(o.Subscribe[i%len(o.Subscribe)], fmt.Sprintf("sub-%d", i))
+		c, err := dial(o.Subscribe[i%len(o.Subscribe)], subscriberID(i), !o.Persistent)
 		if err != nil {
 			return err
 		}
@@ -126,7 +139,7 @@ func (l *loop) open(o Options) (err error) {
 		}
 	}
 	for i := range o.Publishers {
-		c, err := dial(o.Publish[i%len(o.Publish)], fmt.Sprintf("pub-%d", i))
+		c, err := dial(o.Publish[i%len(o.Publish)], fmt.Sprintf("pub-%d", i), true)
 		if err != nil {
 			return err
 		}
@@ -142,6 +155,20 @@ func (l *loop) open(o Options) (err error) {
 		if err := unix.EpollCtl(l.epoll, unix.EPOLL_CTL_ADD, c.fd, &ev); err != nil {
 			return fmt.Errorf("load: epoll: %w", err)
 		}
+	}
+	return nil
+}
+
+func subscriberID(i int) string { return fmt.Sprintf("sub-%d", i) }
+
+// endSessions has every subscriber begin a session that ends at once.
+func endSessions(o Options) error {
+	for i := range o.Subscribers {
+		c, err := dial(o.Subscribe[i%len(o.Subscribe)], subscriberID(i), true)
+		if err != nil {
+			return err
+		}
+		c.drop()
 	}
 	return nil
 }

@@ -31,7 +31,7 @@ type Result struct {
 	Missing int `json:"missing"`
 	Late    int `json:"late"`
 	// Median and P99 are latencies from before the write of a message to after
-	// the read that brought it; with Rate only.
+	// the read that brought it, with Rate only; and of each time that Work was done.
 	Median time.Duration `json:"median_ns,omitempty"`
 	P99    time.Duration `json:"p99_ns,omitempty"`
 }

@@ -20,7 +20,21 @@ type Scenario struct {
 	// Rate is the number of messages a second of all publishers together; 0 is as
 	// many as the window allows.
 	Rate int
+	// Persistent has subscribers keep their sessions, until the run ends.
+	Persistent bool
+	// Work is something else than messages, done over and over by so many
+	// Subscribers at once; what is counted as delivered is how often.
+	Work Work
 }
+
+// Work is what clients do that exchange no messages.
+type Work byte
+
+const (
+	Messages   Work = iota // they do exchange messages
+	Connects               // CONNECT under an identifier of one's own to CONNACK, and leave
+	Subscribes             // SUBSCRIBE to SUBACK and UNSUBSCRIBE to UNSUBACK, of a new filter each time
+)
 
 // Spread is how subscribers share in what is published.
 type Spread byte
@@ -43,6 +57,12 @@ var Scenarios = []Scenario{
 	{Name: "pairs-2", Publishers: 50, Subscribers: 50, QoS: 2, Window: 20, Batch: 20},
 	{Name: "share-1", Publishers: 50, Subscribers: 10, Spread: Share, QoS: 1, Window: 20, Batch: 20},
 	{Name: "rate-1", Publishers: 50, Subscribers: 50, QoS: 1, Window: 1000, Batch: 1, Rate: 5000},
+	{Name: "durable-1", Publishers: 50, Subscribers: 50, QoS: 1, Window: 20, Batch: 20, Persistent: true},
+	{Name: "durable-rate-1", Publishers: 50, Subscribers: 50, QoS: 1, Window: 1000, Batch: 1, Rate: 2000, Persistent: true},
+	{Name: "connects", Subscribers: 1, Work: Connects},
+	{Name: "connects-64", Subscribers: 64, Work: Connects},
+	{Name: "subscribes", Subscribers: 64, Work: Subscribes},
+	{Name: "durable-subscribes", Subscribers: 64, Work: Subscribes, Persistent: true},
 }
 
 // Named finds one of Scenarios.
