@@ -6,9 +6,9 @@ package bench
 type row struct {
 	name     string
 	scenario string
-	relay    string // topology of the floor
-	nodes    int    // publishers on the first, subscribers on the last
-	target   target
+	relay    string  // topology of the floor
+	nodes    int     // of two, publishers are on the first and subscribers on the last; of three, they are everywhere
+	target   target  // the zero value: none
 	latency  *target // of the median, in a row that has a rate
 }
 
@@ -25,6 +25,15 @@ var rows = []row{
 	{"1:1, QoS 1, 5,000/s, one a write", "rate-1", "pairs", 1, target{40, 60, 42}, &target{40, 100, 60}},
 	{"node to node, QoS 0", "pairs-0", "pairs", 2, target{0.28, 4, 2}, nil},
 	{"node to node, QoS 1, ephemeral", "pairs-1", "pairs", 2, target{0.72, 10, 6}, nil},
+	{"connect and claim", "connects", "pairs", 1, target{33, 60, 40}, nil},
+	{"connect and claim, 64 at once", "connects-64", "pairs", 1, target{}, nil},
+	{"subscribe and unsubscribe", "subscribes", "pairs", 1, target{}, nil},
+	{"three nodes, QoS 1 to a persistent session", "durable-1", "pairs", 3, target{0.72, 40, 20}, nil},
+	{"three nodes, persistent, 2,000/s, one a write", "durable-rate-1", "pairs", 3, target{40, 200, 100}, &target{40, 5000, 2000}},
+	{"three nodes, connect and claim", "connects", "pairs", 3, target{}, nil},
+	{"three nodes, connect and claim, 64 at once", "connects-64", "pairs", 3, target{}, nil},
+	{"three nodes, subscribe and unsubscribe", "subscribes", "pairs", 3, target{}, nil},
+	{"three nodes, subscribe, session kept", "durable-subscribes", "pairs", 3, target{}, nil},
 }
 
 // must and goal are the target in multiples of the floor.
@@ -34,6 +43,8 @@ func (t target) goalTimes() float64 { return t.goal / t.floor }
 // verdict says what a multiple of the floor reaches.
 func (t target) verdict(times float64) string {
 	switch {
+	case t == target{}:
+		return "-"
 	case times <= t.goalTimes():
 		return "goal"
 	case times <= t.mustTimes():

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"dunlin/e2e/harness"
@@ -13,15 +14,16 @@ import (
 
 // server is one of the brokers compared, running.
 type server struct {
-	publish, subscribe string // addresses
+	publish, subscribe string // addresses, with commas between
 	pids               []int
+	replicated         bool
 }
 
 // floor starts the bare relay.
 func floor(t testing.TB, topology string) server {
 	addr := harness.Address(t)
 	pid := harness.Program(t, addr, exec.Command(harness.Binary(t), "load", "floor", "--addr", addr, "--topology", topology))
-	return server{addr, addr, []int{pid}}
+	return server{publish: addr, subscribe: addr, pids: []int{pid}}
 }
 
 // mosquitto starts Debian's, without bounds that would lose messages.
@@ -40,14 +42,19 @@ log_type none
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return server{addr, addr, []int{harness.Program(t, addr, exec.Command(path, "-c", conf))}}
+	pid := harness.Program(t, addr, exec.Command(path, "-c", conf))
+	return server{publish: addr, subscribe: addr, pids: []int{pid}}
 }
 
-// dunlin starts a cluster; publishers are on its first node and subscribers on
-// its last.
+// dunlin starts a cluster; of one or two nodes, publishers are on the first and
+// subscribers on the last, of three each subscriber is beside its publisher's.
 func dunlin(t testing.TB, nodes int) server {
 	c := harness.Start(t, harness.Options{Nodes: nodes})
-	s := server{publish: c.Nodes[0].MQTT, subscribe: c.Nodes[nodes-1].MQTT}
+	s := server{publish: c.Nodes[0].MQTT, subscribe: c.Nodes[nodes-1].MQTT, replicated: c.Replicated()}
+	if nodes == 3 {
+		a, b, c := c.Nodes[0].MQTT, c.Nodes[1].MQTT, c.Nodes[2].MQTT
+		s.publish, s.subscribe = strings.Join([]string{a, b, c}, ","), strings.Join([]string{b, c, a}, ",")
+	}
 	for _, n := range c.Nodes {
 		s.pids = append(s.pids, n.Pid())
 	}
