@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/memberlist"
 	"google.golang.org/grpc"
 
+	"dunlin/cluster/feed"
 	"dunlin/cluster/raftnet"
 	"dunlin/router"
 )
@@ -117,7 +118,7 @@ type Cluster struct {
 
 	raft    *raftnet.Net
 	pool    buffers
-	barrier barrier
+	barrier *feed.Barrier
 	numbers atomic.Uint64 // of conversations
 
 	// Set by Start.
@@ -174,7 +175,7 @@ func New(o Options, routes Routes, recv Receiver) (*Cluster, error) {
 	c.mu.peers = make(map[string]*peer)
 	c.mu.changed = make(chan struct{})
 	c.byID.Store(new([]*peer))
-	c.barrier.init()
+	c.barrier = feed.NewBarrier()
 	c.mu.clusterAddr = advertised(o.ClusterAdvertise, o.ClusterAddr) // the port may be 0 yet
 	if _, err := c.encodeMeta(); err != nil {
 		return nil, err
@@ -324,7 +325,7 @@ func (c *Cluster) Full(to router.NodeID) bool {
 
 // Routed calls done, from any goroutine and at once if it can, when every live
 // member has confirmed this node's routes up to version (E4; P4).
-func (c *Cluster) Routed(version uint64, done func()) { c.barrier.wait(version, done) }
+func (c *Cluster) Routed(version uint64, done func()) { c.barrier.Wait(version, done) }
 
 // Nodes lists the members, this node first.
 func (c *Cluster) Nodes() []Node {
@@ -387,7 +388,7 @@ func (c *Cluster) count(p *peer) {
 // settle works out anew what all peers hold of this node's routes. It is called
 // whenever one holds more or less, comes or goes.
 func (c *Cluster) settle() {
-	c.barrier.set(func() uint64 {
+	c.barrier.Set(func() uint64 {
 		reached := uint64(math.MaxUint64)
 		for _, p := range *c.byID.Load() {
 			if p != nil && p.counted.Load() {

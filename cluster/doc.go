@@ -8,11 +8,11 @@
 // version held down, Raft carries requests up and replies down. Where to look:
 //
 //	who is a member      gossip.go, roster.go, watch.go, join.go
-//	when a node is ready ready.go (with the argument for P4), barrier.go
+//	when a node is ready ready.go (with the argument for P4)
 //	a member             peer.go; the handshake is in hello.go, server.go
 //	frames               frame.go; the records in them batch.go; codec.go, buffer.go
 //	forwarding           forward.go over outbox.go and inbox.go
-//	routes               feed.go, routes.go
+//	routes               feed.go over package feed
 //	Raft groups, calls   raft.go over package raftnet
 //
 // # Forwarding

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	"dunlin/cluster/feed"
 	"dunlin/proto/clusterpb"
 	"dunlin/router"
 )
@@ -124,7 +125,7 @@ func (p *peer) sendChanges(st grpc.ClientStream, b *batch, from, to uint64, chan
 		b.data = openFrame(b.data, frameChanges)
 		b.data = binary.AppendUvarint(b.data, from)
 		for len(changes) > 0 && len(b.data) < maxBatch {
-			b.data = appendChange(b.data, changes[0])
+			b.data = feed.AppendChange(b.data, changes[0])
 			changes = changes[1:]
 			from++
 		}
@@ -145,7 +146,7 @@ func (p *peer) sendCopy(st grpc.ClientStream, b *batch) (version uint64, err err
 	var chunk []byte
 	version = p.c.routes.Snapshot(func(cs []router.Change) bool {
 		for _, ch := range cs {
-			if chunk = appendChange(chunk, ch); len(chunk) >= maxBatch {
+			if chunk = feed.AppendChange(chunk, ch); len(chunk) >= maxBatch {
 				chunks = append(chunks, chunk)
 				chunk = make([]byte, 0, cap(chunk))
 			}
@@ -316,7 +317,7 @@ func (p *peer) takeFeed(st *inStream, f frame, changes []router.Change) ([]route
 		routes.BeginRemote(p.id)
 		in.mu.copying, in.mu.whole = true, false
 	case f.kind == frameCopy && in.mu.copying:
-		if changes, err = readChanges(f.body, changes); err == nil {
+		if changes, err = feed.ReadChanges(f.body, changes); err == nil {
 			routes.ApplyRemote(p.id, changes)
 		}
 	case f.kind == frameCopyEnd && in.mu.copying:
@@ -329,7 +330,7 @@ func (p *peer) takeFeed(st *inStream, f frame, changes []router.Change) ([]route
 		if n <= 0 || from != in.mu.held {
 			return changes, errSequenceGap
 		}
-		changes, err = readChanges(f.body[n:], changes)
+		changes, err = feed.ReadChanges(f.body[n:], changes)
 		if err == nil && from+uint64(len(changes)) != f.seq {
 			err = errSequenceGap
 		}

@@ -70,7 +70,7 @@ func (c *Cluster) Collect(ch chan<- prometheus.Metric) {
 		}
 		ch <- prometheus.MustNewConstMetric(descFeedLag, prometheus.GaugeValue, float64(lag), p.label)
 	}
-	ch <- prometheus.MustNewConstMetric(descWaiting, prometheus.GaugeValue, float64(c.barrier.waiting()))
+	ch <- prometheus.MustNewConstMetric(descWaiting, prometheus.GaugeValue, float64(c.barrier.Waiting()))
 	for _, m := range c.metrics.all() {
 		m.Collect(ch)
 	}

@@ -33,7 +33,7 @@ func newSubscriptions() subscriptions {
 
 // keptChanges is how many changes to a shard's filters its leader keeps for the
 // nodes that are behind.
-const keptChanges = 1 << 14
+const keptChanges = 1 << 16
 
 // subscriber is the handle of a slot in the table.
 func subscriber(slot uint32) router.Subscriber { return router.Subscriber(slot) + 1 }

@@ -22,6 +22,11 @@ var components = []Metric{
 	{"dunlin_cluster_strangers_refused_total", prometheus.CounterValue, []string{"reason"}, "Callers refused at the handshake, by reason"},
 	{"dunlin_cluster_members_gone_total", prometheus.CounterValue, []string{"reason"}, "Members that are gone, by how it was found out"},
 
+	{"dunlin_shard_routes_asks_total", prometheus.CounterValue, []string{"kind"}, "Messages with routes of shards led here to the nodes that are to hold them, by kind"},
+	{"dunlin_shard_routes_refused_total", prometheus.CounterValue, []string{"reason"}, "Messages about routes of shards that were refused, by reason"},
+	{"dunlin_shard_routes_feeds", prometheus.GaugeValue, []string{"state"}, "Nodes that are fed with routes of shards led here, once for each shard, by whether they hold them all"},
+	{"dunlin_shard_routes_waiting", prometheus.GaugeValue, []string{"at"}, "Callers that wait for the routes of a shard to be everywhere, at its leader or elsewhere"},
+
 	{"dunlin_store_entries_applied_total", prometheus.CounterValue, nil, "Log entries applied, all shards"},
 	{"dunlin_store_commands_applied_total", prometheus.CounterValue, nil, "Commands applied, all shards"},
 	{"dunlin_store_entry_commands", prometheus.UntypedValue, nil, "Commands in a log entry"},

@@ -1,4 +1,4 @@
-package cluster
+package feed
 
 import (
 	"container/heap"
@@ -7,11 +7,11 @@ import (
 	"sync/atomic"
 )
 
-// barrier lets callers wait until every peer holds a version of this node's
-// routes (E4, P4).
-type barrier struct {
-	// reached is the number of versions, from 0 on, that every peer holds: the
-	// lowest version held, and one. Without peers it is everything.
+// Barrier lets callers wait until every node that counts holds a version of the
+// routes that are fed (E4, P4). Make one with NewBarrier.
+type Barrier struct {
+	// reached is the number of versions, from 0 on, that all of them hold: the
+	// lowest version held, and one. While nobody counts it is everything.
 	reached atomic.Uint64
 
 	mu struct {
@@ -27,13 +27,17 @@ type waiter struct {
 	dones   []func()
 }
 
-func (b *barrier) init() {
+// NewBarrier returns a barrier that lets everybody through.
+func NewBarrier() *Barrier {
+	b := &Barrier{}
 	b.mu.byVer = make(map[uint64]*waiter)
 	b.reached.Store(math.MaxUint64)
+	return b
 }
 
-// wait calls done when every peer holds version, at once if they do.
-func (b *barrier) wait(version uint64, done func()) {
+// Wait calls done when every node that counts holds version: at once if they do,
+// else from the goroutine that calls Set.
+func (b *Barrier) Wait(version uint64, done func()) {
 	if version < b.reached.Load() {
 		done()
 		return
@@ -54,9 +58,10 @@ func (b *barrier) wait(version uint64, done func()) {
 	b.mu.Unlock()
 }
 
-// set moves the barrier, in either direction, to what compute says, and releases
-// whom that frees. One set is over before the next computes.
-func (b *barrier) set(compute func() uint64) {
+// Set moves the barrier, in either direction, to what compute says: how many
+// versions, from 0 on, all hold; math.MaxUint64 lets everybody through. Whom that
+// frees it calls. Sets compute one after the other.
+func (b *Barrier) Set(compute func() uint64) {
 	var free []*waiter
 	b.mu.Lock()
 	reached := compute()
@@ -74,8 +79,8 @@ func (b *barrier) set(compute func() uint64) {
 	}
 }
 
-// waiting counts the callers.
-func (b *barrier) waiting() (n int) {
+// Waiting counts the callers.
+func (b *Barrier) Waiting() (n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, w := range b.mu.waiters {

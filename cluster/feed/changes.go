@@ -1,10 +1,14 @@
-package cluster
+package feed
 
 import (
 	"encoding/binary"
+	"errors"
 
 	"dunlin/router"
 )
+
+// ErrMalformed says that bytes are not route changes.
+var ErrMalformed = errors.New("route changes malformed")
 
 // A change on the wire is its op, then
 //
@@ -12,7 +16,8 @@ import (
 //	AddWildcard, RemoveWildcard   length (uvarint), filter
 //	SetGroup                      members (uvarint), length (uvarint), filter
 
-func appendChange(dst []byte, c router.Change) []byte {
+// AppendChange appends the form of c.
+func AppendChange(dst []byte, c router.Change) []byte {
 	dst = append(dst, byte(c.Op))
 	switch c.Op {
 	case router.AddExact, router.RemoveExact:
@@ -24,15 +29,18 @@ func appendChange(dst []byte, c router.Change) []byte {
 	return append(dst, c.Filter...)
 }
 
-// readChanges appends the changes that b consists of. They own their filters.
-func readChanges(b []byte, dst []router.Change) ([]router.Change, error) {
+// MaxChange is what a change takes at most: its filter is 64 KiB.
+const MaxChange = 1 + 2*binary.MaxVarintLen64 + 64<<10
+
+// ReadChanges appends the changes that b consists of. They own their filters.
+func ReadChanges(b []byte, dst []router.Change) ([]router.Change, error) {
 	for len(b) > 0 {
 		c := router.Change{Op: router.Op(b[0])}
 		b = b[1:]
 		switch c.Op {
 		case router.AddExact, router.RemoveExact:
 			if len(b) < 8 {
-				return dst, errFrameShort
+				return dst, ErrMalformed
 			}
 			c.Fingerprint, b = binary.LittleEndian.Uint64(b), b[8:]
 			dst = append(dst, c)
@@ -40,16 +48,16 @@ func readChanges(b []byte, dst []router.Change) ([]router.Change, error) {
 		case router.SetGroup:
 			m, n := binary.Uvarint(b)
 			if n <= 0 || m > 1<<32-1 {
-				return dst, errFrameMisplace
+				return dst, ErrMalformed
 			}
 			c.Members, b = uint32(m), b[n:]
 		case router.AddWildcard, router.RemoveWildcard:
 		default:
-			return dst, errFrameMisplace
+			return dst, ErrMalformed
 		}
 		l, n := binary.Uvarint(b)
 		if n <= 0 || l == 0 || l > uint64(len(b)-n) {
-			return dst, errFrameShort
+			return dst, ErrMalformed
 		}
 		b = b[n:]
 		c.Filter, b = string(b[:l]), b[l:]

@@ -1,0 +1,4 @@
+// Package feed is what every feed of routes to other nodes is made of: the form of
+// route changes on the wire, and the barrier at which a SUBACK waits until they
+// have arrived.
+package feed

@@ -1,0 +1,189 @@
+package shardroutes
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"dunlin/cluster/feed"
+	"dunlin/router"
+)
+
+// A leader asks a node to hold routes (askHold), about the group of the shard:
+//
+//	version  1 byte
+//	verb     1 byte
+//	reign    uvarint
+//	rest, by verb:
+//	  copy     number of the piece from 0 uvarint, whether it is the last 1 byte,
+//	           version that the whole copy is of uvarint (0 before the last), changes
+//	  changes  version that they start from uvarint, changes: each leads one further
+//
+// The answer:
+//
+//	version  1 byte
+//	verdict  1 byte
+//	number   uvarint, see verdict
+//
+// A node asks the leader of a shard (askLeader):
+//
+//	version  1 byte
+//	verb     1 byte
+//	index    uvarint, for synced: see Routes.Synced
+//
+// which answers with nothing, or fails it.
+const messageVersion = 1
+
+// Kinds of asks (see raftnet.Net.Handle), apart from those of shardnet and control.
+const (
+	askHold   uint8 = 24
+	askLeader uint8 = 25
+)
+
+type verb uint8
+
+const (
+	verbCopy    verb = 1 + iota // of askHold
+	verbChanges                 // of askHold
+	verbSynced                  // of askLeader: answer when every node that counts holds the routes
+	verbWhole                   // of askLeader: the asking node holds nothing
+)
+
+// verdict is what came of an askHold.
+type verdict uint8
+
+const (
+	taken verdict = 1 + iota // the piece of a copy; the next is to have that number
+	holds                    // that version of this reign is held; the changes may not have fitted
+	lacks                    // a copy, from its beginning
+	later                    // the node has heard of that later reign
+)
+
+// errMalformed marks what is no message.
+var errMalformed = errors.New("shardroutes: malformed")
+
+// A piece of a copy, or a run of changes, is cut at maxPiece bytes.
+const (
+	maxPiece   = 192 << 10
+	maxMessage = maxPiece + feed.MaxChange + 64
+)
+
+// hold is an askHold.
+type hold struct {
+	verb    verb
+	reign   uint64
+	number  uint64 // copy: of the piece
+	last    bool   // copy
+	version uint64 // copy: of the whole, in the last piece; changes: that they start from
+	changes []router.Change
+}
+
+// appendHold appends all but the changes, which follow it.
+func appendHold(b []byte, h *hold) []byte {
+	b = append(b, messageVersion, byte(h.verb))
+	b = binary.AppendUvarint(b, h.reign)
+	if h.verb == verbCopy {
+		b = binary.AppendUvarint(b, h.number)
+		last := byte(0)
+		if h.last {
+			last = 1
+		}
+		b = append(b, last)
+	}
+	return binary.AppendUvarint(b, h.version)
+}
+
+// readHold reads an askHold, whose changes own their filters.
+func readHold(b []byte) (h hold, err error) {
+	r := reader{b: b}
+	h.verb = verb(r.head())
+	h.reign = r.uvarint()
+	switch h.verb {
+	case verbCopy:
+		h.number = r.uvarint()
+		last := r.byte()
+		h.last = last == 1
+		if last > 1 {
+			r.fail()
+		}
+	case verbChanges:
+	default:
+		r.fail()
+	}
+	h.version = r.uvarint()
+	if r.bad || len(b) > maxMessage || h.reign == 0 {
+		return hold{}, fmt.Errorf("%w: routes", errMalformed)
+	}
+	if h.changes, err = feed.ReadChanges(r.b, nil); err != nil {
+		return hold{}, fmt.Errorf("%w: %w", errMalformed, err)
+	}
+	return h, nil
+}
+
+// held is the answer to an askHold.
+type held struct {
+	verdict verdict
+	number  uint64
+}
+
+func appendHeld(b []byte, h held) []byte {
+	return binary.AppendUvarint(append(b, messageVersion, byte(h.verdict)), h.number)
+}
+
+func readHeld(b []byte) (held, error) {
+	r := reader{b: b}
+	h := held{verdict: verdict(r.head()), number: r.uvarint()}
+	if r.bad || len(r.b) > 0 || h.verdict < taken || h.verdict > later {
+		return held{}, fmt.Errorf("%w: answer", errMalformed)
+	}
+	return h, nil
+}
+
+func appendQuestion(b []byte, v verb, index uint64) []byte {
+	return binary.AppendUvarint(append(b, messageVersion, byte(v)), index)
+}
+
+func readQuestion(b []byte) (v verb, index uint64, err error) {
+	r := reader{b: b}
+	v, index = verb(r.head()), r.uvarint()
+	if r.bad || len(r.b) > 0 || v != verbSynced && v != verbWhole {
+		return 0, 0, fmt.Errorf("%w: question", errMalformed)
+	}
+	return v, index, nil
+}
+
+// reader takes a message apart; bad says that something was missing.
+type reader struct {
+	b   []byte
+	bad bool
+}
+
+func (r *reader) fail() { r.bad, r.b = true, nil }
+
+func (r *reader) byte() byte {
+	if len(r.b) == 0 {
+		r.fail()
+		return 0
+	}
+	c := r.b[0]
+	r.b = r.b[1:]
+	return c
+}
+
+func (r *reader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.b)
+	if n <= 0 {
+		r.fail()
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+// head reads the version, and returns the byte after it.
+func (r *reader) head() byte {
+	if r.byte() != messageVersion {
+		r.fail()
+	}
+	return r.byte()
+}
