@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,13 +25,13 @@ limits:
   queue-messages: 50
 `
 
-func TestAbuse(t *testing.T) {
-	t.Parallel()
-	n := harness.Start(t, harness.Options{Config: limits}).Nodes[0]
-	by := newBystander(t, n)
+func TestAbuse(t *testing.T) { spread(t, harness.Options{Config: limits}, abuse) }
+
+func abuse(t *testing.T, at places) {
+	by := newBystander(t, at)
 	for _, c := range []struct {
 		name string
-		test func(*testing.T, *harness.Node)
+		test func(*testing.T, places)
 	}{
 		{"5 slow CONNECT", slowConnect},
 		{"5 slow PUBLISH", slowPublish},
@@ -46,7 +47,7 @@ func TestAbuse(t *testing.T) {
 		{"30 endless messages for nobody", offlineQueue},
 		{"58 payload that is not text", notText},
 	} {
-		t.Run(c.name, func(t *testing.T) { c.test(t, n) })
+		t.Run(c.name, func(t *testing.T) { c.test(t, at) })
 		by.check(t)
 	}
 }
@@ -78,26 +79,26 @@ func drip(t *testing.T, c *harness.Client, b []byte) {
 	}
 }
 
-func slowConnect(t *testing.T, n *harness.Node) {
-	drip(t, harness.Dial(t, n.MQTT), connect5(2, hx("00"), text("slow")))
+func slowConnect(t *testing.T, at places) {
+	drip(t, harness.Dial(t, at.sub.MQTT), connect5(2, hx("00"), text("slow")))
 }
 
-func slowPublish(t *testing.T, n *harness.Node) { // [MQTT-3.1.2-22]
-	c := harness.Connect(t, n.MQTT, mqtt.Connect{ClientID: []byte("slow"), CleanStart: true, KeepAlive: 1})
+func slowPublish(t *testing.T, at places) { // [MQTT-3.1.2-22]
+	c := harness.Connect(t, at.sub.MQTT, mqtt.Connect{ClientID: []byte("slow"), CleanStart: true, KeepAlive: 1})
 	drip(t, c, publish5(0x30, "slow", 0, hx("00"), string(make([]byte, 1000))))
 }
 
-func staleAlias(t *testing.T, n *harness.Node) { // [MQTT-3.3.2-7]
-	c := ephemeral(t, n, "alias")
+func staleAlias(t *testing.T, at places) { // [MQTT-3.3.2-7]
+	c := ephemeral(t, at.sub, "alias")
 	c.PublishPacket(mqtt.Publish{Topic: []byte("alias"), TopicAlias: 1, QoS: 1})
 	c.Disconnect()
-	c = ephemeral(t, n, "alias")
+	c = ephemeral(t, at.sub, "alias")
 	c.Send(&mqtt.Publish{TopicAlias: 1})
 	c.ExpectDisconnect(mqtt.ProtocolError)
 }
 
-func manyFilters(t *testing.T, n *harness.Node) {
-	c := ephemeral(t, n, "many")
+func manyFilters(t *testing.T, at places) {
+	c := ephemeral(t, at.sub, "many")
 	var subs []mqtt.Subscription
 	for i := range 10000 {
 		subs = append(subs, mqtt.Subscription{Filter: fmt.Append(nil, "many/", i), QoS: 1})
@@ -117,8 +118,8 @@ func manyFilters(t *testing.T, n *harness.Node) {
 	c.ExpectQuiet()
 }
 
-func sameSubscribe(t *testing.T, n *harness.Node) { // [MQTT-3.8.4-3]
-	c := ephemeral(t, n, "same")
+func sameSubscribe(t *testing.T, at places) { // [MQTT-3.8.4-3]
+	c := ephemeral(t, at.sub, "same")
 	for i := range 500 {
 		c.Subscribe("same/filter", mqtt.QoS(i%3))
 	}
@@ -130,8 +131,8 @@ func sameSubscribe(t *testing.T, n *harness.Node) { // [MQTT-3.8.4-3]
 	c.ExpectQuiet()
 }
 
-func overlapping(t *testing.T, n *harness.Node) { // [MQTT-3.3.4-2]
-	c := ephemeral(t, n, "overlap")
+func overlapping(t *testing.T, at places) { // [MQTT-3.3.4-2]
+	c := ephemeral(t, at.sub, "overlap")
 	for i, filter := range []string{"o/a/b", "o/+/b", "o/a/+", "o/#", "+/+/+", "o/+/+"} {
 		c.Send(&mqtt.Subscribe{PacketID: c.NextID(), SubscriptionID: uint32(i + 1),
 			Filters: []mqtt.Subscription{{Filter: []byte(filter), QoS: mqtt.QoS(i % 3)}}})
@@ -152,8 +153,8 @@ func overlapping(t *testing.T, n *harness.Node) { // [MQTT-3.3.4-2]
 	c.ExpectQuiet()
 }
 
-func beyondWindow(t *testing.T, n *harness.Node) { // [MQTT-3.3.4-7]
-	c := ephemeral(t, n, "beyond")
+func beyondWindow(t *testing.T, at places) { // [MQTT-3.3.4-7]
+	c := ephemeral(t, at.sub, "beyond")
 	if c.Connack.ReceiveMaximum != 10 {
 		t.Fatalf("Receive Maximum %d", c.Connack.ReceiveMaximum)
 	}
@@ -166,8 +167,8 @@ func beyondWindow(t *testing.T, n *harness.Node) { // [MQTT-3.3.4-7]
 	c.ExpectDisconnect(mqtt.ReceiveMaximumExceeded)
 }
 
-func sameIdentifier(t *testing.T, n *harness.Node) { // [MQTT-4.3.3-10], R3, R4
-	sub, pub := ephemeral(t, n, "identifier-sub"), ephemeral(t, n, "identifier-pub")
+func sameIdentifier(t *testing.T, at places) { // [MQTT-4.3.3-10], R3, R4
+	sub, pub := ephemeral(t, at.sub, "identifier-sub"), ephemeral(t, at.pub, "identifier-pub")
 	sub.Subscribe("identifier", 2)
 	for i := range 50 {
 		pub.Send(&mqtt.Publish{Topic: []byte("identifier"), Payload: []byte("first"), QoS: 2, PacketID: 7, Dup: i > 0})
@@ -185,9 +186,9 @@ func sameIdentifier(t *testing.T, n *harness.Node) { // [MQTT-4.3.3-10], R3, R4
 	sub.ExpectQuiet()
 }
 
-func refusedBySubscriber(t *testing.T, n *harness.Node) { // [MQTT-4.3.3-4]
-	sub := harness.Connect(t, n.MQTT, mqtt.Connect{ClientID: []byte("refuser"), CleanStart: true, ReceiveMaximum: 1})
-	pub := ephemeral(t, n, "refused")
+func refusedBySubscriber(t *testing.T, at places) { // [MQTT-4.3.3-4]
+	sub := harness.Connect(t, at.sub.MQTT, mqtt.Connect{ClientID: []byte("refuser"), CleanStart: true, ReceiveMaximum: 1})
+	pub := ephemeral(t, at.pub, "refused")
 	sub.Subscribe("refused", 2)
 	for i := range 5 {
 		pub.Publish("refused", fmt.Sprint(i), 2)
@@ -206,9 +207,9 @@ func refusedBySubscriber(t *testing.T, n *harness.Node) { // [MQTT-4.3.3-4]
 	sub.ExpectQuiet()
 }
 
-func neverAcknowledges(t *testing.T, n *harness.Node) {
-	sub := harness.Connect(t, n.MQTT, mqtt.Connect{ClientID: []byte("never"), CleanStart: true, ReceiveMaximum: 5})
-	pub := ephemeral(t, n, "never-pub")
+func neverAcknowledges(t *testing.T, at places) {
+	sub := harness.Connect(t, at.sub.MQTT, mqtt.Connect{ClientID: []byte("never"), CleanStart: true, ReceiveMaximum: 5})
+	pub := ephemeral(t, at.pub, "never-pub")
 	sub.Subscribe("never", 1)
 	for i := range 200 {
 		pub.Publish("never", fmt.Sprint(i), 1)
@@ -233,12 +234,12 @@ func neverAcknowledges(t *testing.T, n *harness.Node) {
 	sub.ExpectQuiet()
 }
 
-func neverReads(t *testing.T, n *harness.Node) {
-	sub, pub := ephemeral(t, n, "deaf"), ephemeral(t, n, "deaf-pub")
+func neverReads(t *testing.T, at places) {
+	sub, pub := ephemeral(t, at.sub, "deaf"), ephemeral(t, at.pub, "deaf-pub")
 	sub.Subscribe("deaf", 0)
 	payload := string(make([]byte, 256<<10))
 	closed := func() bool { // as the node tells it
-		return n.Metrics()["dunlin_connections"] <= 3 // the bystanders and the publisher
+		return !strings.Contains(at.sub.API("GET", "/api/v1/clients"), `"deaf"`)
 	}
 	harness.Eventually(t, "a client that does not read is closed", func() error {
 		for range 20 {
@@ -251,16 +252,16 @@ func neverReads(t *testing.T, n *harness.Node) {
 	})
 }
 
-func offlineQueue(t *testing.T, n *harness.Node) { // S5
+func offlineQueue(t *testing.T, at places) { // S5
 	persistent := mqtt.Connect{ClientID: []byte("offline"), SessionExpiry: 3600}
-	c := harness.Connect(t, n.MQTT, persistent)
+	c := harness.Connect(t, at.sub.MQTT, persistent)
 	c.Subscribe("offline", 1)
 	c.Disconnect()
-	pub := ephemeral(t, n, "offline-pub")
+	pub := ephemeral(t, at.pub, "offline-pub")
 	for i := range 500 {
 		pub.Publish("offline", fmt.Sprint(i), 1)
 	}
-	c = harness.Connect(t, n.MQTT, persistent)
+	c = harness.Connect(t, at.again.MQTT, persistent)
 	for i := range 50 { // the newest are dropped by default
 		c.ExpectMessage("offline", fmt.Sprint(i))
 	}
@@ -275,11 +276,11 @@ func offlineQueue(t *testing.T, n *harness.Node) { // S5
 		t.Errorf("%d messages, where the queue's bound is 50", more)
 	}
 	c.Disconnect()
-	harness.Connect(t, n.MQTT, mqtt.Connect{ClientID: []byte("offline"), CleanStart: true}).Disconnect()
+	harness.Connect(t, at.sub.MQTT, mqtt.Connect{ClientID: []byte("offline"), CleanStart: true}).Disconnect()
 }
 
-func notText(t *testing.T, n *harness.Node) {
-	c := ephemeral(t, n, "not-text")
+func notText(t *testing.T, at places) {
+	c := ephemeral(t, at.sub, "not-text")
 	c.SendBytes(publish5(0x32, "text", 1, props(hx("01 01")), "\xC3\x28"))
 	// It may be checked; then it is told.
 	p := c.Expect(mqtt.PUBACK)

@@ -240,7 +240,7 @@ func bytesOf(n int, b []byte) []byte {
 func TestBadInput(t *testing.T) {
 	t.Parallel()
 	n := harness.Start(t, harness.Options{}).Nodes[0]
-	by := newBystander(t, n)
+	by := newBystander(t, places{n, n, n})
 	for _, c := range badInputs {
 		t.Run(c.name, func(t *testing.T) {
 			var cl *harness.Client
@@ -262,10 +262,10 @@ type bystander struct {
 	sent     int
 }
 
-func newBystander(t *testing.T, n *harness.Node) *bystander {
+func newBystander(t *testing.T, at places) *bystander {
 	b := &bystander{
-		pub: harness.Connect(t, n.MQTT, mqtt.Connect{ClientID: []byte("bystander-pub"), CleanStart: true}),
-		sub: harness.Connect(t, n.MQTT, mqtt.Connect{ClientID: []byte("bystander-sub"), CleanStart: true}),
+		pub: harness.Connect(t, at.pub.MQTT, mqtt.Connect{ClientID: []byte("bystander-pub"), CleanStart: true}),
+		sub: harness.Connect(t, at.again.MQTT, mqtt.Connect{ClientID: []byte("bystander-sub"), CleanStart: true}),
 	}
 	b.sub.Subscribe("bystander", 2)
 	return b
@@ -286,7 +286,7 @@ func (b *bystander) check(t *testing.T) {
 func TestCutAndRandomInput(t *testing.T) {
 	t.Parallel()
 	n := harness.Start(t, harness.Options{}).Nodes[0]
-	by := newBystander(t, n)
+	by := newBystander(t, places{n, n, n})
 	connect := connect5(0xc6, props(hx("11 00000000")), text("cut"), props(hx("18 00000001")), text("w"), text("x"), text("u"), text("p"))
 	packets := [][]byte{
 		connect,

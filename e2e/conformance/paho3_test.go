@@ -15,13 +15,12 @@ import (
 // patience bounds what a client library is to wait for.
 const patience = 30 * time.Second
 
-// TestPaho311 drives a node with the Paho client for MQTT 3.1.1.
-func TestPaho311(t *testing.T) {
-	t.Parallel()
-	n := harness.Start(t, harness.Options{}).Nodes[0]
+// TestPaho311 drives nodes with the Paho client for MQTT 3.1.1.
+func TestPaho311(t *testing.T) { spread(t, harness.Options{}, paho311) }
 
+func paho311(t *testing.T, at places) {
 	t.Run("each QoS", func(t *testing.T) {
-		sub, pub := dial3(t, n, options3("p3-sub")), dial3(t, n, options3("p3-pub"))
+		sub, pub := dial3(t, at.sub, options3("p3-sub")), dial3(t, at.pub, options3("p3-pub"))
 		for q := range byte(3) {
 			topic := fmt.Sprintf("p3/qos/%d", q)
 			in := subscribe3(t, sub, topic, q)
@@ -37,7 +36,7 @@ func TestPaho311(t *testing.T) {
 	})
 
 	t.Run("granted QoS bounds", func(t *testing.T) { // [MQTT-3.8.4-6]
-		sub, pub := dial3(t, n, options3("p3-grant-sub")), dial3(t, n, options3("p3-grant-pub"))
+		sub, pub := dial3(t, at.sub, options3("p3-grant-sub")), dial3(t, at.pub, options3("p3-grant-pub"))
 		in := subscribe3(t, sub, "p3/grant", 1)
 		done3(t, pub.Publish("p3/grant", 2, false, "x"))
 		if m := take(t, in); m.Qos() != 1 {
@@ -46,7 +45,7 @@ func TestPaho311(t *testing.T) {
 	})
 
 	t.Run("unsubscribe", func(t *testing.T) { // [MQTT-3.10.4-2]
-		c := dial3(t, n, options3("p3-unsub"))
+		c := dial3(t, at.sub, options3("p3-unsub"))
 		gone, last := subscribe3(t, c, "p3/unsub/gone", 1), subscribe3(t, c, "p3/unsub/last", 1)
 		done3(t, c.Unsubscribe("p3/unsub/gone"))
 		done3(t, c.Publish("p3/unsub/gone", 1, false, "x"))
@@ -60,9 +59,9 @@ func TestPaho311(t *testing.T) {
 	})
 
 	t.Run("will", func(t *testing.T) { // [MQTT-3.1.2-8]
-		watcher := dial3(t, n, options3("p3-will-watch"))
+		watcher := dial3(t, at.sub, options3("p3-will-watch"))
 		in := subscribe3(t, watcher, "p3/will", 1)
-		doomed := harness.Connect(t, n.MQTT, mqtt.Connect{
+		doomed := harness.Connect(t, at.pub.MQTT, mqtt.Connect{
 			Version: mqtt.V311, CleanStart: true, ClientID: []byte("p3-will"),
 			HasWill: true, Will: mqtt.Will{Topic: []byte("p3/will"), Payload: []byte("died"), QoS: 1},
 		})
@@ -72,7 +71,7 @@ func TestPaho311(t *testing.T) {
 		}
 		// [MQTT-3.1.2-10]: not after DISCONNECT.
 		graceful := options3("p3-will-graceful").SetWill("p3/will", "lied", 1, false)
-		dial3(t, n, graceful).Disconnect(100)
+		dial3(t, at.pub, graceful).Disconnect(100)
 		done3(t, watcher.Publish("p3/will", 1, false, "end"))
 		if m := take(t, in); string(m.Payload()) != "end" {
 			t.Errorf("after DISCONNECT came %q", m.Payload())
@@ -80,12 +79,12 @@ func TestPaho311(t *testing.T) {
 	})
 
 	t.Run("retained", func(t *testing.T) { // [MQTT-3.3.1-6], [MQTT-3.3.1-10]
-		pub := dial3(t, n, options3("p3-retain-pub"))
+		pub := dial3(t, at.pub, options3("p3-retain-pub"))
 		done3(t, pub.Publish("p3/retain/a", 1, true, "old"))
 		done3(t, pub.Publish("p3/retain/a", 1, true, "new"))
 		done3(t, pub.Publish("p3/retain/b", 1, true, "gone"))
 		done3(t, pub.Publish("p3/retain/b", 1, true, ""))
-		sub := dial3(t, n, options3("p3-retain-sub"))
+		sub := dial3(t, at.sub, options3("p3-retain-sub"))
 		in := subscribe3(t, sub, "p3/retain/#", 1)
 		if m := take(t, in); string(m.Payload()) != "new" || !m.Retained() {
 			t.Errorf("%q, retained %v", m.Payload(), m.Retained())
@@ -100,18 +99,18 @@ func TestPaho311(t *testing.T) {
 
 	t.Run("session", func(t *testing.T) { // [MQTT-3.1.2-4], [MQTT-3.1.2-5]
 		o := func() *paho3.ClientOptions { return options3("p3-session").SetCleanSession(false) }
-		first := dial3(t, n, o())
+		first := dial3(t, at.sub, o())
 		done3(t, first.Subscribe("p3/session/#", 2, nil))
 		first.Disconnect(100)
 
-		pub := dial3(t, n, options3("p3-session-pub"))
+		pub := dial3(t, at.pub, options3("p3-session-pub"))
 		for i := range 30 {
 			done3(t, pub.Publish(fmt.Sprintf("p3/session/%d", i%3), byte(1+i%2), false, fmt.Sprint(i)))
 		}
 
 		in := make(chan paho3.Message, 100)
 		again := o().SetDefaultPublishHandler(func(_ paho3.Client, m paho3.Message) { in <- m })
-		c := paho3.NewClient(again.AddBroker("tcp://" + n.MQTT))
+		c := paho3.NewClient(again.AddBroker("tcp://" + at.again.MQTT))
 		token := c.Connect()
 		done3(t, token)
 		t.Cleanup(func() { c.Disconnect(0) })
@@ -131,7 +130,7 @@ func TestPaho311(t *testing.T) {
 		seen := make(map[string]int)
 		per := make([]int, members)
 		for i := range members {
-			c := dial3(t, n, options3(fmt.Sprintf("p3-share-%d", i)))
+			c := dial3(t, []*harness.Node{at.sub, at.pub, at.again}[i], options3(fmt.Sprintf("p3-share-%d", i)))
 			done3(t, c.Subscribe("$share/g/p3/share", 1, func(_ paho3.Client, m paho3.Message) {
 				mu.Lock()
 				defer mu.Unlock()
@@ -139,7 +138,7 @@ func TestPaho311(t *testing.T) {
 				per[i]++
 			}))
 		}
-		pub := dial3(t, n, options3("p3-share-pub"))
+		pub := dial3(t, at.pub, options3("p3-share-pub"))
 		for i := range messages {
 			done3(t, pub.Publish("p3/share", 1, false, fmt.Sprint(i)))
 		}

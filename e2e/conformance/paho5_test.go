@@ -76,14 +76,13 @@ func filter5(filter string, q byte) paho.Subscribe {
 
 func ptr[T any](v T) *T { return &v }
 
-// TestPaho5 drives a node with the Paho client for MQTT 5.0.
-func TestPaho5(t *testing.T) {
-	t.Parallel()
-	n := harness.Start(t, harness.Options{}).Nodes[0]
+// TestPaho5 drives nodes with the Paho client for MQTT 5.0.
+func TestPaho5(t *testing.T) { spread(t, harness.Options{}, paho5) }
 
+func paho5(t *testing.T, at places) {
 	t.Run("each QoS", func(t *testing.T) {
-		sub := dial5(t, n, &paho.Connect{ClientID: "p5-sub", CleanStart: true})
-		pub := dial5(t, n, &paho.Connect{ClientID: "p5-pub", CleanStart: true})
+		sub := dial5(t, at.sub, &paho.Connect{ClientID: "p5-sub", CleanStart: true})
+		pub := dial5(t, at.pub, &paho.Connect{ClientID: "p5-pub", CleanStart: true})
 		for q := range byte(3) {
 			topic := fmt.Sprintf("p5/qos/%d", q)
 			sub.subscribe(t, filter5(topic, q))
@@ -99,15 +98,15 @@ func TestPaho5(t *testing.T) {
 	})
 
 	t.Run("assigned client identifier", func(t *testing.T) { // [MQTT-3.1.3-6], [MQTT-3.2.2-16]
-		c := dial5(t, n, &paho.Connect{CleanStart: true})
+		c := dial5(t, at.sub, &paho.Connect{CleanStart: true})
 		if c.connack.Properties.AssignedClientID == "" {
 			t.Error("none was assigned")
 		}
 	})
 
 	t.Run("request and response", func(t *testing.T) { // [MQTT-3.3.2-15], [MQTT-3.3.2-16], [MQTT-3.3.2-17]
-		server := dial5(t, n, &paho.Connect{ClientID: "p5-server", CleanStart: true})
-		asker := dial5(t, n, &paho.Connect{ClientID: "p5-asker", CleanStart: true})
+		server := dial5(t, at.sub, &paho.Connect{ClientID: "p5-server", CleanStart: true})
+		asker := dial5(t, at.pub, &paho.Connect{ClientID: "p5-asker", CleanStart: true})
 		server.subscribe(t, filter5("p5/ask", 1))
 		asker.subscribe(t, filter5("p5/answer", 1))
 		user := paho.UserProperties{{Key: "a", Value: "1"}, {Key: "b", Value: "2"}, {Key: "a", Value: "3"}}
@@ -128,8 +127,8 @@ func TestPaho5(t *testing.T) {
 	})
 
 	t.Run("aliases of the client", func(t *testing.T) { // [MQTT-3.3.2-8] and on
-		sub := dial5(t, n, &paho.Connect{ClientID: "p5-alias-sub", CleanStart: true})
-		pub := dial5(t, n, &paho.Connect{ClientID: "p5-alias-pub", CleanStart: true})
+		sub := dial5(t, at.sub, &paho.Connect{ClientID: "p5-alias-sub", CleanStart: true})
+		pub := dial5(t, at.pub, &paho.Connect{ClientID: "p5-alias-pub", CleanStart: true})
 		if pub.connack.Properties.TopicAliasMaximum == nil || *pub.connack.Properties.TopicAliasMaximum == 0 {
 			t.Fatal("the server takes no aliases")
 		}
@@ -150,8 +149,8 @@ func TestPaho5(t *testing.T) {
 
 	t.Run("aliases of the server", func(t *testing.T) { // [MQTT-3.1.2-26], [MQTT-3.1.2-27]
 		const maximum = 3
-		sub := harness.Connect(t, n.MQTT, mqtt.Connect{ClientID: []byte("p5-server-alias"), CleanStart: true, TopicAliasMaximum: maximum})
-		pub := harness.Connect(t, n.MQTT, mqtt.Connect{ClientID: []byte("p5-server-alias-pub"), CleanStart: true})
+		sub := harness.Connect(t, at.sub.MQTT, mqtt.Connect{ClientID: []byte("p5-server-alias"), CleanStart: true, TopicAliasMaximum: maximum})
+		pub := harness.Connect(t, at.pub.MQTT, mqtt.Connect{ClientID: []byte("p5-server-alias-pub"), CleanStart: true})
 		sub.Subscribe("p5/server/alias/+", 0)
 		aliases := make(map[uint16]string)
 		for i := range 50 {
@@ -174,8 +173,8 @@ func TestPaho5(t *testing.T) {
 	})
 
 	t.Run("subscription options", func(t *testing.T) {
-		a := dial5(t, n, &paho.Connect{ClientID: "p5-options", CleanStart: true})
-		b := dial5(t, n, &paho.Connect{ClientID: "p5-options-other", CleanStart: true})
+		a := dial5(t, at.sub, &paho.Connect{ClientID: "p5-options", CleanStart: true})
+		b := dial5(t, at.pub, &paho.Connect{ClientID: "p5-options-other", CleanStart: true})
 		a.subscribe(t, paho.Subscribe{
 			Properties:    &paho.SubscribeProperties{SubscriptionIdentifier: ptr(268435455)},
 			Subscriptions: []paho.SubscribeOptions{{Topic: "p5/options", QoS: 1, NoLocal: true, RetainAsPublished: true}},
@@ -193,7 +192,7 @@ func TestPaho5(t *testing.T) {
 	})
 
 	t.Run("retain handling", func(t *testing.T) { // [MQTT-3.3.1-9] to [MQTT-3.3.1-11]
-		c := harness.Connect(t, n.MQTT, mqtt.Connect{ClientID: []byte("p5-handling"), CleanStart: true})
+		c := harness.Connect(t, at.sub.MQTT, mqtt.Connect{ClientID: []byte("p5-handling"), CleanStart: true})
 		c.PublishPacket(mqtt.Publish{Topic: []byte("p5/handling"), QoS: 1, Retain: true, Payload: []byte("r")})
 		for i, s := range []struct {
 			handling uint8
@@ -217,8 +216,8 @@ func TestPaho5(t *testing.T) {
 
 	t.Run("flow control", func(t *testing.T) { // [MQTT-3.3.4-9]
 		const window = 5
-		sub := harness.Connect(t, n.MQTT, mqtt.Connect{ClientID: []byte("p5-window"), CleanStart: true, ReceiveMaximum: window})
-		pub := dial5(t, n, &paho.Connect{ClientID: "p5-window-pub", CleanStart: true})
+		sub := harness.Connect(t, at.sub.MQTT, mqtt.Connect{ClientID: []byte("p5-window"), CleanStart: true, ReceiveMaximum: window})
+		pub := dial5(t, at.pub, &paho.Connect{ClientID: "p5-window-pub", CleanStart: true})
 		sub.Subscribe("p5/window", 2)
 		for i := range 20 {
 			pub.publish(t, paho.Publish{Topic: "p5/window", QoS: byte(1 + i%2), Payload: fmt.Append(nil, i)})
@@ -240,15 +239,15 @@ func TestPaho5(t *testing.T) {
 
 	t.Run("message expiry", func(t *testing.T) { // [MQTT-3.3.2-5], [MQTT-3.3.2-6]
 		id := []byte("p5-expiry")
-		c := harness.Connect(t, n.MQTT, mqtt.Connect{ClientID: id, CleanStart: true, SessionExpiry: 3600})
+		c := harness.Connect(t, at.sub.MQTT, mqtt.Connect{ClientID: id, CleanStart: true, SessionExpiry: 3600})
 		c.Subscribe("p5/expiry", 1)
 		c.Disconnect()
-		pub := dial5(t, n, &paho.Connect{ClientID: "p5-expiry-pub", CleanStart: true})
+		pub := dial5(t, at.pub, &paho.Connect{ClientID: "p5-expiry-pub", CleanStart: true})
 		pub.publish(t, paho.Publish{Topic: "p5/expiry", QoS: 1, Payload: []byte("short"), Properties: &paho.PublishProperties{MessageExpiry: ptr(uint32(1))}})
 		pub.publish(t, paho.Publish{Topic: "p5/expiry", QoS: 1, Payload: []byte("long"), Properties: &paho.PublishProperties{MessageExpiry: ptr(uint32(1000))}})
 		// The clock is what is tested here: the message has to outlive its second.
 		<-time.After(1100 * time.Millisecond)
-		c = harness.Connect(t, n.MQTT, mqtt.Connect{ClientID: id, SessionExpiry: 3600})
+		c = harness.Connect(t, at.again.MQTT, mqtt.Connect{ClientID: id, SessionExpiry: 3600})
 		m := c.ExpectMessage("p5/expiry", "long")
 		if !m.HasExpiry || m.MessageExpiry >= 1000 || m.MessageExpiry < 900 {
 			t.Errorf("%d seconds left", m.MessageExpiry)
@@ -258,9 +257,9 @@ func TestPaho5(t *testing.T) {
 	t.Run("session", func(t *testing.T) { // [MQTT-3.1.2-5], [MQTT-3.1.2-6], [MQTT-4.4.0-1]
 		id := []byte("p5-session")
 		persistent := mqtt.Connect{ClientID: id, SessionExpiry: 3600}
-		first := harness.Connect(t, n.MQTT, persistent)
+		first := harness.Connect(t, at.sub.MQTT, persistent)
 		first.Subscribe("p5/session", 2)
-		pub := dial5(t, n, &paho.Connect{ClientID: "p5-session-pub", CleanStart: true})
+		pub := dial5(t, at.pub, &paho.Connect{ClientID: "p5-session-pub", CleanStart: true})
 		for i := range 6 {
 			pub.publish(t, paho.Publish{Topic: "p5/session", QoS: byte(1 + i%2), Payload: fmt.Append(nil, i)})
 		}
@@ -274,7 +273,7 @@ func TestPaho5(t *testing.T) {
 		first.ExpectAck(mqtt.PUBREL, ids[1])
 		first.Drop()
 
-		again := harness.Connect(t, n.MQTT, persistent)
+		again := harness.Connect(t, at.again.MQTT, persistent)
 		if !again.Connack.SessionPresent {
 			t.Fatal("no session present")
 		}
@@ -290,17 +289,17 @@ func TestPaho5(t *testing.T) {
 		again.ExpectQuiet()
 		again.Disconnect()
 
-		clean := harness.Connect(t, n.MQTT, mqtt.Connect{ClientID: id, CleanStart: true})
+		clean := harness.Connect(t, at.again.MQTT, mqtt.Connect{ClientID: id, CleanStart: true})
 		if clean.Connack.SessionPresent { // [MQTT-3.1.2-4]
 			t.Error("session present after a clean start")
 		}
 	})
 
 	t.Run("will", func(t *testing.T) { // [MQTT-3.1.2-8], [MQTT-3.14.4-3]
-		watcher := harness.Connect(t, n.MQTT, mqtt.Connect{ClientID: []byte("p5-will-watch"), CleanStart: true})
+		watcher := harness.Connect(t, at.sub.MQTT, mqtt.Connect{ClientID: []byte("p5-will-watch"), CleanStart: true})
 		watcher.Subscribe("p5/will", 1)
 		doomed := func(payload string) *harness.Client {
-			return harness.Connect(t, n.MQTT, mqtt.Connect{ClientID: []byte("p5-will"), CleanStart: true,
+			return harness.Connect(t, at.pub.MQTT, mqtt.Connect{ClientID: []byte("p5-will"), CleanStart: true,
 				HasWill: true, Will: mqtt.Will{Topic: []byte("p5/will"), Payload: []byte(payload), QoS: 1}})
 		}
 		doomed("dropped").Drop()
@@ -320,8 +319,8 @@ func TestPaho5(t *testing.T) {
 	})
 
 	t.Run("maximum packet size", func(t *testing.T) { // [MQTT-3.1.2-24], [MQTT-3.1.2-25]
-		sub := harness.Connect(t, n.MQTT, mqtt.Connect{ClientID: []byte("p5-small"), CleanStart: true, MaximumPacketSize: 100})
-		pub := dial5(t, n, &paho.Connect{ClientID: "p5-small-pub", CleanStart: true})
+		sub := harness.Connect(t, at.sub.MQTT, mqtt.Connect{ClientID: []byte("p5-small"), CleanStart: true, MaximumPacketSize: 100})
+		pub := dial5(t, at.pub, &paho.Connect{ClientID: "p5-small-pub", CleanStart: true})
 		sub.Subscribe("p5/small", 1)
 		pub.publish(t, paho.Publish{Topic: "p5/small", QoS: 1, Payload: make([]byte, 100)})
 		pub.publish(t, paho.Publish{Topic: "p5/small", QoS: 1, Payload: []byte("fits")})
@@ -329,7 +328,7 @@ func TestPaho5(t *testing.T) {
 	})
 
 	t.Run("nobody is there", func(t *testing.T) {
-		pub := dial5(t, n, &paho.Connect{ClientID: "p5-nobody", CleanStart: true})
+		pub := dial5(t, at.pub, &paho.Connect{ClientID: "p5-nobody", CleanStart: true})
 		if r := pub.publish(t, paho.Publish{Topic: "p5/nobody", QoS: 1, Payload: []byte("x")}); r.ReasonCode != 0x10 && r.ReasonCode != 0 {
 			t.Errorf("PUBACK %v", r.ReasonCode)
 		}
