@@ -40,9 +40,11 @@ test: lint unit e2e ## all that CI runs
 unit: ## unit tests and fuzz seeds, with race detector and invariants
 	go test -race -tags invariants -timeout 10m $(TESTFLAGS) $(UNITS)
 
-e2e: build ## tests that run the built binary
+e2e: build ## tests that run the built binary, then one with race detector and invariants
 	@.ci/packages mosquitto-clients
 	DUNLIN_BIN=$(CURDIR)/$(BIN) go test -timeout 12m -count 1 $(TESTFLAGS) ./e2e/...
+	go build -race -tags invariants -o $(BIN)-race ./cmd/dunlin
+	DUNLIN_BIN=$(CURDIR)/$(BIN)-race go test -short -timeout 8m -count 1 $(TESTFLAGS) ./e2e/cluster ./e2e/conformance
 
 lint: format $(LINTER) ## gofmt, go vet, golangci-lint
 	go vet ./...
