@@ -254,6 +254,7 @@ func (m *member) Ask(at Node, sh router.ShardID, frame []byte, reply func([]byte
 					return
 				}
 				reply(answer, nil)
+				clear(answer) // it was borrowed
 			}()
 		})
 	}

@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"bytes"
 	"sync"
 	"time"
 
@@ -167,7 +168,11 @@ func (l *lane) askLocked(f *frame) bool {
 		f.asked = 0
 		return false
 	}
+	_, claim := l.mu.claims[f]
 	l.store.rep.Leaders.Ask(at, l.shard.id, f.encode(s), func(answer []byte, err error) {
+		if claim {
+			answer = bytes.Clone(answer) // the window that it found keeps it: see Claimed
+		}
 		r := reader{b: answer}
 		results, whole := r.answer(l.shard.clock())
 		l.answered(f, turn, results, whole && err == nil)
@@ -319,7 +324,7 @@ type Leaders interface {
 	// Ask brings a frame to Store.Serve at another node, and what that answers, or
 	// an error, to reply: once, and not before Ask has returned. Frames that one
 	// node has for one shard arrive in order, if they arrive. frame is the
-	// callee's.
+	// callee's; answer is borrowed until reply returns.
 	Ask(at Node, sh router.ShardID, frame []byte, reply func(answer []byte, err error))
 }
 

@@ -21,7 +21,7 @@ import (
 )
 
 // mesh is nodes 1, 2, 3, ... named n1, n2, n3, ... with streams in memory between
-// them, in a synctest bubble.
+// them.
 type mesh struct {
 	t     testing.TB
 	nodes []*node
@@ -109,8 +109,16 @@ func (m *mesh) link(i, j int) {
 			continue
 		}
 		x, y := make(chan [2][]byte, 1), make(chan [2][]byte, 1)
-		c := a.Connect(b.Self(), nil)
 		var wg sync.WaitGroup
+		c := a.Connect(b.Self(), func(parent context.Context) (raftnet.Stream, context.CancelFunc, error) {
+			ctx, cancel := context.WithCancel(parent)
+			x, y := make(chan [2][]byte, 1), make(chan [2][]byte, 1)
+			m.wg.Go(func() {
+				_ = b.ServeSnapshot(ctx, a.Self(), pipe{ctx, y, x}, m.wg.Go)
+				cancel()
+			})
+			return lastWord{pipe{ctx, x, y}}, cancel, nil
+		})
 		wg.Go(func() { _ = b.Serve(ctx, a.Self(), pipe{ctx, y, x}, wg.Go); cancel() })
 		if err := c.Run(ctx, pipe{ctx, x, y}, cancel); err != nil && strings.Contains(err.Error(), "malformed") {
 			m.t.Error(err)
@@ -175,6 +183,24 @@ func (p pipe) Recv(f func(raftnet.Class, []byte) error) error {
 		}
 		return nil
 	case <-p.ctx.Done():
+		return io.EOF
+	}
+}
+
+// lastWord is a pipe that gives what was sent before its end, as a call does whose
+// other side has returned.
+type lastWord struct{ pipe }
+
+func (p lastWord) Recv(f func(raftnet.Class, []byte) error) error {
+	select {
+	case rows := <-p.in:
+		return f(raftnet.Bulk, rows[raftnet.Bulk])
+	case <-p.ctx.Done():
+	}
+	select {
+	case rows := <-p.in:
+		return f(raftnet.Bulk, rows[raftnet.Bulk])
+	default:
 		return io.EOF
 	}
 }
