@@ -62,8 +62,12 @@ func TestConcurrentUse(t *testing.T) {
 				})
 				to := topic(fmt.Sprint("r/", i%10))
 				s.Submit(s.TopicShard(to), Retain{Message: publish(to.String(), "x", 1)}, nil)
-				s.Retained(s.TopicShard(to), filter("r/#"), "", 0, func(m *session.Message, _ uint64) bool {
-					return len(m.Payload) == 1
+				s.ReadRetained(s.TopicShard(to), RetainedQuery{Filter: filter("r/#")}, func(p RetainedPage, err error) {
+					for i := range p.Messages {
+						if err != nil || len(p.Messages[i].Message.Payload) != 1 {
+							t.Errorf("page %+v, %v", p, err)
+						}
+					}
 				})
 				if i%50 == 0 {
 					s.Sessions(sh, 0, 10)

@@ -4,7 +4,6 @@ import (
 	"strings"
 
 	"dunlin/router"
-	"dunlin/session"
 
 	"github.com/google/btree"
 )
@@ -23,19 +22,6 @@ func compareTopics(a, b string) int {
 		}
 	}
 	return len(a) - len(b)
-}
-
-// retained reads the latest published view.
-func (sh *shard) retained(f router.Filter, cursor string, now session.Time, yield func(*session.Message, uint64) bool) {
-	at := now - session.Time(sh.base.Load())
-	var m session.Message
-	walk(sh.reading.Load().view.Load(), f, cursor, func(r *retainedMessage, matches bool) bool {
-		if !matches || r.deadline != session.Never && r.deadline <= at {
-			return true
-		}
-		parseStored(r.packed, r.deadline, at, now, &m)
-		return yield(&m, r.index)
-	})
 }
 
 // walk calls look with the messages that f matches, in topic order, beginning

@@ -746,10 +746,14 @@ func sameRoutes(sh *manual, table *router.Table) error {
 
 func sameRetained(sh *manual, m *model) error {
 	var got, want []string
-	sh.retained(filter("#"), "", sh.now, func(m *session.Message, _ uint64) bool {
-		got = append(got, m.Topic.String()+" "+string(m.Payload))
-		return true
-	})
+	for q, more := (RetainedQuery{Filter: filter("#")}), true; more; {
+		p := sh.reading.Load().page(&q, sh.shard)
+		for i := range p.Messages {
+			m := &p.Messages[i].Message
+			got = append(got, m.Topic.String()+" "+string(m.Payload))
+		}
+		q.Cursor, more = p.Cursor, p.More
+	}
 	for to, r := range m.retained {
 		if to[0] != '$' && (r.deadline == 0 || r.deadline > m.now) {
 			want = append(want, to+" "+r.payload)

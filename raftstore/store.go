@@ -151,12 +151,3 @@ func (s *Store) Submit(sh router.ShardID, cmd Command, done func(Result)) {
 	}
 	s.shards[sh].submit(cmd, done)
 }
-
-// Retained calls yield with retained messages of shard sh that match f, in topic
-// order (by levels), beginning after topic cursor, until yield says no. It reads
-// a consistent view and takes no lock that Apply waits for. Index is that of the
-// command that retained the message (P8). m is borrowed until yield returns.
-func (s *Store) Retained(sh router.ShardID, f router.Filter, cursor string, now session.Time,
-	yield func(m *session.Message, index uint64) bool) {
-	s.shards[sh].retained(f, cursor, now, yield)
-}

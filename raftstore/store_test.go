@@ -303,22 +303,24 @@ func TestRetained(t *testing.T) {
 		b.ok(Retain{Message: expiring})
 		b.ok(Retain{Message: publish("b", "", 1)})
 		read := func(f, cursor string) (got []string) {
-			b.Retained(0, filter(f), cursor, session.Time(time.Hour), func(m *session.Message, _ uint64) bool {
-				got = append(got, m.Topic.String())
-				return true
-			})
+			p, err := readRetained(b.Store, RetainedQuery{Filter: filter(f), Cursor: cursor})
+			expect(b, "error", err, nil)
+			for i := range p.Messages {
+				got = append(got, p.Messages[i].Message.Topic.String())
+			}
 			return got
 		}
-		expectAll(t, "#", read("#", ""), "/", "a", "a/", "a/b", "a/b/c", "a/c/c", "a!b")
-		expectAll(t, "# after a/b", read("#", "a/b"), "a/b/c", "a/c/c", "a!b")
-		expectAll(t, "a/#", read("a/#", ""), "a", "a/", "a/b", "a/b/c", "a/c/c")
+		expectAll(t, "#", read("#", ""), "/", "a", "a/", "a/b", "a/b/c", "a/c/c", "a/x", "a!b")
+		expectAll(t, "# after a/b", read("#", "a/b"), "a/b/c", "a/c/c", "a/x", "a!b")
+		expectAll(t, "a/#", read("a/#", ""), "a", "a/", "a/b", "a/b/c", "a/c/c", "a/x")
 		expectAll(t, "a/+/c", read("a/+/c", ""), "a/b/c", "a/c/c")
 		expectAll(t, "+/b", read("+/b", ""), "a/b")
-		expectAll(t, "+/+", read("+/+", ""), "/", "a/", "a/b")
+		expectAll(t, "+/+", read("+/+", ""), "/", "a/", "a/b", "a/x")
 		expectAll(t, "a/b", read("a/b", ""), "a/b")
 		expectAll(t, "b", read("b", ""))
 		expectAll(t, "$SYS/#", read("$SYS/#", ""), "$SYS/x")
 		b.sleep(6 * time.Second)
+		expectAll(t, "expired", read("a/x", ""))
 		expect(t, "left", b.shards[0].st.retained.tree.Len(), 8)
 	})
 }

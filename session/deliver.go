@@ -142,7 +142,11 @@ func (l *Live) depart(index uint64, qos mqtt.QoS) {
 // cost is a little more than what d takes in the outbox.
 func (l *Live) cost(d *Delivery) int {
 	m := d.Message
-	return recordHeader + 4*len(d.IDs) + packedOverhead + len(m.Topic.String()) + len(m.Properties) + len(m.Payload)
+	size := recordHeader + 4*len(d.IDs) + packedOverhead + len(m.Topic.String()) + len(m.Properties) + len(m.Payload)
+	if m.Retained != 0 {
+		size += packedIndex
+	}
+	return size
 }
 
 // enqueue puts d behind those that wait.
@@ -209,6 +213,9 @@ func (l *Live) Inflight() int {
 	}
 	return l.traffic.inflight.n
 }
+
+// Room is how many deliveries of QoS > 0 the client may be sent now.
+func (l *Live) Room() int { return max(int(l.sendMax)-l.Inflight(), 0) }
 
 func (l *Live) drain(now Time, max int, out []byte) []byte {
 	t := l.traffic

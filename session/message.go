@@ -33,6 +33,10 @@ type Message struct {
 	Origin uint64
 	Seq    uint64
 	Low    uint64
+	// Retained is the index, in the topic's shard, of the command by which this
+	// publish replaced the topic's retained message, or deleted it; 0 if it did not
+	// (P8).
+	Retained uint64
 
 	forms *Forms // encodings that the subscribers of one fan-out share; see Share
 	fan   uint32 // the fan-out of forms that is m's
@@ -46,6 +50,7 @@ type Message struct {
 //	origin   uvarint, not 0                             if packedOrigin
 //	seq      uvarint                                    if packedOrigin
 //	low      uvarint, how far it lies below seq         if packedOrigin
+//	retained uvarint, not 0                             if packedRetained
 //	topic, properties, payload: each a uvarint length and the bytes
 //
 // A form has one encoding only: uvarints are minimal, unknown flags are errors.
@@ -56,9 +61,11 @@ const (
 	packedRetain   = 0x04
 	packedExpiry   = 0x08
 	packedOrigin   = 0x10
+	packedRetained = 0x20
 	packedOverhead = 2 + 4 + 2*10 + 3*5 // bytes at most beside topic, properties and payload
+	packedIndex    = 10                 // and of Retained
 
-	packedKnown = packedQoS | packedRetain | packedExpiry | packedOrigin
+	packedKnown = packedQoS | packedRetain | packedExpiry | packedOrigin | packedRetained
 )
 
 // A message must fit into a PUBLISH, with room for what is added to it on the
@@ -88,6 +95,9 @@ func (m *Message) Append(dst []byte, now Time) []byte {
 	if m.Origin != 0 {
 		flags |= packedOrigin
 	}
+	if m.Retained != 0 {
+		flags |= packedRetained
+	}
 	dst = append(dst, packedVersion, flags)
 	if m.HasExpiry {
 		dst = binary.BigEndian.AppendUint32(dst, m.Left(now))
@@ -96,6 +106,9 @@ func (m *Message) Append(dst []byte, now Time) []byte {
 		dst = binary.AppendUvarint(dst, m.Origin)
 		dst = binary.AppendUvarint(dst, m.Seq)
 		dst = binary.AppendUvarint(dst, m.Seq-m.Low)
+	}
+	if m.Retained != 0 {
+		dst = binary.AppendUvarint(dst, m.Retained)
 	}
 	topic := m.Topic.String()
 	dst = binary.AppendUvarint(dst, uint64(len(topic)))
@@ -150,6 +163,14 @@ func (m *Message) Parse(b []byte, now Time) (rest []byte, err error) {
 			return b, ErrMessageFlags
 		}
 		m.Low = m.Seq - below
+	}
+	if flags&packedRetained != 0 {
+		if m.Retained, rest, ok = cutUvarint(rest); !ok {
+			return b, ErrMessageCut
+		}
+		if m.Retained == 0 {
+			return b, ErrMessageFlags
+		}
 	}
 	var topic, properties []byte
 	if topic, rest, ok = cutField(rest); !ok {

@@ -22,10 +22,10 @@ type Shards interface {
 	Submit(sh router.ShardID, cmd raftstore.Command, done func(raftstore.Result))
 }
 
-// RetainedMessages reads what the shards retain: raftstore.Store.
+// RetainedMessages reads what the shards retain: raftstore.Store. done is called
+// once, on any goroutine, and may not block.
 type RetainedMessages interface {
-	Retained(sh router.ShardID, f router.Filter, cursor string, now session.Time,
-		yield func(m *session.Message, index uint64) bool)
+	ReadRetained(sh router.ShardID, q raftstore.RetainedQuery, done func(raftstore.RetainedPage, error))
 }
 
 // Peers is the cluster as the broker uses it: cluster.Cluster.

@@ -67,16 +67,21 @@ type client struct {
 	agreed   session.Agreed // keep-alive and session expiry in force
 	origin   uint64         // names a persistent publisher's incarnation (R1)
 
-	filters   []router.Filter // held in the node's table under this connection
-	durable   int             // subscriptions held by the shard
-	replays   []replay        // retained messages on their way to new subscriptions, one per filter
-	replaying int             // of them, sent to the shard and not yet in the committed window
-	probing   bool            // the shard is asked whether any of them wait
-	inReplay  bool            // in the worker's list of those with a page due
-	retaining int             // publishes that wait for the commit of their retained leg
-	asking    int             // SUBSCRIBEs and UNSUBSCRIBEs that wait for their answers
-	granting  int             // subscriptions that the shard is asked for
-	connect   *handshake      // while phase is connecting
+	filters   []router.Filter   // held in the node's table under this connection
+	durable   int               // subscriptions held by the shard
+	replays   []*replay         // retained messages on their way to new subscriptions, one per filter
+	wanting   int               // SUBACKs under way that replays follow
+	reading   bool              // a page of the first replay is being read
+	live      map[string]uint64 // by topic: Retained of what was sent live since, as long as there are any
+	anew      bool              // too much was: the next page is read anew
+	fresh     []newcomer        // subscriptions that leave publishes from before their cuts to the replay, by age
+	replaying int               // of them, sent to the shard and not yet in the committed window
+	probing   bool              // the shard is asked whether any of them wait
+	inReplay  bool              // in the worker's list of those with a page due
+	retaining int               // publishes that wait for the commit of their retained leg
+	asking    int               // SUBSCRIBEs and UNSUBSCRIBEs that wait for their answers
+	granting  int               // subscriptions that the shard is asked for
+	connect   *handshake        // while phase is connecting
 }
 
 func (c *conn) subscriber() router.Subscriber { return router.Subscriber(c.id) }

@@ -125,7 +125,24 @@ func (w *worker) offer(m *session.Message, x router.Match, ids []uint32) {
 		d := &w.delivery
 		*d = session.Delivery{}
 		d.Message, d.QoS, d.Retain, d.IDs = m, qos, retain, ids
+		w.deliverLive(c, d)
+	}
+}
+
+// deliverLive delivers what routes brought, unless it was retained and is the
+// replays' to bring (P8).
+func (w *worker) deliverLive(c *conn, d *session.Delivery) {
+	m := d.Message
+	if m.Retained == 0 {
 		w.deliver(c, d)
+		return
+	}
+	if w.isReplays(c.client, m) {
+		return
+	}
+	switch w.deliver(c, d) {
+	case session.Sent, session.Queued, session.Evicted:
+		c.client.sentLive(m)
 	}
 }
 
@@ -252,8 +269,12 @@ func (w *worker) receiveBatch(b *batch) {
 			Message: m, QoS: it.qos, Retain: it.retain,
 			IDs: b.ids[it.ids[0]:it.ids[1]], Index: it.index,
 		}
+		if !it.pushed {
+			w.deliverLive(c, d)
+			continue
+		}
 		w.deliver(c, d)
-		if it.pushed && it.retain && it.index != 0 {
+		if it.retain && it.index != 0 {
 			w.replayLeft(c)
 		}
 	}

@@ -18,6 +18,7 @@ type grip struct {
 	underlying
 	hold func(raftstore.Command) bool
 	fail func(raftstore.Command) error
+	late func(raftstore.Command) bool // their results are kept back
 
 	mu   sync.Mutex
 	kept []func()
@@ -41,18 +42,26 @@ func (g *grip) Submit(sh router.ShardID, cmd raftstore.Command, done func(raftst
 			return
 		}
 	}
+	if g.late != nil && g.late(cmd) {
+		told := done
+		done = func(r raftstore.Result) { g.keep(func() { told(r) }) }
+	}
 	if g.hold != nil && g.hold(cmd) {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		g.kept = append(g.kept, func() { g.underlying.Submit(sh, cmd, done) })
+		g.keep(func() { g.underlying.Submit(sh, cmd, done) })
 		return
 	}
 	g.underlying.Submit(sh, cmd, done)
 }
 
+func (g *grip) keep(f func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.kept = append(g.kept, f)
+}
+
 // release lets go on what was kept back.
 func (g *grip) release() {
-	g.hold = nil
+	g.hold, g.late = nil, nil
 	g.mu.Lock()
 	kept := g.kept
 	g.kept = nil

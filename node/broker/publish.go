@@ -160,6 +160,9 @@ func (w *worker) retainedLeg(from publisher, slot int32, r raftstore.Result) {
 	}
 	m := &w.message
 	w.load(p, m)
+	if r.Err == nil && !r.Known {
+		m.Retained = r.Index
+	}
 	w.route(&from, m, slot)
 }
 

@@ -20,6 +20,9 @@ type routing struct {
 
 // awaitRoutes has s sent when its routes are everywhere.
 func (w *worker) awaitRoutes(s suback) {
+	if c := w.conn(s.conn); c != nil && len(s.replays) > 0 {
+		c.client.wanting++
+	}
 	r := w.routingTo(s.routes)
 	r.subacks = append(r.subacks, s)
 	r.routes.version = max(r.routes.version, s.routes.version)
@@ -67,8 +70,13 @@ func (w *worker) awaitShard(r *routing) {
 	})
 }
 
-// routed has SUBACKs sent whose routes are everywhere, at the end of the turn.
-func (w *worker) routed(r *routing) { w.granted = append(w.granted, r.subacks...) }
+// routed goes on with SUBACKs whose routes are everywhere: if retained messages
+// are to follow, the cuts come first; then they are sent at the end of the turn.
+func (w *worker) routed(r *routing) {
+	for i := range r.subacks {
+		w.readCuts(r.subacks[i])
+	}
+}
 
 // giveSuback sends a SUBACK, then begins its replays.
 func (w *worker) giveSuback(s *suback) {
@@ -79,7 +87,7 @@ func (w *worker) giveSuback(s *suback) {
 	w.loop.End(c.id, c.live.Subscribed(s.packetID, s.reasons, w.loop.Begin(c.id)))
 	w.answered(c)
 	w.counters.Subscribed += uint64(len(s.reasons))
-	w.beginReplays(c, s.replays)
+	w.beginReplays(c, s)
 }
 
 // unrouted closes the connections whose SUBACK would promise what is not known:

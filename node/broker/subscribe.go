@@ -18,6 +18,7 @@ type suback struct {
 	reasons  []mqtt.Reason
 	routes   whereabouts
 	replays  []replay // retained messages to send after it
+	cuts     cuts     // of them
 }
 
 // subscribe takes a SUBSCRIBE: each filter is judged alone [MQTT-3.8.4-6].
@@ -142,7 +143,7 @@ func (w *worker) subscribed(s suback, subs []raftstore.Subscription, places []in
 // handling option says [MQTT-3.3.1-9 to -11]; never for share groups.
 func (s *suback) wantRetained(f router.Filter, o router.Options, handling uint8, existed bool) {
 	if f.Group() == "" && (handling == 0 || handling == 1 && !existed) {
-		s.replays = append(s.replays, replay{filter: f, options: o})
+		s.replays = append(s.replays, replay{filter: f, options: o, fresh: !existed})
 	}
 }
 
@@ -214,5 +215,6 @@ func (cl *client) subscriptions() int { return len(cl.filters) + cl.durable + cl
 // forget drops filters from the connection's own list, and their replays.
 func (cl *client) forget(ended map[router.Filter]bool) {
 	cl.filters = slices.DeleteFunc(cl.filters, func(f router.Filter) bool { return ended[f] })
+	cl.fresh = slices.DeleteFunc(cl.fresh, func(x newcomer) bool { return ended[x.filter] })
 	cl.cancelReplays(ended)
 }

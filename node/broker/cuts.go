@@ -1,0 +1,205 @@
+package broker
+
+import (
+	"strings"
+
+	"dunlin/raftstore"
+	"dunlin/router"
+	"dunlin/session"
+)
+
+// What a new subscription is sent of the retained messages, and what reaches it
+// live, is told apart by one number for each shard, the cut: the index at which the
+// shard was found when every node had the subscription's routes, before its
+// SUBACK left. A publish that was retained at the cut or before is the replay's, as
+// the topic's value or a newer one: it came before the SUBACK, so that nobody was
+// promised it live. One that was retained after the cut was matched after it, and comes live. So
+// there is no gap, and nothing comes twice, whatever was under way (P8).
+
+// cut is where a shard stood.
+type cut struct {
+	shard router.ShardID
+	index uint64
+}
+
+type cuts []cut
+
+// at is the cut of sh, 0 if it has none.
+func (cs cuts) at(sh router.ShardID) uint64 {
+	for _, x := range cs {
+		if x.shard == sh {
+			return x.index
+		}
+	}
+	return 0
+}
+
+// cutting is a SUBACK that waits for its cuts.
+type cutting struct {
+	suback
+	left int
+}
+
+// cutReads are the SUBACKs of a worker that wait for the cut of one shard: those that
+// a read under way is for, and those of the next, which came after it set out.
+type cutReads struct {
+	busy bool
+	next []*cutting
+}
+
+// readCuts has the SUBACK sent when the cuts of its replays are known.
+func (w *worker) readCuts(s suback) {
+	var wanted [maxShards]bool
+	x := &cutting{suback: s}
+	for i := range s.replays {
+		from, to := w.shardsOf(s.replays[i].filter)
+		for sh := from; sh < to; sh++ {
+			if !wanted[sh] {
+				wanted[sh] = true
+				x.left++
+			}
+		}
+	}
+	if x.left == 0 {
+		w.granted = append(w.granted, s)
+		return
+	}
+	for sh := range router.ShardID(w.shards.Shards()) {
+		if !wanted[sh] {
+			continue
+		}
+		q := &w.cutReads[sh]
+		if q.next = append(q.next, x); !q.busy {
+			w.readCut(sh)
+		}
+	}
+}
+
+// shardsOf says which shards may retain messages that f matches, from from up to
+// but not to. None retains what clients may not publish.
+func (w *worker) shardsOf(f router.Filter) (from, to router.ShardID) {
+	if strings.HasPrefix(f.Pattern(), "$") {
+		return 0, 0
+	}
+	if f.IsExact() {
+		if t, err := router.ParseTopic([]byte(f.Pattern())); err == nil {
+			sh := w.shards.TopicShard(t)
+			return sh, sh + 1
+		}
+	}
+	return 0, router.ShardID(w.shards.Shards())
+}
+
+// nothing matches no retained message: of the page that is read with it the index
+// is wanted.
+var nothing = func() router.Filter {
+	f, err := router.ParseFilter([]byte("$"))
+	if err != nil {
+		panic("broker: " + err.Error())
+	}
+	return f
+}()
+
+func (w *worker) readCut(sh router.ShardID) {
+	q := &w.cutReads[sh]
+	xs := q.next
+	q.next, q.busy = nil, true
+	w.retained.ReadRetained(sh, raftstore.RetainedQuery{Filter: nothing, MaxMessages: 1},
+		func(p raftstore.RetainedPage, err error) {
+			w.loop.Post(func(w *worker) { w.cutRead(sh, xs, p.Index, err) })
+		})
+}
+
+// cutRead takes a shard's answer. Without one the SUBACKs cannot be sent: their
+// clients ask again, through a node that may know.
+func (w *worker) cutRead(sh router.ShardID, xs []*cutting, index uint64, err error) {
+	q := &w.cutReads[sh]
+	if q.busy = false; len(q.next) > 0 {
+		w.readCut(sh)
+	}
+	for _, x := range xs {
+		if err != nil {
+			if c := w.conn(x.conn); c != nil {
+				w.drop(c)
+			}
+			continue
+		}
+		x.cuts = append(x.cuts, cut{sh, index})
+		if x.left--; x.left == 0 {
+			w.granted = append(w.granted, x.suback)
+		}
+	}
+}
+
+// newcomer is a new subscription, whose live flow begins with its cuts.
+type newcomer struct {
+	filter router.Filter
+	cuts   cuts
+	until  session.Time
+}
+
+// freshFor is how long publishes from before the cut are expected to be under way: a
+// publish is answered or unknown long before.
+const freshFor = session.Time(60e9)
+
+// maxSentLive bounds the topics that are remembered for a replay under way. Beyond it the
+// replay reads anew what it has not sent.
+const maxSentLive = 1024
+
+// isReplays says whether a publish that was retained is left to the replays: by
+// every subscription of the client's own that wants it.
+func (w *worker) isReplays(cl *client, m *session.Message) bool {
+	if len(cl.fresh) == 0 {
+		return false
+	}
+	sh := w.shards.TopicShard(m.Topic)
+	covered := false
+	for _, f := range cl.filters {
+		if f.Group() != "" || !f.Matches(m.Topic) {
+			continue
+		}
+		if covered = cl.cutOf(f, sh) >= m.Retained; !covered {
+			return false
+		}
+	}
+	return covered
+}
+
+// cutOf is the cut of a subscription, 0 if its live flow has none.
+func (cl *client) cutOf(f router.Filter, sh router.ShardID) uint64 {
+	for i := range cl.fresh {
+		if cl.fresh[i].filter == f {
+			return cl.fresh[i].cuts.at(sh)
+		}
+	}
+	return 0
+}
+
+// sentLive notes that a publish which was retained went to the client, if a replay
+// might send an older one after it.
+func (cl *client) sentLive(m *session.Message) {
+	if cl.wanting == 0 && len(cl.replays) == 0 {
+		return
+	}
+	topic := m.Topic.String()
+	if len(cl.live) >= maxSentLive {
+		clear(cl.live)
+		cl.anew = true
+	}
+	if cl.live == nil {
+		cl.live = make(map[string]uint64)
+	}
+	if cl.live[topic] < m.Retained {
+		cl.live[strings.Clone(topic)] = m.Retained
+	}
+}
+
+// age forgets cuts that nothing can be under way from any more.
+func (cl *client) age(now session.Time) {
+	for len(cl.fresh) > 0 && cl.fresh[0].until < now {
+		cl.fresh = cl.fresh[1:]
+	}
+	if len(cl.fresh) == 0 {
+		cl.fresh = nil
+	}
+}

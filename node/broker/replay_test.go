@@ -1,0 +1,217 @@
+package broker
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"dunlin/proto/mqtt"
+	"dunlin/raftstore"
+	"dunlin/router"
+)
+
+// slowPages is a node's retained messages under the test's hand: pages are read at
+// once and come when the test says so.
+type slowPages struct {
+	RetainedMessages
+	late func(raftstore.RetainedQuery) bool
+	fail func(raftstore.RetainedQuery) error
+
+	mu   sync.Mutex
+	kept []func()
+}
+
+func (n *testNode) slowPages() *slowPages {
+	s := &slowPages{RetainedMessages: n.b.retained}
+	n.b.retained = s
+	return s
+}
+
+func (s *slowPages) ReadRetained(sh router.ShardID, q raftstore.RetainedQuery, done func(raftstore.RetainedPage, error)) {
+	s.RetainedMessages.ReadRetained(sh, q, func(p raftstore.RetainedPage, err error) {
+		if s.fail != nil && s.fail(q) != nil {
+			done(raftstore.RetainedPage{}, s.fail(q))
+			return
+		}
+		if s.late == nil || !s.late(q) {
+			done(p, err)
+			return
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.kept = append(s.kept, func() { done(p, err) })
+	})
+}
+
+func (s *slowPages) release() {
+	s.late = nil
+	s.mu.Lock()
+	kept := s.kept
+	s.kept = nil
+	s.mu.Unlock()
+	for _, f := range kept {
+		f()
+	}
+}
+
+// isPage says that a query is for messages, not for a cut.
+func isPage(q raftstore.RetainedQuery) bool { return q.Filter != nothing }
+
+// retain publishes a retained message of QoS 1.
+func (c *testConn) retain(topic, payload string) {
+	c.send(&mqtt.Publish{Topic: []byte(topic), Payload: []byte(payload), QoS: 1, PacketID: 1, Retain: true})
+}
+
+// want subscribes to one filter of QoS 1 and takes nothing.
+func (c *testConn) want(filter string) {
+	c.send(&mqtt.Subscribe{PacketID: 1, Filters: []mqtt.Subscription{{Filter: []byte(filter), QoS: 1}}})
+}
+
+// retainedAndLive lists payloads, those of retained messages in brackets.
+func retainedAndLive(ps []*mqtt.Packet) (out []string) {
+	for _, p := range ps {
+		switch {
+		case p.Kind != mqtt.PUBLISH:
+		case p.Publish.Retain:
+			out = append(out, "["+string(p.Publish.Payload)+"]")
+		default:
+			out = append(out, string(p.Publish.Payload))
+		}
+	}
+	return out
+}
+
+// P8: a retained message that was replaced after the SUBACK does not come after its
+// successor.
+func TestReplayOmitsWhatIsOlderThanTheLiveFlow(t *testing.T) {
+	for _, filter := range []string{"r/1", "r/#"} {
+		t.Run(filter, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCell(t, 1, 2, nil)
+				pages := c.nodes[0].slowPages()
+				pub, sub := c.connect(0, 0, "pub"), c.connect(0, 1, "sub")
+				pub.retain("r/1", "old")
+				pages.late = isPage
+				sub.want(filter)
+				sub.one(mqtt.SUBACK)
+				pub.retain("r/1", "new")
+				pages.release()
+				c.settle()
+				if got := retainedAndLive(sub.recv()); !slices.Equal(got, []string{"new"}) {
+					t.Errorf("got %v", got)
+				}
+			})
+		})
+	}
+}
+
+// P8: a retained publish that was under way when the client subscribed comes once: as the
+// topic's retained message, or live.
+func TestReplayAndLiveFlowMeet(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		before []string // subscriptions that were there
+		filter string
+		want   []string
+	}{
+		{"exact", nil, "r/1", []string{"[1]"}},
+		{"wildcard", nil, "r/+", []string{"[1]"}},
+		{"two", []string{"other", "r/2"}, "r/+", []string{"[1]"}},
+		{"older subscription", []string{"#"}, "r/1", []string{"[1]", "1"}},
+		{"again", []string{"r/+"}, "r/+", []string{"[1]", "1"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCell(t, 1, 2, nil)
+				g := c.nodes[0].grip()
+				pub, sub := c.connect(0, 0, "pub"), c.connect(0, 1, "sub")
+				for _, f := range tt.before {
+					sub.want(f)
+				}
+				g.late = is[raftstore.Retain] // committed, and the publisher's node does not know
+				pub.retain("r/1", "1")
+				sub.recv()
+				sub.want(tt.filter)
+				got := retainedAndLive(sub.recv())
+				g.release()
+				c.settle()
+				pub.one(mqtt.PUBACK)
+				got = append(got, retainedAndLive(sub.recv())...)
+				if !slices.Equal(got, tt.want) {
+					t.Errorf("got %v, want %v", got, tt.want)
+				}
+				pub.retain("r/1", "2")
+				if got := retainedAndLive(sub.recv()); !slices.Equal(got, []string{"2"}) {
+					t.Errorf("then got %v", got)
+				}
+			})
+		})
+	}
+}
+
+// P10, P8: what is remembered of the live flow is bounded; beyond it the replay
+// reads again, and still nothing older comes after.
+func TestReplayWithABusyLiveFlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCell(t, 1, 2, func(o *Options) { o.Session.ReceiveMaximum = 1000 })
+		pages := c.nodes[0].slowPages()
+		pub, sub := c.connect(0, 0, "pub"), c.connect(0, 1, "sub")
+		const n = maxSentLive + 100
+		publish := func(payload string) {
+			for i := range n {
+				pub.queue(&mqtt.Publish{Topic: fmt.Appendf(nil, "r/%d", i), Payload: []byte(payload), QoS: 1, PacketID: uint16(i) + 1, Retain: true})
+				if i%50 == 0 {
+					c.settle()
+				}
+			}
+			c.settle()
+			pub.recv()
+		}
+		publish("old")
+		pages.late = isPage
+		sub.send(&mqtt.Subscribe{PacketID: 1, Filters: []mqtt.Subscription{{Filter: []byte("r/#")}}})
+		publish("new")
+		cl := sub.loop.worker().conn(sub.id).client
+		if len(cl.live) > maxSentLive {
+			t.Errorf("%d topics are remembered", len(cl.live))
+		}
+		pages.release()
+		c.settle()
+		last := map[string]string{}
+		for _, p := range sub.recv() {
+			if p.Kind == mqtt.PUBLISH {
+				last[string(p.Publish.Topic)] = string(p.Publish.Payload)
+			}
+		}
+		for topic, payload := range last {
+			if payload != "new" {
+				t.Fatalf("%s: the last that came is %s", topic, payload)
+			}
+		}
+		if len(last) != n {
+			t.Errorf("%d topics of %d", len(last), n)
+		}
+		if cl.live != nil || cl.replays != nil {
+			t.Error("something is left of the replay")
+		}
+	})
+}
+
+// R6: nobody is granted a subscription whose cut is not known.
+func TestSubscribeWithoutACut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCell(t, 1, 1, nil)
+		pages := c.nodes[0].slowPages()
+		pages.fail = func(raftstore.RetainedQuery) error { return raftstore.ErrUnknown }
+		sub, other := c.connect(0, 0, "sub"), c.connect(0, 0, "other")
+		sub.want("r/1")
+		sub.none()
+		if !sub.closed {
+			t.Error("the connection stays")
+		}
+		other.send(&mqtt.Subscribe{PacketID: 1, Filters: []mqtt.Subscription{{Filter: []byte("r/1"), RetainHandling: 2}}})
+		other.one(mqtt.SUBACK)
+	})
+}
