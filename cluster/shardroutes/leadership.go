@@ -3,6 +3,7 @@ package shardroutes
 import (
 	"context"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -109,6 +110,21 @@ func (l *leadership) synced(index uint64, done func(ok bool)) {
 		return
 	}
 	l.barrier.Wait(l.table.Version(), func() { done(!l.over.Load()) })
+}
+
+// heard takes what a node says that it holds, which may be less than it confirmed:
+// it was started again since. ok is false if it is not fed, or asks what is
+// promised in its name and does not count here.
+func (l *leadership) heard(from string, q *question) (ok bool) {
+	f := (*l.feeds.Load())[from]
+	counted, known := l.routes.nodes.Counts()
+	if f == nil || q.index > 0 && !(known && slices.Contains(counted, from)) {
+		return false
+	}
+	if q.reign != l.reign {
+		f.lose()
+	}
+	return true
 }
 
 // overtaken ends the leadership when a node has heard of a later one, perhaps

@@ -29,7 +29,8 @@ import (
 //
 //	version  1 byte
 //	verb     1 byte
-//	index    uvarint, for synced: see Routes.Synced
+//	index    uvarint: of the command that is to be synced (Routes.Synced); 0 for none
+//	reign    uvarint, for holding: that of which the asking node holds routes; 0 for none
 //
 // which answers with nothing, or fails it.
 const messageVersion = 1
@@ -45,8 +46,8 @@ type verb uint8
 const (
 	verbCopy    verb = 1 + iota // of askHold
 	verbChanges                 // of askHold
-	verbSynced                  // of askLeader: answer when every node that counts holds the routes
-	verbWhole                   // of askLeader: the asking node holds nothing
+	verbSynced                  // of askLeader
+	verbHolding                 // of askLeader: as synced, and says what the asking node holds
 )
 
 // verdict is what came of an askHold.
@@ -139,17 +140,35 @@ func readHeld(b []byte) (held, error) {
 	return h, nil
 }
 
-func appendQuestion(b []byte, v verb, index uint64) []byte {
-	return binary.AppendUvarint(append(b, messageVersion, byte(v)), index)
+// question is an askLeader.
+type question struct {
+	verb  verb
+	index uint64
+	reign uint64
 }
 
-func readQuestion(b []byte) (v verb, index uint64, err error) {
-	r := reader{b: b}
-	v, index = verb(r.head()), r.uvarint()
-	if r.bad || len(r.b) > 0 || v != verbSynced && v != verbWhole {
-		return 0, 0, fmt.Errorf("%w: question", errMalformed)
+func appendQuestion(b []byte, q question) []byte {
+	b = binary.AppendUvarint(append(b, messageVersion, byte(q.verb)), q.index)
+	if q.verb == verbHolding {
+		b = binary.AppendUvarint(b, q.reign)
 	}
-	return v, index, nil
+	return b
+}
+
+func readQuestion(b []byte) (q question, err error) {
+	r := reader{b: b}
+	q.verb, q.index = verb(r.head()), r.uvarint()
+	switch q.verb {
+	case verbSynced:
+	case verbHolding:
+		q.reign = r.uvarint()
+	default:
+		r.fail()
+	}
+	if r.bad || len(r.b) > 0 {
+		return question{}, fmt.Errorf("%w: question", errMalformed)
+	}
+	return q, nil
 }
 
 // reader takes a message apart; bad says that something was missing.

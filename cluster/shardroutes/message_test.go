@@ -59,15 +59,18 @@ func FuzzHold(f *testing.F) {
 // FuzzAnswers reads what comes back to a leader, and what nodes ask one.
 func FuzzAnswers(f *testing.F) {
 	f.Add(appendHeld(nil, held{holds, 1 << 40}))
-	f.Add(appendQuestion(nil, verbSynced, 77))
+	f.Add(appendQuestion(nil, question{verb: verbSynced, index: 77}))
+	f.Add(appendQuestion(nil, question{verb: verbHolding, index: 77, reign: 1 << 50}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if h, err := readHeld(b); err == nil {
 			if again, err := readHeld(appendHeld(nil, h)); err != nil || again != h {
 				t.Fatalf("%+v became %+v, %v", h, again, err)
 			}
 		}
-		if v, index, err := readQuestion(b); err == nil && v != verbSynced && v != verbWhole {
-			t.Fatalf("verb %d, index %d", v, index)
+		if q, err := readQuestion(b); err == nil {
+			if again, err := readQuestion(appendQuestion(nil, q)); err != nil || again != q {
+				t.Fatalf("%+v became %+v, %v", q, again, err)
+			}
 		}
 	})
 }
@@ -79,7 +82,7 @@ func TestStrangeAsksAreRefused(t *testing.T) {
 		defer w.close()
 		n := w.start("a")
 		w.start("b")
-		question := appendQuestion(nil, verbSynced, 1)
+		question := appendQuestion(nil, question{verb: verbSynced, index: 1})
 		for _, ask := range []struct {
 			kind  uint8
 			group uint16

@@ -1,11 +1,14 @@
 package shardroutes
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,6 +27,9 @@ type model struct {
 	eager  bool             // plant: a SUBACK does not wait
 	hasty  bool             // plant: a new node serves at once
 
+	running sync.WaitGroup
+	ended   atomic.Bool
+
 	promises int
 }
 
@@ -38,17 +44,24 @@ type shardModel struct {
 	unheard  []func() // ends of leaderships that their nodes have not heard of
 }
 
-// join is how far a node is on its way to serve.
+// join is a node on its way to serve.
 type join struct {
-	asked  bool
-	synced int
+	caughtUp bool
+	stop     context.CancelFunc
 }
 
 func runModel(t *testing.T, seed uint64, plant func(*model)) (m *model, broken error) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, seed, 2, "a", "b", "c", "d")
 		m = &model{world: w, Rand: rand.New(rand.NewPCG(seed, 3)), joins: map[string]*join{}, events: make(chan func(), 1<<16)}
-		defer w.close()
+		defer func() {
+			for _, j := range m.joins {
+				j.stop()
+			}
+			w.close()
+			m.ended.Store(true)
+			m.running.Wait()
+		}()
 		for range w.shards {
 			m.shards = append(m.shards, &shardModel{filters: map[string]uint64{}, promised: map[string]bool{}})
 		}
@@ -111,9 +124,10 @@ func (m *model) alive() string {
 
 // begin starts a node, which counts from now on, and serves later.
 func (m *model) begin(name string) {
-	m.start(name)
-	m.joins[name] = &join{}
+	n := m.start(name)
 	m.count(slices.Sorted(maps.Keys(m.nodes))...)
+	m.joins[name] = &join{}
+	m.catchUp(n, m.joins[name])
 }
 
 // die ends a node; its lease is over at once.
@@ -123,7 +137,10 @@ func (m *model) die(name string) {
 			s.leader = nil
 		}
 	}
-	delete(m.joins, name)
+	if j := m.joins[name]; j != nil {
+		j.stop()
+		delete(m.joins, name)
+	}
 	m.kill(name)
 	m.count(slices.Sorted(maps.Keys(m.nodes))...)
 }
@@ -199,12 +216,9 @@ func (m *model) settled() error {
 		(<-m.events)()
 	}
 	for name, j := range m.joins {
-		if m.hasty || j.synced == len(m.shards) {
+		if m.hasty || j.caughtUp {
+			j.stop()
 			delete(m.joins, name)
-			continue
-		}
-		if n := m.nodes[name]; !j.asked && n.Whole() == nil {
-			m.sync(n, j)
 		}
 	}
 	for name, n := range m.nodes {
@@ -222,27 +236,35 @@ func (m *model) settled() error {
 	return nil
 }
 
-// sync has a node that holds copies make sure that they are of now: by a command
-// of its own to each shard, after which it waits for its routes.
-func (m *model) sync(n *node, j *join) {
-	for _, s := range m.shards {
+// catchUp has a node come to serve. Commands are committed as soon as the shard
+// has a leader.
+func (m *model) catchUp(n *node, j *join) {
+	ctx, stop := context.WithCancel(context.Background())
+	j.stop = stop
+	m.running.Go(func() {
+		if n.CatchUp(ctx, m.commit) == nil {
+			m.events <- func() { j.caughtUp = true }
+		}
+	})
+}
+
+// commit has a command applied that changes nothing.
+func (m *model) commit(sh router.ShardID, done func(index uint64, err error)) {
+	if m.ended.Load() {
+		return
+	}
+	m.events <- func() {
+		s := m.shards[sh]
 		if s.leader == nil {
+			m.running.Go(func() {
+				time.Sleep(time.Millisecond)
+				m.commit(sh, done)
+			})
 			return
 		}
-	}
-	j.asked = true
-	for sh, s := range m.shards {
 		s.index++
-		s.leader.ShardApplied(router.ShardID(sh), s.index)
-		n.Synced(router.ShardID(sh), s.index, func(ok bool) {
-			m.events <- func() {
-				if ok {
-					j.synced++
-				} else if m.joins[n.name] == j {
-					m.joins[n.name] = &join{}
-				}
-			}
-		})
+		s.leader.ShardApplied(sh, s.index)
+		done(s.index, nil)
 	}
 }
 

@@ -19,17 +19,17 @@ import (
 // another, takes its time, and breaks asks on ways that are cut.
 type wires struct {
 	running sync.WaitGroup
+	stop    chan struct{}
 
-	mu    sync.Mutex
-	rand  *rand.Rand
-	ends  map[string]*end
-	ways  map[[2]string]chan func()
-	cut   map[[2]string]bool
-	asked int
+	mu   sync.Mutex
+	rand *rand.Rand
+	ends map[string]*end
+	ways map[[2]string]chan func()
+	cut  map[[2]string]bool
 }
 
 func newWires(seed uint64) *wires {
-	return &wires{rand: rand.New(rand.NewPCG(seed, 7)), ends: map[string]*end{}, ways: map[[2]string]chan func(){}, cut: map[[2]string]bool{}}
+	return &wires{rand: rand.New(rand.NewPCG(seed, 7)), ends: map[string]*end{}, ways: map[[2]string]chan func(){}, cut: map[[2]string]bool{}, stop: make(chan struct{})}
 }
 
 // end is a process on the network.
@@ -67,11 +67,7 @@ func (w *wires) heal() {
 }
 
 func (w *wires) close() {
-	w.mu.Lock()
-	for _, way := range w.ways {
-		close(way)
-	}
-	w.mu.Unlock()
+	close(w.stop)
 	w.running.Wait()
 }
 
@@ -93,13 +89,17 @@ func (w *wires) way(from, to string) (way chan func(), ok bool) {
 		way = make(chan func(), 1<<12)
 		w.ways[key] = way
 		w.running.Go(func() {
-			for f := range way {
-				time.Sleep(w.delay())
-				f()
+			for {
+				select {
+				case f := <-way:
+					time.Sleep(w.delay())
+					f()
+				case <-w.stop:
+					return
+				}
 			}
 		})
 	}
-	w.asked++
 	return way, true
 }
 

@@ -72,6 +72,7 @@ type Routes struct {
 	syncs    []*syncing
 	led      []atomic.Pointer[leadership] // nil where this node does not lead
 
+	whole   chan struct{}   // closed when Whole is nil
 	ctx     context.Context // ends with the Routes
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -93,7 +94,7 @@ func New(o Options) (*Routes, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	r := &Routes{net: o.Net, nodes: o.Nodes, leader: o.Leader, log: o.Logger}
+	r := &Routes{net: o.Net, nodes: o.Nodes, leader: o.Leader, log: o.Logger, whole: make(chan struct{})}
 	r.ctx, r.stop = context.WithCancel(context.Background())
 	r.led = make([]atomic.Pointer[leadership], o.Shards)
 	for i := range o.Shards {
@@ -179,11 +180,13 @@ func (r *Routes) fed() []string {
 }
 
 // errBusy says that too many leaders feed one shard at once, errElsewhere that
-// this node cannot answer as the leader, errNoShard that there is no such shard.
+// this node cannot answer as the leader, errNoShard that there is no such shard,
+// errClosed that this node's end is closed.
 var (
 	errBusy      = errors.New("shardroutes: too many feeds of one shard")
 	errElsewhere = errors.New("shardroutes: not the leader, or behind")
 	errNoShard   = errors.New("shardroutes: no such shard")
+	errClosed    = errors.New("shardroutes: closed")
 )
 
 // serveHold takes what the leader of a shard feeds.
@@ -212,7 +215,7 @@ func (r *Routes) serveHold(from string, group uint16, body []byte, reply func([]
 
 // serveLeader answers a node that takes this one for the leader of a shard.
 func (r *Routes) serveLeader(from string, group uint16, body []byte, reply func([]byte, error)) {
-	v, index, err := readQuestion(body)
+	q, err := readQuestion(body)
 	if err == nil && int(group) >= len(r.holdings) {
 		err = errNoShard
 	}
@@ -221,27 +224,21 @@ func (r *Routes) serveLeader(from string, group uint16, body []byte, reply func(
 		return
 	}
 	l := r.led[group].Load()
-	if l == nil {
+	if l == nil || q.verb == verbHolding && !l.heard(from, &q) {
 		reply(nil, errElsewhere)
 		return
 	}
-	if v == verbSynced {
-		l.synced(index, func(ok bool) {
-			if ok {
-				reply(nil, nil)
-			} else {
-				reply(nil, errElsewhere)
-			}
-		})
+	if q.index == 0 {
+		reply(nil, nil)
 		return
 	}
-	f := (*l.feeds.Load())[from]
-	if f == nil {
-		reply(nil, fmt.Errorf("shardroutes: %s is not fed", from))
-		return
-	}
-	f.lose()
-	reply(nil, nil)
+	l.synced(q.index, func(ok bool) {
+		if ok {
+			reply(nil, nil)
+		} else {
+			reply(nil, errElsewhere)
+		}
+	})
 }
 
 // refuse counts a bad message and fails the ask.

@@ -1,6 +1,8 @@
 package shardroutes
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -216,5 +218,77 @@ func TestANewNodeBecomesWhole(t *testing.T) {
 		}
 		w.expectSynced("b", 0, 1, true)
 		w.expectWants("x", 0, true)
+	})
+}
+
+// A node that starts again may get its copy from a leader that was deposed, while
+// the latest believes that it holds all, as it did before it was started again.
+func TestCatchingUpIsNotFooled(t *testing.T) {
+	inBubble(t, func(t *testing.T) { // P4
+		w := newWorld(t, 7, 1, "a", "b", "c")
+		defer w.close()
+		for _, name := range w.members {
+			w.start(name)
+		}
+		w.lead("c", 0, 1, router.NewTable())
+		w.expectSynced("b", 0, 1, true)
+		w.wires.set("c", "a", true)
+		w.wires.set("c", "b", true)
+		w.count("a", "b")
+		table := router.NewTable()
+		table.Subscribe(mustFilter(t, "x"), 1, router.Options{})
+		w.lead("a", 0, 2, table)
+		w.expectSynced("b", 0, 2, true)
+
+		w.kill("b")
+		w.wires.heal()
+		deposed := "c"
+		w.leaders[0].Store(&deposed)
+		n := w.start("b")
+		for n.Whole() != nil {
+			time.Sleep(time.Millisecond)
+		}
+		if reign, _, _ := n.Held(0); reign != 1 || n.wants(t, "x", 0) {
+			t.Fatalf("reign %d is held, which fools nobody", reign)
+		}
+		latest := "a"
+		w.leaders[0].Store(&latest)
+		err := n.CatchUp(t.Context(), func(sh router.ShardID, done func(uint64, error)) {
+			w.nodes["a"].ShardApplied(sh, 3)
+			done(3, nil)
+		})
+		if err != nil || !n.wants(t, "x", 0) {
+			t.Errorf("caught up (%v) without what was promised", err)
+		}
+	})
+}
+
+// Who cannot catch up is told why, and when it is given up.
+func TestCatchingUpEnds(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newWorld(t, 8, 1, "a", "b")
+		defer w.close()
+		n := w.start("a")
+		w.start("b")
+		never := func(router.ShardID, func(uint64, error)) {}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := n.CatchUp(ctx, never); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("without a copy: %v", err)
+		}
+		w.lead("b", 0, 1, router.NewTable())
+		w.expectSynced("a", 0, 1, true)
+		broken := errors.New("no majority")
+		refused := func(_ router.ShardID, done func(uint64, error)) { done(0, broken) }
+		if err := n.CatchUp(t.Context(), refused); !errors.Is(err, broken) {
+			t.Errorf("without a commit: %v", err)
+		}
+		w.count("b") // it does not count
+		ctx, cancel = context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		committed := func(_ router.ShardID, done func(uint64, error)) { done(1, nil) }
+		if err := n.CatchUp(ctx, committed); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("without counting: %v", err)
+		}
 	})
 }

@@ -165,7 +165,7 @@ func (r *Routes) askSynced(sh router.ShardID, index uint64, done func(ok bool)) 
 	case !ok || at == r.net.Self():
 		done(false)
 	default:
-		err := r.net.Start(noWait, at, uint16(sh), askLeader, appendQuestion(nil, verbSynced, index),
+		err := r.net.Start(noWait, at, uint16(sh), askLeader, appendQuestion(nil, question{verb: verbSynced, index: index}),
 			func(_ []byte, err error) { done(err == nil) })
 		if err != nil {
 			done(false)
