@@ -271,6 +271,7 @@ func (m *member) Push(_ Node, conn router.Subscriber, _ session.Epoch, ds []Deli
 		m.t.deliver(conn, d.Index, string(d.Message.Payload))
 	}
 }
+func (m *member) Room(Node) bool { return true }
 func (m *member) Ended(_ Node, conn router.Subscriber, _ session.Epoch, _ mqtt.Reason) {
 	m.t.Lock()
 	defer m.t.Unlock()
@@ -656,6 +657,7 @@ func (deafOwners) Evict(_ Node, _ router.Subscriber, _ string, _ session.Epoch, 
 	go done()
 }
 func (deafOwners) Push(Node, router.Subscriber, session.Epoch, []Delivery)   {}
+func (deafOwners) Room(Node) bool                                            { return true }
 func (deafOwners) Ended(Node, router.Subscriber, session.Epoch, mqtt.Reason) {}
 func (deafOwners) Publish(*session.Message, string, string, func())          {}
 func (deafOwners) Forget(uint64)                                             {}

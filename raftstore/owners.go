@@ -22,6 +22,9 @@ type Owners interface {
 	Evict(at Node, conn router.Subscriber, clientID string, epoch session.Epoch, done func())
 	Push(at Node, conn router.Subscriber, epoch session.Epoch, ds []Delivery)
 	Ended(at Node, conn router.Subscriber, epoch session.Epoch, reason mqtt.Reason)
+	// Room says whether a node takes more of what is pushed again, or has enough to
+	// take for now.
+	Room(at Node) bool
 }
 
 // Messenger is the broker of this node as a shard that is led here sends into the
@@ -68,6 +71,8 @@ func (a alone) Evict(_ Node, conn router.Subscriber, clientID string, e session.
 func (a alone) Push(_ Node, conn router.Subscriber, e session.Epoch, ds []Delivery) {
 	a.owner.Push(conn, e, ds)
 }
+
+func (alone) Room(Node) bool { return true }
 
 func (a alone) Ended(_ Node, conn router.Subscriber, e session.Epoch, reason mqtt.Reason) {
 	a.owner.Ended(conn, e, reason)

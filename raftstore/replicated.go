@@ -96,13 +96,14 @@ func openReplicated(o Options, rep Replication, prepare func(*replica)) (*Store,
 func (s *Store) Moved(sh router.ShardID) { s.lanes[sh].retry() }
 
 // PushAgain pushes the committed windows of a node's sessions again, in the
-// shards that this node leads: deliveries that went to it may be lost, since the
-// connection to it broke.
+// shards that this node leads, as fast as there is room: deliveries that went to it
+// may be lost, since the connection to it broke. So may be which of its
+// connections lost their sessions, which are told again.
 func (s *Store) PushAgain(to Node) {
 	for _, sh := range s.shards {
 		sh.call(func() {
 			if sh.st.fx.leads {
-				sh.pushAgain(func(rec *record) bool { return rec.node == to })
+				sh.pushAgain(to)
 			}
 		})
 	}

@@ -44,6 +44,8 @@ type shard struct {
 	began      bool   // to lead: an entry is to tell the others what time it is
 	results    []Result
 	scratch    []Delivery
+	again      []repush     // nodes to which is pushed again, while they have no room
+	pacing     bool         // goOnPushing will be called
 	warned     session.Time // when it last said that the shard is full
 }
 
@@ -222,7 +224,7 @@ func (sh *shard) stopLeading() {
 		sh.routes.EndShard(sh.id)
 		sh.st.subscriptions.table.KeepChanges(0)
 	}
-	sh.st.fx.leads, sh.began = false, false
+	sh.st.fx.leads, sh.began, sh.again = false, false, nil
 	for _, p := range sh.flight {
 		for _, c := range p.released {
 			if c.done != nil {
@@ -259,29 +261,13 @@ func (sh *shard) refuse() {
 func (sh *shard) startLeading(now session.Time, first uint64) {
 	sh.lead(now, first)
 	sh.began = true
-	sh.pushAgain(func(*record) bool { return true })
+	sh.pushAllAgain()
 	for i := range sh.st.endings {
 		sh.end(&sh.st.endings[i].endedConn)
 	}
 	for i := range sh.st.wills.fired {
 		sh.publish(&sh.st.wills.fired[i])
 	}
-}
-
-// pushAgain pushes the committed window of the connected sessions that are
-// asked for.
-func (sh *shard) pushAgain(wanted func(*record) bool) {
-	st := sh.st
-	st.fx.clock = sh.clock()
-	for slot, rec := range st.sessions.each {
-		if rec.Attached() && wanted(rec) {
-			for o := range rec.Window {
-				st.pushWindow(slot, rec, &o)
-			}
-		}
-	}
-	sh.push(1, session.Epoch(st.epochs))
-	st.fx.reset()
 }
 
 func (sh *shard) newProposal() *proposal {

@@ -7,9 +7,10 @@ import (
 	"dunlin/raftstore"
 )
 
-// again has the store push again what may be lost. A node that cannot be named,
-// since this node is behind in what meta says, is looked for until it can, or is
-// given up: then meta knows of no such node.
+// again has the store push again what may be lost. A node that has too much to
+// take is waited for. One that cannot be named, since this node is behind in what
+// meta says, is looked for until it can, or is given up: then meta knows of no such
+// node.
 type again struct {
 	net     *Net
 	stop    chan struct{}
@@ -19,6 +20,7 @@ type again struct {
 		sync.Mutex
 		numbers map[raftstore.Node]time.Time // that have no name, and since when
 		names   map[string]time.Time         // that have no number
+		late    map[raftstore.Node]struct{}  // that have no room
 		looking bool
 		closed  bool
 	}
@@ -32,6 +34,7 @@ const (
 func (a *again) init(n *Net) {
 	a.net, a.stop = n, make(chan struct{})
 	a.mu.numbers, a.mu.names = make(map[raftstore.Node]time.Time), make(map[string]time.Time)
+	a.mu.late = make(map[raftstore.Node]struct{})
 }
 
 // served is called when a node opened a stream: see raftnet.Net.Served.
@@ -56,6 +59,16 @@ func (a *again) unnamed(at raftstore.Node) {
 	defer a.mu.Unlock()
 	if _, ok := a.mu.numbers[at]; !ok {
 		a.mu.numbers[at] = time.Now()
+		a.lookLocked()
+	}
+}
+
+// behind notes that something was not pushed to a node that has too much to take.
+func (a *again) behind(at raftstore.Node) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, ok := a.mu.late[at]; !ok {
+		a.mu.late[at] = struct{}{}
 		a.lookLocked()
 	}
 }
@@ -89,12 +102,18 @@ func (a *again) look() {
 	}
 }
 
-// found takes out the nodes that are known by now, and says whether others are
+// found takes out the nodes that are known, or have room, by now, and says whether others are
 // left.
 func (a *again) found() (nodes []raftstore.Node, more bool) {
 	dir := a.net.dir
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	for at := range a.mu.late {
+		if a.net.Room(at) {
+			nodes = append(nodes, at)
+			delete(a.mu.late, at)
+		}
+	}
 	for at, since := range a.mu.numbers {
 		_, ok := dir.Identity(at)
 		if ok {
@@ -113,7 +132,7 @@ func (a *again) found() (nodes []raftstore.Node, more bool) {
 			delete(a.mu.names, identity)
 		}
 	}
-	a.mu.looking = len(a.mu.numbers)+len(a.mu.names) > 0
+	a.mu.looking = len(a.mu.late)+len(a.mu.numbers)+len(a.mu.names) > 0
 	return nodes, a.mu.looking
 }
 

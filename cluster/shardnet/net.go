@@ -76,6 +76,8 @@ type Net struct {
 	evictions evictions
 	again     again
 	inbound   sync.Pool // of *deliveries
+
+	room, most int // roomBytes and maxBacklogBytes, but for tests
 }
 
 var (
@@ -91,7 +93,7 @@ func New(o Options) (*Net, error) {
 	}
 	n := &Net{
 		raft: o.Raftnet, dir: o.Directory, owner: o.Owner, clock: o.Clock, log: o.Logger,
-		metrics: newMetrics(o.Registerer),
+		metrics: newMetrics(o.Registerer), room: roomBytes, most: maxBacklogBytes,
 	}
 	n.evictions.init()
 	n.again.init(n)

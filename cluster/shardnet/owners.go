@@ -13,9 +13,24 @@ const (
 	// maxRecordBytes is at how many bytes deliveries for one connection are cut
 	// into records; a single one may be larger.
 	maxRecordBytes = 1 << 20
-	// maxBacklogBytes may wait for a node before QoS 0 is dropped that goes there.
-	maxBacklogBytes = 8 << 20
+	// roomBytes may wait for a node before QoS 0 is dropped that goes there, and
+	// before what is pushed again waits.
+	roomBytes = 8 << 20
+	// maxBacklogBytes may wait for a node before all is dropped that goes there, and
+	// pushed again when there is room: raftnet would cut the stream at twice as
+	// much, and with it the node's own commands.
+	maxBacklogBytes = 32 << 20
 )
+
+// Room says whether a node takes more of what is pushed again: see
+// raftstore.Owners.
+func (n *Net) Room(at raftstore.Node) bool {
+	if at == n.node() {
+		return true
+	}
+	node, ok := n.dir.Identity(at)
+	return !ok || n.raft.PushBacklog(node) <= n.room
+}
 
 // Push brings deliveries to the owner of a session: see raftstore.Owners. Those
 // of QoS 0 are dropped when the node is behind, for they wait for nobody.
@@ -29,8 +44,13 @@ func (n *Net) Push(at raftstore.Node, conn router.Subscriber, epoch session.Epoc
 		n.metrics.dropped.WithLabelValues("unreachable").Add(float64(len(ds)))
 		return
 	}
-	late := n.raft.PushBacklog(node) > maxBacklogBytes
-	dropped := 0
+	backlog := n.raft.PushBacklog(node)
+	if backlog > n.most {
+		n.again.behind(at)
+		n.metrics.dropped.WithLabelValues("backlog").Add(float64(len(ds)))
+		return
+	}
+	late, dropped := backlog > n.room, 0
 	for len(ds) > 0 {
 		// As many as one record takes, and which of them.
 		size, to := headSize, 0

@@ -1,6 +1,7 @@
 package shardnet
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -78,6 +79,7 @@ type conn struct {
 // it was ever sent.
 type client struct {
 	name string
+	lazy bool // acknowledges nothing
 
 	mu   sync.Mutex
 	got  map[uint64]string
@@ -261,6 +263,9 @@ func (p *port) take(k *conn, d *raftstore.Delivery) {
 		p.fleet.wrong("%s: delivery %d came twice over one connection", c.name, d.Index)
 	}
 	c.got[d.Index], c.by[d.Index] = payload, k.epoch
+	if c.lazy {
+		return
+	}
 	p.store.Submit(p.store.SessionShard(c.name), raftstore.Acks{Items: []raftstore.Ack{
 		{ClientID: c.name, Epoch: k.epoch, Index: d.Index},
 	}}, nil)
@@ -471,6 +476,50 @@ func TestSessionsOfAllNodes(t *testing.T) {
 	}
 }
 
+// bound has nodes take less at a time than they would.
+func (f *fleet) bound(room, most int) {
+	for _, n := range f.nodes {
+		n.room, n.most = room, most
+	}
+}
+
+// What a node's sessions have not acknowledged is far more than may wait for the
+// node: all of it comes, though streams break, and every session's in turn.
+func TestWindowsBeyondTheBacklog(t *testing.T) {
+	const messages = 40
+	wrong := inFleet(t, 1, "", 0, func(f *fleet) {
+		f.bound(32<<10, 200<<10)
+		for i := range 60 {
+			c := &client{name: fmt.Sprint("c", i), lazy: true, got: map[uint64]string{}, by: map[uint64]session.Epoch{}}
+			f.clients = append(f.clients, c)
+			f.move(c, f.ports[holders])
+		}
+		time.Sleep(time.Second)
+		for n := range messages {
+			f.publish(f.ports[0], fmt.Sprintf("a%05d%s", n, string(bytes.Repeat([]byte("."), 1000))))
+			time.Sleep(2 * time.Millisecond)
+			if n%10 == 5 {
+				for i := range holders {
+					f.sever(i, holders)
+				}
+			}
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		for _, c := range f.clients {
+			if len(c.got) != messages {
+				f.wrong("%s got %d of %d", c.name, len(c.got), messages)
+			}
+		}
+		if p := f.ports[holders]; p.doubles+p.gaps == 0 {
+			f.wrong("nothing was pushed again")
+		}
+	})
+	for _, w := range wrong {
+		t.Error(w)
+	}
+}
+
 // tally is what runs saw.
 type tally struct{ moves, early, gaps, doubles int }
 
@@ -478,6 +527,9 @@ type tally struct{ moves, early, gaps, doubles int }
 // and messages flow.
 func runFaults(t *testing.T, seed uint64, plant string, sum *tally) (wrong []string) {
 	return inFleet(t, seed, plant, 8, func(f *fleet) {
+		if seed%2 == 1 { // often more than there is room for
+			f.bound(1<<10, 4<<10)
+		}
 		for n := range 400 {
 			for i, p := range f.ports {
 				if f.rnd.IntN(3) == 0 {
