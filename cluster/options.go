@@ -54,6 +54,10 @@ type Options struct {
 	// Meta is told to the others, for people: mqtt, http.
 	Meta map[string]string
 
+	// Changed is called, from any goroutine, when Nodes answers otherwise than
+	// before; nil for nobody. It may not block.
+	Changed func()
+
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil for none
 

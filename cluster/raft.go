@@ -36,6 +36,7 @@ func (p *peer) raft(ctx context.Context) error {
 		return err
 	}
 	defer cancel()
+	p.c.changed() // what waits for a stream may go on
 	return p.blame("raft", p.calls.Run(ctx, &rows{c: p.c, st: st}, cancel))
 }
 

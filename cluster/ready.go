@@ -83,6 +83,7 @@ func (c *Cluster) setStreams(set func()) {
 	set()
 	c.mu.Unlock()
 	c.reckon()
+	c.changed()
 }
 
 // reckon sees whether this node has become ready, and tells its peers.

@@ -257,6 +257,7 @@ func (c *Cluster) add(p *peer) {
 	c.mu.Unlock()
 	c.settle()
 	c.reckon()
+	c.changed()
 }
 
 // take removes p from the peers: it is sent nothing more and no stream of it is
@@ -269,6 +270,13 @@ func (c *Cluster) take(p *peer) {
 	c.changedLocked(all)
 	c.mu.Unlock()
 	c.reckon()
+	c.changed()
+}
+
+func (c *Cluster) changed() {
+	if c.opts.Changed != nil {
+		c.opts.Changed()
+	}
 }
 
 func (c *Cluster) changedLocked(all []*peer) {

@@ -15,6 +15,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"dunlin/cluster"
+	"dunlin/cluster/control"
+	"dunlin/cluster/shardnet"
+	"dunlin/cluster/shardroutes"
 	"dunlin/node/admin"
 	"dunlin/node/auth"
 	"dunlin/node/broker"
@@ -31,15 +34,22 @@ type Node struct {
 	cfg config.Config
 	log *slog.Logger
 
+	data    *control.Data
 	table   *router.Table
 	broker  *broker.Broker
-	store   *raftstore.Store
 	cluster *cluster.Cluster
+	control *control.Control
+	store   atomic.Pointer[raftstore.Store] // nil until the node has entered the cluster
+	links   *shardnet.Net
+	routes  atomic.Pointer[shardroutes.Routes] // likewise
 	loops   *listen.Loops
 	admin   *admin.Server
 
-	started time.Time
-	serving atomic.Bool // clients are let in
+	registry *prometheus.Registry
+	clock    func() session.Time
+	started  time.Time
+	serving  atomic.Bool // clients are let in
+	failed   chan error  // why the node must stop
 }
 
 // New builds a node and binds its addresses, but for those of clients, which are
@@ -53,42 +63,46 @@ func New(cfg config.Config, log *slog.Logger) (*Node, error) {
 			return nil, fmt.Errorf("%s-addr: %w", l.Name, err)
 		}
 	}
-	n := &Node{cfg: cfg, log: log, started: time.Now()}
+	n := &Node{cfg: cfg, log: log, started: time.Now(), failed: make(chan error, 1)}
 	built := false
 	defer func() {
 		if !built {
 			_ = n.undo(context.Background()) // the first error is what matters
 		}
 	}()
-	id, err := claimIdentity(cfg.DataDir)
-	if err != nil {
+	n.registry = metrics.NewRegistry(n.observe)
+	n.clock = func() session.Time { return session.Time(time.Since(n.started)) }
+	var err error
+	if n.data, err = control.OpenData(control.DataOptions{
+		Dir: cfg.DataDir, Failed: n.fail, Stalled: n.stalled, Logger: log, Registerer: n.registry,
+	}); err != nil {
 		return nil, fmt.Errorf("data-dir: %w", err)
 	}
 	access, err := auth.NewDenied(cfg.ACL.DenyFilters)
 	if err != nil {
 		return nil, fmt.Errorf("acl.deny-filters: %w", err)
 	}
-	registry := metrics.NewRegistry(n.observe)
-	clock := func() session.Time { return session.Time(time.Since(n.started)) }
 
 	// From the ground up; each floor is handed the one above by the interface
 	// that it declares for it.
 	n.table = router.NewTable()
-	o := brokerOptions(cfg, access, clock, log)
+	o := brokerOptions(cfg, access, n.clock, log)
 	o.Status = n.status
 	n.broker = broker.New(o, n.table)
-	if n.store, err = raftstore.Open(storeOptions(cfg, n.table, clock, log, registry), n.broker, n.broker); err != nil {
+	if n.cluster, err = cluster.New(n.clusterOptions(), n.table, n.broker); err != nil {
 		return nil, err
 	}
-	if n.cluster, err = cluster.New(clusterOptions(cfg, id, log, registry), n.table, n.broker); err != nil {
+	if n.control, err = control.Open(n.data, n.controlOptions()); err != nil {
 		return nil, err
 	}
-	n.broker.Attach(n.store, n.store, oneReplica{}, n.cluster)
+	if n.links, err = shardnet.New(n.linkOptions()); err != nil {
+		return nil, err
+	}
 	if n.loops, err = listen.New(loopOptions(cfg, n.started, log), n.broker.Worker); err != nil {
 		return nil, err
 	}
 	n.admin = admin.New(admin.Options{
-		Version: Version(), Cluster: members{n}, Clients: clients{n}, Shards: shards{n}, Metrics: registry, Log: log,
+		Version: Version(), Cluster: members{n}, Clients: clients{n}, Shards: shards{n}, Metrics: n.registry, Log: log,
 	})
 	if err := n.admin.Listen(cfg.HTTPAddr, cfg.DataDir); err != nil {
 		return nil, fmt.Errorf("http-addr: %w", err)
@@ -111,36 +125,78 @@ func probe(addr string) error {
 // Run serves until ctx is done or a component fails, then takes the node down
 // and returns.
 func (n *Node) Run(ctx context.Context) error {
-	failed := make(chan error, 1)
 	go func() {
 		if err := n.admin.Serve(); err != nil {
-			failed <- fmt.Errorf("admin: %w", err)
+			n.fail(fmt.Errorf("admin: %w", err))
 		}
 	}()
-	n.loops.Start()
-	err := n.cluster.Start(ctx)
-	if err == nil {
-		err = n.open(ctx)
-	}
-	if err == nil {
+	life, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() {
 		select {
-		case <-ctx.Done():
-		case err = <-failed:
+		case err := <-n.failed:
+			cancel(err)
+		case <-life.Done():
 		}
+	}()
+	err := n.cluster.Start(life)
+	if err == nil {
+		err = n.enter(life)
 	}
-	if ctx.Err() != nil {
+	if err == nil {
+		n.loops.Start()
+		err = n.open(life)
+	}
+	if err == nil {
+		<-life.Done()
+	}
+	switch cause := context.Cause(life); {
+	case ctx.Err() != nil:
 		err = nil // asked to stop, whatever that interrupted
+	case cause != nil:
+		err = cause
 	}
-	stop, cancel := context.WithTimeout(context.Background(), n.cfg.ShutdownTimeout)
-	defer cancel()
+	patience := n.cfg.ShutdownTimeout
+	if err != nil {
+		patience = min(patience, time.Second) // what failed may not be able to answer any more (D2)
+	}
+	stop, done := context.WithTimeout(context.Background(), patience)
+	defer done()
 	return errors.Join(err, n.undo(stop))
 }
 
-// open lets clients in once the node routes to all members: before, a publish
-// could miss subscribers that were promised it (P4).
+// fail has Run take the node down.
+func (n *Node) fail(err error) {
+	select {
+	case n.failed <- err:
+	default: // it is on its way down
+	}
+}
+
+// stalled ends the process at once: a leader whose disk hangs would keep its
+// followers quiet for ever, and a process that waits for that disk keeps its
+// sockets (D3).
+func (n *Node) stalled(err error) {
+	n.log.Error("the disk hangs: this node stops at once", "err", err)
+	os.Exit(1)
+}
+
+// missing is what the node lacks to take clients: the routes of all members and
+// shards, or a publish could miss subscribers that were promised it (P4).
+func (n *Node) missing() error {
+	if err := n.cluster.Ready(); err != nil {
+		return err
+	}
+	if n.store.Load() == nil {
+		return errors.New("the node has not entered the cluster yet")
+	}
+	return n.routes.Load().Whole()
+}
+
+// open lets clients in once nothing is missing.
 func (n *Node) open(ctx context.Context) error {
 	for waited := time.Duration(0); ; waited += joinPoll {
-		err := n.cluster.Ready()
+		err := n.missing()
 		if err == nil {
 			break
 		}
@@ -177,11 +233,23 @@ func (n *Node) undo(ctx context.Context) error {
 	if n.loops != nil {
 		errs = append(errs, n.loops.StopAccepting(ctx), n.broker.Disconnect(ctx), n.loops.Shutdown(ctx))
 	}
-	if n.store != nil {
-		n.store.Close()
+	if n.control != nil {
+		n.control.Shutdown(ctx)
+	}
+	if store := n.store.Load(); store != nil {
+		store.Close()
+	}
+	if routes := n.routes.Load(); routes != nil {
+		routes.Close()
+	}
+	if n.links != nil {
+		n.links.Close()
 	}
 	if n.cluster != nil {
 		errs = append(errs, n.cluster.Shutdown(ctx))
+	}
+	if n.data != nil {
+		errs = append(errs, n.data.Close())
 	}
 	if n.admin != nil {
 		errs = append(errs, n.admin.Shutdown(ctx))
@@ -216,42 +284,9 @@ func brokerOptions(cfg config.Config, access auth.Denied, clock func() session.T
 // nodes before it slows publishers down.
 const sharedBytes = 16 << 20
 
-// storeOptions gives each shard its part of what the node may hold.
-func storeOptions(cfg config.Config, table *router.Table, clock func() session.Time, log *slog.Logger,
-	reg prometheus.Registerer) raftstore.Options {
-	o := raftstore.DefaultOptions()
-	o.Shards, o.Routes, o.Clock, o.Logger, o.Registerer = cfg.Shards, table, clock, log, reg
-	part := func(whole int) int { return (whole + cfg.Shards - 1) / cfg.Shards }
-	o.Limits.Sessions = part(cfg.Limits.MaxSessions)
-	o.Limits.Retained = part(cfg.Limits.RetainedMessages)
-	o.Limits.RetainedBytes = part(int(cfg.Limits.RetainedBytes))
-	o.Limits.QueueMessages, o.Limits.QueueBytes = cfg.Limits.QueueMessages, cfg.Limits.QueueBytes
-	return o
-}
-
 func loopOptions(cfg config.Config, start time.Time, log *slog.Logger) listen.Options {
 	return listen.Options{
 		Loops: cfg.Loops, Portable: cfg.PortableLoops,
 		SendTimeout: cfg.SendTimeout, MaxUnsent: cfg.Limits.MaxUnsent, Start: start, Logger: log,
 	}
 }
-
-func clusterOptions(cfg config.Config, id identity, log *slog.Logger, reg prometheus.Registerer) cluster.Options {
-	o := cluster.DefaultOptions()
-	o.Name, o.Identity, o.Start, o.ClusterID = cfg.NodeName, id.Name, id.Starts, cfg.ClusterID
-	o.GossipAddr, o.GossipAdvertise = cfg.GossipAddr, cfg.GossipAdvertiseAddr
-	o.ClusterAddr, o.ClusterAdvertise = cfg.ClusterAddr, cfg.ClusterAdvertiseAddr
-	o.Join, o.BootstrapExpect = cfg.Join, cfg.Bootstrap()
-	o.GossipKey = cfg.GossipKey
-	o.TLS = cluster.TLSOptions{CertFile: cfg.ClusterTLS.Cert, KeyFile: cfg.ClusterTLS.Key, CAFile: cfg.ClusterTLS.CA}
-	o.Meta = map[string]string{"mqtt": cfg.MQTTAddr, "http": cfg.HTTPAddr}
-	o.MaxFrameBytes = max(o.MaxFrameBytes, int(cfg.Limits.MaxPacketSize)+1<<20)
-	o.Logger, o.Registerer = log, reg
-	return o
-}
-
-// oneReplica are the routes of shards that are nowhere but on this node: its
-// table has them before their commands are answered.
-type oneReplica struct{}
-
-func (oneReplica) Synced(_ router.ShardID, _ uint64, done func(ok bool)) { done(true) }

@@ -14,7 +14,7 @@ import (
 func (n *Node) observe(emit metrics.Emit) {
 	emit(metrics.Build, 1, Version(), runtime.Version())
 	ready := 0.0
-	if n.serving.Load() && n.cluster.Ready() == nil {
+	if n.serving.Load() && n.missing() == nil {
 		ready = 1
 	}
 	emit(metrics.Ready, ready)

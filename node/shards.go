@@ -11,8 +11,12 @@ import (
 type shards struct{ n *Node }
 
 func (s shards) Replicas() (out []admin.Replica) {
-	for i := range s.n.store.Shards() {
-		r, ok := s.n.store.Replica(router.ShardID(i))
+	store := s.n.store.Load()
+	if store == nil {
+		return nil // not in the cluster yet
+	}
+	for i := range store.Shards() {
+		r, ok := store.Replica(router.ShardID(i))
 		if !ok {
 			continue
 		}
@@ -26,17 +30,18 @@ func (s shards) Replicas() (out []admin.Replica) {
 }
 
 func (s shards) Sessions(shard int, cursor uint32, limit int) (page admin.SessionPage, found bool) {
-	if shard < 0 || shard >= s.n.store.Shards() {
+	store := s.n.store.Load()
+	if store == nil || shard < 0 || shard >= store.Shards() {
 		return page, false
 	}
 	sh := router.ShardID(shard)
-	since, found := s.n.store.Replica(sh)
+	since, found := store.Replica(sh)
 	if !found {
 		return page, false
 	}
-	infos, next, more := s.n.store.Sessions(sh, cursor, limit)
+	infos, next, more := store.Sessions(sh, cursor, limit)
 	page.Since = since.Applied
-	page.Until, _ = s.n.store.Digest(sh)
+	page.Until, _ = store.Digest(sh)
 	for i := range infos {
 		x := &infos[i]
 		page.Sessions = append(page.Sessions, admin.Session{

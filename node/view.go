@@ -28,7 +28,7 @@ func (m members) Nodes() []admin.Node {
 }
 
 func (m members) Ready() error {
-	if err := m.n.cluster.Ready(); err != nil {
+	if err := m.n.missing(); err != nil {
 		return err
 	}
 	if !m.n.serving.Load() {

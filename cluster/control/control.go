@@ -36,6 +36,9 @@ type Options struct {
 	// Shards and Factor are what a cluster that this node forms begins with.
 	BootstrapExpect, Shards, Factor int
 
+	// SnapshotBytes of log are what a shard takes a snapshot after; 0: the store's default.
+	SnapshotBytes uint64
+
 	Net *raftnet.Net // with the identity of the data
 	// Members is called often, from any goroutine.
 	Members func() []Member

@@ -92,7 +92,8 @@ func (c *Control) startReplica(shards Shards, sh router.ShardID, s *meta.State) 
 	store := c.data.log.Group(id)
 	g := raftstore.Group{
 		ID: raft.ServerID(self), Log: store, Stable: store, Snapshots: snapshots, Transport: t,
-		Tune: func(conf *raft.Config) { conf.Logger = raftLogger(c.log.With("shard", int(sh))) },
+		SnapshotBytes: c.opts.SnapshotBytes,
+		Tune:          func(conf *raft.Config) { conf.Logger = raftLogger(c.log.With("shard", int(sh))) },
 	}
 	var first []string // its voters, if this node is to lead it first
 	if begins := voters(s, p); p.Version == 1 && slices.Contains(begins, self) {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
@@ -47,6 +48,7 @@ func scrape(t *testing.T) map[string]*dto.MetricFamily {
 		DisableKeepAlives: true,
 		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return admin.Dial(ctx, c.DataDir) },
 	}}
+	whenReady(t, &client)
 	resp, err := client.Get("http://node/metrics")
 	if err != nil {
 		t.Fatal(err)
@@ -58,6 +60,21 @@ func scrape(t *testing.T) map[string]*dto.MetricFamily {
 		t.Fatal(err)
 	}
 	return families
+}
+
+// whenReady waits until the node takes clients: its shards export nothing before.
+func whenReady(t *testing.T, client *http.Client) {
+	t.Helper()
+	for range 1000 {
+		if resp, err := client.Get("http://node/health/ready"); err == nil {
+			_ = resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("the node is not ready after 10 s")
 }
 
 // What a running node exports is what the table says: names, types, labels and

@@ -1,0 +1,123 @@
+package node
+
+import (
+	"context"
+	"time"
+
+	"dunlin/cluster"
+	"dunlin/cluster/control"
+	"dunlin/cluster/shardnet"
+	"dunlin/cluster/shardroutes"
+	"dunlin/raftstore"
+)
+
+// outageCap bounds by how much deadlines move on after all replicas of a shard
+// were down (T2): a wall clock that jumped by years must not end all sessions.
+const outageCap = 30 * 24 * time.Hour
+
+// enter has the node form a cluster with others or join one, opens its store and
+// has it hold the replicas that are placed here.
+func (n *Node) enter(ctx context.Context) error {
+	self, err := n.control.Enter(ctx)
+	if err != nil {
+		return err
+	}
+	n.links.Enter(raftstore.Node(self.Node))
+	shards := n.control.State().Shards
+	routes, err := shardroutes.New(n.routeOptions(shards))
+	if err != nil {
+		return err
+	}
+	n.routes.Store(routes)
+	o := n.storeOptions(shards)
+	store, err := raftstore.OpenReplicated(o, raftstore.Replication{
+		Node: raftstore.Node(self.Node), Start: self.Start,
+		Leaders: n.links, Owners: n.links, World: n.broker, Routes: routes,
+		OutageCap: outageCap, Wall: time.Now,
+	})
+	if err != nil {
+		return err
+	}
+	n.store.Store(store)
+	n.links.Attach(store)
+	n.broker.Attach(store, store, routes, n.cluster)
+	n.control.Run(store)
+	return nil
+}
+
+// gossiped are the members that gossip knows, for control.
+func (n *Node) gossiped() []control.Member {
+	nodes := n.cluster.Nodes()
+	members := make([]control.Member, 0, len(nodes))
+	for _, x := range nodes[1:] { // but for this one
+		members = append(members, control.Member{Identity: x.Identity, Name: x.Name, Reachable: x.State != "suspect"})
+	}
+	return members
+}
+
+// storeOptions gives each shard its part of what the node may hold.
+func (n *Node) storeOptions(shards int) raftstore.Options {
+	o, l := raftstore.DefaultOptions(), n.cfg.Limits
+	o.Shards, o.Clock, o.Logger, o.Registerer = shards, n.clock, n.log, n.registry
+	part := func(whole int) int { return (whole + shards - 1) / shards }
+	o.Limits.Sessions = part(l.MaxSessions)
+	o.Limits.Retained = part(l.RetainedMessages)
+	o.Limits.RetainedBytes = part(int(l.RetainedBytes))
+	o.Limits.QueueMessages, o.Limits.QueueBytes = l.QueueMessages, l.QueueBytes
+	return o
+}
+
+func (n *Node) clusterOptions() cluster.Options {
+	o, cfg := cluster.DefaultOptions(), n.cfg
+	o.Name, o.Identity, o.Start, o.ClusterID = cfg.NodeName, n.data.Identity(), n.data.Starts(), cfg.ClusterID
+	o.GossipAddr, o.GossipAdvertise = cfg.GossipAddr, cfg.GossipAdvertiseAddr
+	o.ClusterAddr, o.ClusterAdvertise = cfg.ClusterAddr, cfg.ClusterAdvertiseAddr
+	o.Join, o.BootstrapExpect = cfg.Join, cfg.Bootstrap()
+	o.GossipKey = cfg.GossipKey
+	o.TLS = cluster.TLSOptions{CertFile: cfg.ClusterTLS.Cert, KeyFile: cfg.ClusterTLS.Key, CAFile: cfg.ClusterTLS.CA}
+	o.Meta = map[string]string{"mqtt": cfg.MQTTAddr, "http": cfg.HTTPAddr}
+	o.MaxFrameBytes = max(o.MaxFrameBytes, int(cfg.Limits.MaxPacketSize)+1<<20)
+	o.Logger, o.Registerer, o.Changed = n.log, n.registry, n.membersChanged
+	return o
+}
+
+// membersChanged has those who feed others look at who is there.
+func (n *Node) membersChanged() {
+	if r := n.routes.Load(); r != nil {
+		r.Changed()
+	}
+}
+
+func (n *Node) controlOptions() control.Options {
+	return control.Options{
+		Name: n.cfg.NodeName, BootstrapExpect: n.cfg.Bootstrap(), Shards: n.cfg.Shards, Factor: n.cfg.ReplicationFactor,
+		SnapshotBytes: uint64(n.cfg.SnapshotLogSize),
+		Net:           n.cluster.Raft(), Members: n.gossiped, Failed: n.fail, Logger: n.log,
+	}
+}
+
+func (n *Node) linkOptions() shardnet.Options {
+	return shardnet.Options{
+		Raftnet: n.cluster.Raft(), Directory: n.control, Owner: n.broker,
+		Clock: n.clock, Logger: n.log, Registerer: n.registry,
+	}
+}
+
+func (n *Node) routeOptions(shards int) shardroutes.Options {
+	return shardroutes.Options{
+		Net: n.cluster.Raft(), Table: n.table, Shards: shards, Leader: n.control.Leader, Nodes: counted{n},
+		Logger: n.log, Registerer: n.registry,
+	}
+}
+
+// counted are the nodes that shardroutes feeds and waits for.
+type counted struct{ n *Node }
+
+func (c counted) Members() (ids []string) {
+	for _, x := range c.n.cluster.Nodes() {
+		ids = append(ids, x.Identity)
+	}
+	return ids
+}
+
+func (c counted) Counts() (ids []string, ok bool) { return c.Members(), true }
