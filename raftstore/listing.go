@@ -16,8 +16,9 @@ type SessionInfo struct {
 	Stored        bool              // outlives its connection
 	Expiry        uint32            // seconds
 	Subscriptions int
-	Inflight      int // deliveries in the committed window
-	Waiting       int // deliveries behind it
+	Filters       uint64 // hash of the subscriptions, in the order in which they were made
+	Inflight      int    // deliveries in the committed window
+	Waiting       int    // deliveries behind it
 	QueuedBytes   uint64
 }
 
@@ -52,15 +53,20 @@ func (st *state) list(cursor uint32, limit int) (page []SessionInfo, next uint32
 		if len(page) == limit {
 			return page, slot, true
 		}
-		info := SessionInfo{
-			ClientID: rec.clientID, User: rec.user, Epoch: rec.Epoch(), Attached: rec.Attached(), Stored: rec.Stored(),
-			Expiry: rec.Expiry(), Subscriptions: rec.CountSubscriptions(),
-		}
-		if info.Attached {
-			info.Node, info.Conn = rec.node, rec.conn
-		}
-		info.Inflight, info.Waiting, info.QueuedBytes = rec.Backlog()
-		page = append(page, info)
+		page = append(page, rec.info())
 	}
 	return page, 0, false
+}
+
+// info describes the session or claim.
+func (rec *record) info() SessionInfo {
+	info := SessionInfo{
+		ClientID: rec.clientID, User: rec.user, Epoch: rec.Epoch(), Attached: rec.Attached(), Stored: rec.Stored(),
+		Expiry: rec.Expiry(), Subscriptions: rec.CountSubscriptions(), Filters: rec.HashSubscriptions(),
+	}
+	if info.Attached {
+		info.Node, info.Conn = rec.node, rec.conn
+	}
+	info.Inflight, info.Waiting, info.QueuedBytes = rec.Backlog()
+	return info
 }

@@ -107,19 +107,15 @@ func (s *Store) Term(sh router.ShardID) uint64 {
 
 // Digest is a running hash of what a replica did up to its latest entry, by that
 // entry's index in the log: equal on all replicas at equal index (D6). Both are 0
-// without a replica.
+// without a replica, the index until an entry is applied to a snapshot.
 func (s *Store) Digest(sh router.ShardID) (index, digest uint64) {
-	read := make(chan struct{})
+	read := make(chan Moment, 1)
 	shard := s.shards[sh]
-	if shard.call(func() {
-		if r, ok := shard.driver.(*replica); ok {
-			index, digest = r.index, shard.st.digest
-		}
-		close(read)
-	}) {
-		<-read
+	if !shard.call(func() { read <- shard.moment() }) {
+		return 0, 0
 	}
-	return index, digest
+	m := <-read
+	return m.Entry, m.Digest
 }
 
 // vacant is the driver of a shard of which this node has no replica.

@@ -23,13 +23,14 @@ type replica struct {
 	stall   *time.Timer    // calls stalled, after something was proposed
 
 	// Of the shard's goroutine.
-	maker  uint64    // names this start of the node in the entries it makes
-	ready  bool      // raft is set
-	first  *proposal // the first entry of the term that this node was elected for, until it is applied
-	oldest uint64    // number of the proposal that stalled last saw first
-	heard  bool      // another node led since this one started
-	index  uint64    // of the latest entry applied
-	grown  uint64    // bytes of entries since the latest snapshot
+	maker     uint64    // names this start of the node in the entries it makes
+	ready     bool      // raft is set
+	suspended bool      // nothing is taken: see Restore
+	first     *proposal // the first entry of the term that this node was elected for, until it is applied
+	oldest    uint64    // number of the proposal that stalled last saw first
+	heard     bool      // another node led since this one started
+	index     uint64    // of the latest entry applied
+	grown     uint64    // bytes of entries since the latest snapshot
 
 	before, after func(l *raft.Log) // hooks of the tests, around commit; nil for none
 }
@@ -153,7 +154,7 @@ func (r *replica) turn(leads bool) {
 	sh.leading.Store(false)
 	sh.stopLeading()
 	r.first = nil
-	if !leads {
+	if !leads || r.suspended {
 		return
 	}
 	sh.proposed = sh.st.now // what time it is, startLeading knows
@@ -276,6 +277,7 @@ func (f *fsm) Restore(from io.ReadCloser) error {
 		r.sh.leading.Store(false)
 		r.sh.stopLeading()
 		r.sh.adopt(st)
+		r.index = 0 // no entry is known to have made this state
 		r.sh.base.Store(int64(r.sh.clock() - st.now))
 	})
 	return nil

@@ -95,6 +95,19 @@ func appendRecord(b []byte, slot uint32, rec *record) []byte {
 	return rec.Durable.Append(b)
 }
 
+// record reads what appendRecord wrote; its queue refers to what bodies has.
+func (r *reader) record(bodies session.Bodies) (slot uint64, rec record) {
+	slot = r.uvarint()
+	rec = record{clientID: r.string(), user: r.string(), node: r.node(), conn: router.Subscriber(r.uvarint())}
+	d, rest, err := session.ParseDurable(r.b, bodies)
+	if r.b = rest; r.err != nil || err != nil || d.Epoch() == 0 {
+		r.fail()
+		return 0, record{}
+	}
+	rec.Durable = d
+	return slot, rec
+}
+
 func (rs *restoring) session(r *reader) {
 	st := rs.st
 	t := st.sessions
@@ -103,11 +116,8 @@ func (rs *restoring) session(r *reader) {
 		rs.records, t.free = r.slots()
 		return
 	}
-	slot, clientID, user, node, conn := r.uvarint(), r.bytes(), r.string(), r.uvarint(), r.uvarint()
-	d, rest, err := session.ParseDurable(r.b, rs)
-	r.b = rest
-	_, twice := t.ids.find(clientID)
-	if err != nil || twice || node > maxNode || d.Epoch() == 0 ||
+	slot, read := r.record(rs)
+	if _, twice := t.ids.find([]byte(read.clientID)); r.err != nil || twice ||
 		slot < uint64(t.size) || slot-uint64(t.size) > uint64(len(t.free)) {
 		r.fail()
 		return
@@ -116,7 +126,7 @@ func (rs *restoring) session(r *reader) {
 		t.extend()
 	}
 	rec := t.at(uint32(slot))
-	*rec = record{clientID: string(clientID), user: user, node: Node(node), conn: router.Subscriber(conn), Durable: d}
+	*rec = read
 	t.ids.add(uint32(slot))
 	st.subscriptions.index(uint32(slot), &rec.Durable)
 	st.deadlines.set(uint32(slot), rec.Due())

@@ -204,6 +204,10 @@ func (d *Durable) NextSeq() uint64 {
 	return d.seq
 }
 
+// SkipNumbers leaves out n numbers: others may have seen more of them than this
+// session has given.
+func (d *Durable) SkipNumbers(n uint64) { d.seq += n }
+
 // HasPublished says that messages with the session's Origin may be about.
 func (d *Durable) HasPublished() bool { return d.seq > 0 }
 

@@ -2,6 +2,7 @@ package session
 
 import (
 	"encoding/binary"
+	"hash/fnv"
 
 	"dunlin/router"
 )
@@ -64,6 +65,14 @@ func (d *Durable) CountSubscriptions() (n int) {
 		_, _, _, b = cutSubscription(b)
 	}
 	return n
+}
+
+// HashSubscriptions is a hash of them, in that order: the same for equal ones, on
+// every node and release with the same durableVersion.
+func (d *Durable) HashSubscriptions() uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(d.subs))
+	return h.Sum64()
 }
 
 // findFilter finds the packed subscription with that text; to is 0 if there is

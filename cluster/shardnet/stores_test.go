@@ -1,9 +1,12 @@
 package shardnet
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -156,38 +159,16 @@ func TestStoresOnDisk(t *testing.T) {
 		t.Skip("real time")
 	}
 	began := time.Now()
-	m := newMesh(t, 3)
+	m, nodes := newStored(t)
 	defer m.close()
-	var nodes []*stored
-	for _, n := range m.nodes {
-		nodes = append(nodes, &stored{node: n, dir: t.TempDir()})
-		n.leader = nodes[len(nodes)-1].follows
-	}
-	for _, n := range nodes {
-		n.open(t)
-	}
-	until := func(what string, ok func() bool) {
-		t.Helper()
-		for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatal(what)
-			}
-		}
-	}
-	const everything = 1 << 30
-	claim := raftstore.Claim{
-		Conn: 1, Expiry: session.Forever, Inflight: 60_000, InflightBytes: everything,
-		MaxQueueMessages: everything, MaxQueueBytes: everything,
-	}
 	f, err := router.ParseFilter([]byte("t"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for sh := range router.ShardID(storedShards) {
-		claim.ClientID = fmt.Sprint("c", sh)
 		var r raftstore.Result
-		until("no claim", func() bool { r = nodes[0].do(sh, claim); return r.Err == nil })
-		r = nodes[0].do(sh, raftstore.Subscribe{ClientID: claim.ClientID, Epoch: r.Claim.Epoch,
+		until(t, "no claim", func() bool { r = nodes[0].do(sh, claimOf(sh, 1)); return r.Err == nil })
+		r = nodes[0].do(sh, raftstore.Subscribe{ClientID: claimOf(sh, 1).ClientID, Epoch: r.Claim.Epoch,
 			Filters: []raftstore.Subscription{{Filter: f, Options: router.Options{QoS: 1}}}})
 		if r.Err != nil {
 			t.Fatal(r.Err)
@@ -247,7 +228,7 @@ func TestStoresOnDisk(t *testing.T) {
 
 	for sh := range router.ShardID(storedShards) {
 		var digests [3]uint64
-		until("replicas do not agree", func() bool {
+		until(t, "replicas do not agree", func() bool {
 			var at [3]uint64
 			for i, n := range nodes {
 				at[i], digests[i] = n.store.Digest(sh)
@@ -258,7 +239,88 @@ func TestStoresOnDisk(t *testing.T) {
 			t.Errorf("shard %d: replicas part: %x", sh, digests)
 		}
 	}
-	// What the session holds comes with the claim, what waited behind is pushed.
+	// What was acknowledged is there, and in another cluster that takes over a
+	// backup.
+	queued := nodes[1].drain(t, &acked)
+	other, others := newStored(t)
+	defer other.close()
+	for sh := range router.ShardID(storedShards) {
+		var backup bytes.Buffer
+		lead := func(nodes []*stored) (leader *stored) {
+			until(t, "no leader", func() bool {
+				i := slices.IndexFunc(nodes, func(n *stored) bool { return n.store.Leads(sh) })
+				if i >= 0 {
+					leader = nodes[i]
+				}
+				return leader != nil
+			})
+			return leader
+		}
+		until(t, "not backed up", func() bool {
+			backup.Reset()
+			return lead(nodes).store.Backup(sh, &backup) == nil
+		})
+		until(t, "not restored", func() bool {
+			err := lead(others).store.Restore(sh, bytes.NewReader(backup.Bytes()))
+			if err != nil && !errors.Is(err, raftstore.ErrNotLeader) {
+				t.Fatal(err)
+			}
+			return err == nil
+		})
+	}
+	others[2].close(t)
+	others[2].open(t)
+	for payload := range others[2].drain(t, &acked) {
+		if queued[payload] == nil {
+			t.Errorf("%s is in the backup alone", payload)
+		}
+	}
+	n := 0
+	acked.Range(func(any, any) bool { n++; return true })
+	if t.Logf("%d acknowledged, %d queued, in %s", n, len(queued), time.Since(began)); n < 100 {
+		t.Error("that is too little")
+	}
+	for _, n := range append(nodes, others...) {
+		n.close(t)
+	}
+}
+
+// newStored forms a cluster of three.
+func newStored(t *testing.T) (*mesh, []*stored) {
+	m := newMesh(t, 3)
+	var nodes []*stored
+	for _, n := range m.nodes {
+		nodes = append(nodes, &stored{node: n, dir: t.TempDir()})
+		n.leader = nodes[len(nodes)-1].follows
+	}
+	for _, n := range nodes {
+		n.open(t)
+	}
+	return m, nodes
+}
+
+func until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal(what)
+		}
+	}
+}
+
+// claimOf claims the session that each shard has one of.
+func claimOf(sh router.ShardID, conn router.Subscriber) raftstore.Claim {
+	const everything = 1 << 30
+	return raftstore.Claim{
+		ClientID: fmt.Sprint("c", sh), Conn: conn, Expiry: session.Forever, Inflight: 60_000, InflightBytes: everything,
+		MaxQueueMessages: everything, MaxQueueBytes: everything,
+	}
+}
+
+// drain takes the sessions and waits until all that was acknowledged has come,
+// each once: what their windows hold with the claim, what waited behind as pushes.
+func (n *stored) drain(t *testing.T, acked *sync.Map) map[string]map[uint64]bool {
+	t.Helper()
 	queued := map[string]map[uint64]bool{} // indices by payload
 	note := func(payload string, sh router.ShardID, index uint64) {
 		payload = strings.TrimRight(payload, "x")
@@ -268,8 +330,7 @@ func TestStoresOnDisk(t *testing.T) {
 		queued[payload][index<<8|uint64(sh)] = true
 	}
 	for sh := range router.ShardID(storedShards) {
-		claim.ClientID, claim.Conn = fmt.Sprint("c", sh), router.Subscriber(10+sh)
-		r := nodes[1].do(sh, claim)
+		r := n.do(sh, claimOf(sh, router.Subscriber(10+sh)))
 		if !r.Claim.Present {
 			t.Fatalf("the session is gone: %v", r.Err)
 		}
@@ -277,8 +338,8 @@ func TestStoresOnDisk(t *testing.T) {
 			note(string(w.Message.Payload), sh, w.Index)
 		}
 	}
-	until("what was acknowledged is not queued", func() bool {
-		for _, line := range nodes[1].broker.said() {
+	until(t, "what was acknowledged is not queued", func() bool {
+		for _, line := range n.broker.said() {
 			var conn, epoch, index uint64
 			var payload string
 			if _, err := fmt.Sscanf(line, "push %d %d: %d %s", &conn, &epoch, &index, &payload); err == nil && conn >= 10 {
@@ -297,12 +358,5 @@ func TestStoresOnDisk(t *testing.T) {
 			t.Errorf("%s is queued %d times", payload, len(indices))
 		}
 	}
-	n := 0
-	acked.Range(func(any, any) bool { n++; return true })
-	if t.Logf("%d acknowledged, %d queued, in %s", n, len(queued), time.Since(began)); n < 100 {
-		t.Error("that is too little")
-	}
-	for _, n := range nodes {
-		n.close(t)
-	}
+	return queued
 }

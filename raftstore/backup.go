@@ -1,0 +1,194 @@
+package raftstore
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"dunlin/router"
+	"dunlin/session"
+
+	"github.com/hashicorp/raft"
+)
+
+// A backup of a shard is
+//
+//	magic   8 bytes
+//	shards  2 bytes, big endian: of the cluster
+//	shard   2 bytes, big endian
+//	snapshot
+//
+// It goes into a new cluster, of as many shards, in which the shard holds
+// nothing. What it says of nodes and connections is over there: every session is
+// detached, as if its node had died at the moment of the backup, its will due; and
+// what numbers of proposers the shard has taken is forgotten, since the nodes of
+// the new cluster begin theirs. Backups of different shards are not of one moment:
+// epochs and publishers' numbers go on far above what they were, so that no other
+// shard, whose backup was later, takes for known what comes next.
+const backupMagic = "DunlinB\x01"
+
+// backupGap is more than a shard gives epochs, or a publisher numbers, between the
+// backups of two shards.
+const backupGap = 1 << 30
+
+// What Backup and Restore may come to beside ErrSnapshot: nothing was done.
+var (
+	ErrBackup    = errors.New("raftstore: not a backup of this shard")
+	ErrNotEmpty  = errors.New("raftstore: the shard holds something")
+	ErrNotLeader = errors.New("raftstore: this node does not lead the shard")
+)
+
+// Backup writes what shard sh, which this node leads, holds: everything that was
+// answered before the call, while the shard goes on.
+func (s *Store) Backup(sh router.ShardID, to io.Writer) error {
+	confirmed := make(chan bool, 1)
+	if s.lanes != nil && (!s.shards[sh].confirm(func(leads bool) { confirmed <- leads }) || !<-confirmed) {
+		return fmt.Errorf("raftstore: back up shard %d: %w", sh, ErrNotLeader)
+	}
+	return s.Salvage(sh, to)
+}
+
+// Salvage is Backup of what this node's replica has applied, whoever leads: what
+// can be had when the majority is lost for good. Later answers may be missing.
+func (s *Store) Salvage(sh router.ShardID, to io.Writer) error {
+	from, err := s.openStream(sh, func(*shard) {})
+	if err == nil {
+		defer from.Close()
+		head := binary.BigEndian.AppendUint16([]byte(backupMagic), uint16(len(s.shards)))
+		if _, err = to.Write(binary.BigEndian.AppendUint16(head, uint16(sh))); err == nil {
+			_, err = io.Copy(to, from)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("raftstore: back up shard %d: %w", sh, err)
+	}
+	return nil
+}
+
+// Restore has shard sh, which this node leads and which holds nothing, take over a
+// backup, and returns when a majority has it. It is for a cluster that has just
+// been formed; commands for the shard wait meanwhile. After ErrUnknown it may have
+// been taken over or not.
+func (s *Store) Restore(sh router.ShardID, from io.Reader) error {
+	st, err := s.readBackup(sh, bufio.NewReaderSize(from, chunkBytes))
+	if err == nil {
+		if r := s.posts[sh].replica.Load(); r != nil {
+			err = r.takeOver(st)
+		} else {
+			err = ErrNotLeader
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("raftstore: restore shard %d: %w", sh, err)
+	}
+	return nil
+}
+
+func (s *Store) readBackup(sh router.ShardID, from io.Reader) (*state, error) {
+	var head [len(backupMagic) + 4]byte
+	if _, err := io.ReadFull(from, head[:]); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBackup, err)
+	}
+	shards := binary.BigEndian.Uint16(head[len(backupMagic):])
+	shard := binary.BigEndian.Uint16(head[len(backupMagic)+2:])
+	if string(head[:len(backupMagic)]) != backupMagic || int(shards) != len(s.shards) || shard != uint16(sh) {
+		return nil, fmt.Errorf("%w: it is of shard %d of %d", ErrBackup, shard, shards)
+	}
+	return restoreState(sh, from)
+}
+
+// takeOver has the group go on with st, which nothing else uses.
+func (r *replica) takeOver(st *state) error {
+	st.refound(r.rep.outage(st.wall))
+	var size byteCount
+	if err := st.snapshot(&size); err != nil {
+		return err
+	}
+	var term uint64
+	err := ErrClosed
+	for tries := 0; tries == 0 || err == errBusy && tries < 100; tries++ {
+		time.Sleep(time.Duration(min(tries, 1)) * laneRetry)
+		r.call(func() {
+			if err = r.suspend(); err == nil {
+				term = r.raft.CurrentTerm()
+			}
+		})
+	}
+	if err != nil {
+		return err
+	}
+	defer r.call(r.resume)
+	view := st.freeze()
+	err = r.raft.Restore(
+		&raft.SnapshotMeta{Version: raft.SnapshotVersionMax, Size: int64(size)},
+		&stream{view: view, at: func(f func()) bool { f(); return true }}, restorePatience,
+	)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	if r.raft.CurrentTerm() != term {
+		return fmt.Errorf("%w: another leader was elected meanwhile", ErrUnknown)
+	}
+	return nil
+}
+
+// errBusy says that entries are under way.
+var errBusy = errors.New("raftstore: the shard is busy")
+
+// restorePatience is how long Raft may be busy before it begins.
+const restorePatience = 10 * time.Second
+
+// suspend has the shard take nothing, if it leads and holds nothing.
+func (r *replica) suspend() error {
+	sh := r.sh
+	switch {
+	case !sh.st.fx.leads || !sh.leading.Load() || r.suspended:
+		return ErrNotLeader
+	case len(sh.flight) > 0:
+		return errBusy
+	case !sh.st.empty():
+		return ErrNotEmpty
+	}
+	r.suspended = true
+	r.turn(false)
+	return nil
+}
+
+// resume ends it.
+func (r *replica) resume() {
+	r.suspended = false
+	r.turn(r.raft.State() == raft.Leader)
+}
+
+// empty says that nobody has used the shard.
+func (st *state) empty() bool {
+	return st.sessions.ids.used == 0 && st.retained.tree.Len() == 0 && st.messages.stored() == 0 &&
+		len(st.publishers.seen) == 0 && len(st.wills.fired) == 0 && len(st.proposers.of) == 0
+}
+
+// refound makes of a backup what a new cluster begins with: see backupMagic.
+func (st *state) refound(outage session.Time) {
+	for slot, rec := range st.sessions.each {
+		if rec.Stored() { // others number nothing but their will
+			rec.SkipNumbers(backupGap)
+		}
+		if rec.Attached() {
+			st.detach(slot, rec, true, rec.Expiry())
+		}
+	}
+	st.epochs += backupGap
+	st.proposers, st.endings = newProposers(), nil
+	st.now += outage
+	st.fx.reset()
+}
+
+// byteCount counts what is written.
+type byteCount int64
+
+func (c *byteCount) Write(p []byte) (int, error) {
+	*c += byteCount(len(p))
+	return len(p), nil
+}
