@@ -57,3 +57,16 @@ func TestContentionIsBounded(t *testing.T) {
 	expect(t, "much later", c.refuses("x", 1+contentionWindow), false)
 	expect(t, "counted", len(c.counts), 1)
 }
+
+// A claim that is asked for again, since its answer was lost, evicts nobody: its
+// connection owns the session.
+func TestClaimAskedAgainHasNoRival(t *testing.T) {
+	sh := newManual(DefaultOptions())
+	claim := Claim{ClientID: "c", Conn: 5, Expiry: 60, by: claimant{node: 2, start: 1, number: 1, low: 1}}
+	expect(t, "claim", sh.do(claim).Err, nil)
+	_, body := claim.encode(nil, nil)
+	expect(t, "again", sh.mustEvict(body, nil), false)
+	claim.Conn, claim.by.number = 6, 2
+	_, body = claim.encode(nil, nil)
+	expect(t, "another", sh.mustEvict(body, nil), true)
+}

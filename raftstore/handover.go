@@ -65,10 +65,14 @@ func (sh *shard) mustEvict(body []byte, done func(Result)) bool {
 }
 
 // rival is the session whose owner must hand over before c commits. A claim that
-// Apply will refuse disturbs nobody (E6).
+// Apply will refuse disturbs nobody (E6), nor does one that is asked for again and
+// was applied.
 func (sh *shard) rival(c *claim) *record {
 	_, rec := sh.st.sessions.find(c.clientID)
 	if rec == nil || !rec.Attached() || rec.user != string(c.user) {
+		return nil
+	}
+	if c.node != 0 && rec.node == c.node && rec.conn == c.conn {
 		return nil
 	}
 	return rec
