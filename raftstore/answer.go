@@ -112,6 +112,10 @@ func appendClaimed(b []byte, c *Claimed) []byte {
 	for i := range c.Subscriptions {
 		b = appendSubscription(b, &c.Subscriptions[i])
 	}
+	b = binary.AppendUvarint(b, uint64(len(c.Replays)))
+	for i := range c.Replays {
+		b = session.AppendReplay(b, &c.Replays[i])
+	}
 	b = binary.AppendUvarint(b, uint64(len(c.Window)))
 	for i := range c.Window {
 		w := &c.Window[i]
@@ -140,6 +144,14 @@ func (r *reader) claimed(c *Claimed) {
 	}
 	for range r.count(3) {
 		c.Subscriptions = append(c.Subscriptions, r.subscription())
+	}
+	for range r.count(4) {
+		p, rest, ok := session.ParseReplay(r.b)
+		if !ok {
+			r.fail()
+			return
+		}
+		r.b, c.Replays = rest, append(c.Replays, p)
 	}
 	for range r.count(3) {
 		var w Resumed

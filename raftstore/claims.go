@@ -89,6 +89,9 @@ func (st *state) resume(rec *record, c *Claimed) {
 	for s := range rec.Subscriptions {
 		c.Subscriptions = append(c.Subscriptions, s)
 	}
+	for r := range rec.Replays {
+		c.Replays = append(c.Replays, r)
+	}
 	for o := range rec.Window {
 		r := Resumed{Received: o.Received, Delivery: Delivery{Index: o.Index, QoS: o.QoS, Retain: o.Retain, IDs: o.IDs}}
 		if !o.Received {

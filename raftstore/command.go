@@ -7,7 +7,7 @@ import (
 )
 
 // Command is one of Claim, Detach, Subscribe, Unsubscribe, Enqueue, EnqueueFor,
-// Transient, Acks, Receive, Release, Retain, Delete.
+// Replaying, Transient, Acks, Receive, Release, Retain, Delete.
 type Command interface {
 	// encode appends the command's body. now lowers message expiry (T3).
 	encode(b []byte, now func() session.Time) (kind, []byte)
@@ -91,11 +91,24 @@ type Transient struct {
 }
 
 // EnqueueFor commits a message to one session alone: retained messages replayed
-// to it. With QoS 0 it is pushed if the session is connected.
+// to it. With QoS 0 it is pushed if the session is connected. The replay of the
+// session that it is of, if Replay is not the zero Filter, has come to the message's topic, in shard Shard.
 type EnqueueFor struct {
 	ClientID string
 	Epoch    session.Epoch
 	Delivery Delivery
+	Replay   router.Filter
+	Shard    router.ShardID
+}
+
+// Replaying notes for the next owner what a replay of the session leaves to the
+// live flow; or that it has come to its end. Subscribe begins it.
+type Replaying struct {
+	ClientID string
+	Epoch    session.Epoch
+	Filter   router.Filter
+	Cuts     []session.Cut
+	Done     bool
 }
 
 // Acks is an owner's batch of acknowledgements. Those under a stale epoch are
@@ -128,7 +141,8 @@ type Release struct {
 }
 
 // Retain stores the topic's retained message; an empty payload deletes it. It
-// goes to TopicShard.
+// goes to TopicShard. Result.Known says that the message, by its Origin and Seq,
+// had come before, and may have been replaced since (R2).
 type Retain struct{ Message session.Message }
 
 // Delete ends a session by order of an administrator, whoever owns it; its will
@@ -168,6 +182,7 @@ type Claimed struct {
 	Window        []Resumed
 	Next          uint64 // index of the first delivery that is pushed, as it is not in Window
 	Subscriptions []Subscription
+	Replays       []session.Replay // to go on with (P8)
 }
 
 // Resumed is a delivery of the committed window that the new owner resends, in

@@ -207,19 +207,51 @@ func (c Transient) encode(b []byte, now func() session.Time) (kind, []byte) {
 
 func (c EnqueueFor) encode(b []byte, now func() session.Time) (kind, []byte) {
 	d := &c.Delivery
+	flags := byte(d.QoS)
+	if c.Replay != (router.Filter{}) {
+		flags |= enqueueReplay
+	}
 	b = appendOwner(b, c.ClientID, c.Epoch)
-	b = appendBool(append(b, byte(d.QoS)), d.Retain)
+	b = appendBool(append(b, flags), d.Retain)
 	b = appendIDs(b, d.IDs)
+	if flags&enqueueReplay != 0 {
+		b = appendBytes(b, c.Replay.String())
+		b = binary.AppendUvarint(b, uint64(c.Shard))
+	}
 	return kindEnqueueFor, appendMessage(b, &d.Message, now)
 }
 
+const enqueueReplay = 0x04 // above the QoS
+
 // delivery reads the head of an EnqueueFor, up to its message.
-func (r *reader) delivery() (qos mqtt.QoS, retain bool, ids []uint32) {
-	qos, retain = mqtt.QoS(r.byte()), r.bool()
-	if qos > 2 {
+func (r *reader) delivery() (c EnqueueFor) {
+	flags := r.byte()
+	d := &c.Delivery
+	d.QoS, d.Retain = mqtt.QoS(flags&3), r.bool()
+	d.IDs = r.ids()
+	if flags&enqueueReplay != 0 {
+		c.Replay, c.Shard = r.filter(), router.ShardID(r.uvarint())
+	}
+	if d.QoS > 2 || flags > enqueueReplay|3 {
 		r.fail()
 	}
-	return qos, retain, r.ids()
+	return c
+}
+
+func (c Replaying) encode(b []byte, _ func() session.Time) (kind, []byte) {
+	b = appendOwner(b, c.ClientID, c.Epoch)
+	b = appendBytes(b, c.Filter.String())
+	return kindReplaying, session.AppendCuts(appendBool(b, c.Done), c.Cuts)
+}
+
+func (r *reader) cuts() []session.Cut {
+	cuts, rest, ok := session.ParseCuts(r.b)
+	if !ok {
+		r.fail()
+		return nil
+	}
+	r.b = rest
+	return cuts
 }
 
 // appendIDs writes the subscription identifiers of a delivery.

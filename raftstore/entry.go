@@ -42,6 +42,7 @@ const (
 	kindPublished
 	kindLost
 	kindFrom // no command: says whose follow
+	kindReplaying
 
 	// Submitted like the others but never logged: a QoS 0 message, what is left of
 	// one that came too fast, and who waits for the entry alone.

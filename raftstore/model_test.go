@@ -46,6 +46,7 @@ type modelSession struct {
 	index            uint64
 	seq              uint64
 	inbound          map[uint16]uint64
+	replays          []session.Replay
 }
 
 type modelItem struct {
@@ -154,6 +155,10 @@ func (m *model) apply(c Command, res Result) string {
 				s.subs = slices.Delete(s.subs, i, i+1)
 			}
 			s.subs = append(s.subs, sub)
+			if sub.Filter.Group() == "" && sub.Filter.String()[0] != '$' && (sub.RetainHandling == 0 || sub.RetainHandling == 1 && i < 0) {
+				s.endReplay(sub.Filter)
+				s.replays = append(s.replays, session.Replay{Filter: sub.Filter})
+			}
 		}
 		return fmt.Sprint(existed)
 	case Unsubscribe:
@@ -168,8 +173,20 @@ func (m *model) apply(c Command, res Result) string {
 			if i >= 0 {
 				s.subs = slices.Delete(s.subs, i, i+1)
 			}
+			s.endReplay(f)
 		}
 		return fmt.Sprint(existed)
+	case Replaying:
+		s := m.owned(c.ClientID, c.Epoch)
+		if s == nil {
+			return "fenced"
+		}
+		if c.Done {
+			s.endReplay(c.Filter)
+		} else if r := s.replay(c.Filter); r != nil {
+			r.Cuts = c.Cuts
+		}
+		return ""
 	case Enqueue:
 		return m.enqueue(c)
 	case Transient:
@@ -187,6 +204,9 @@ func (m *model) apply(c Command, res Result) string {
 			return "fenced"
 		}
 		d := c.Delivery
+		if r := s.replay(c.Replay); r != nil {
+			r.Shard, r.Cursor = c.Shard, d.Message.Topic.String()
+		}
 		if d.QoS == 0 {
 			m.push(s, &modelItem{payload: string(d.Message.Payload), retain: d.Retain, ids: d.IDs})
 			return "dropped=0"
@@ -228,12 +248,19 @@ func (m *model) apply(c Command, res Result) string {
 		return fmt.Sprintf("known=%t low=%d", known, s.low())
 	case Retain:
 		to := c.Message.Topic.String()
+		if o := c.Message.Origin; o != 0 {
+			key := [2]uint64{o | 1<<63, c.Message.Seq}
+			if m.seen[key] {
+				return "known=true"
+			}
+			m.seen[key] = true
+		}
 		if len(c.Message.Payload) == 0 {
 			delete(m.retained, to)
-			return ""
+			return "known=false"
 		}
 		m.retained[to] = modelMessage{string(c.Message.Payload), m.deadline(&c.Message)}
-		return ""
+		return "known=false"
 	}
 	panic(fmt.Sprintf("%T", c))
 }
@@ -283,7 +310,7 @@ func (m *model) claim(c Claim, res Result) string {
 	for _, sub := range s.subs {
 		subs = append(subs, fmt.Sprint(sub.Filter, sub.Options, sub.RetainHandling))
 	}
-	d := fmt.Sprintf("present=%t next=%d inbound=%v window=%v subs=%v", present, s.index+1, slices.Sorted(maps.Keys(s.inbound)), window, subs)
+	d := fmt.Sprintf("present=%t next=%d inbound=%v window=%v subs=%v replays=%v", present, s.index+1, slices.Sorted(maps.Keys(s.inbound)), window, subs, s.replays)
 	m.move(s)
 	return d
 }
@@ -397,6 +424,19 @@ func (s *modelSession) find(f router.Filter) int {
 	return slices.IndexFunc(s.subs, func(o Subscription) bool { return o.Filter == f })
 }
 
+func (s *modelSession) replay(f router.Filter) *session.Replay {
+	for i := range s.replays {
+		if s.replays[i].Filter == f {
+			return &s.replays[i]
+		}
+	}
+	return nil
+}
+
+func (s *modelSession) endReplay(f router.Filter) {
+	s.replays = slices.DeleteFunc(s.replays, func(r session.Replay) bool { return r.Filter == f })
+}
+
 // wants is what all matching subscriptions together ask for.
 func (s *modelSession) wants(to router.Topic, own bool) (qos mqtt.QoS, rap bool, ids []uint32, ok bool) {
 	for _, sub := range s.subs {
@@ -446,8 +486,8 @@ func describeResult(c Command, r Result) string {
 			subs = append(subs, fmt.Sprint(sub.Filter, sub.Options, sub.RetainHandling))
 		}
 		slices.Sort(r.Claim.Inbound)
-		return fmt.Sprintf("present=%t next=%d inbound=%v window=%v subs=%v", r.Claim.Present, r.Claim.Next, r.Claim.Inbound, window, subs)
-	case Delete:
+		return fmt.Sprintf("present=%t next=%d inbound=%v window=%v subs=%v replays=%v", r.Claim.Present, r.Claim.Next, r.Claim.Inbound, window, subs, r.Claim.Replays)
+	case Delete, Retain:
 		return fmt.Sprintf("known=%t", r.Known)
 	case Subscribe, Unsubscribe:
 		return fmt.Sprint(r.Existed)
@@ -640,9 +680,13 @@ func (in *inputs) command(now session.Time) Command {
 		return Transient{From: id, Message: m}
 	case 15:
 		m := in.message(now)
-		return EnqueueFor{ClientID: id, Epoch: e, Delivery: Delivery{
+		c := EnqueueFor{ClientID: id, Epoch: e, Delivery: Delivery{
 			Message: m, QoS: mqtt.QoS(in.IntN(3)), Retain: true, IDs: []uint32{9}[:in.IntN(2)],
 		}}
+		if in.IntN(2) == 0 {
+			c.Replay, c.Shard = filter(modelFilters[in.IntN(len(modelFilters))]), router.ShardID(in.IntN(3))
+		}
+		return c
 	case 16, 17, 18:
 		var c Acks
 		for range 1 + in.IntN(4) {
@@ -663,9 +707,24 @@ func (in *inputs) command(now session.Time) Command {
 		if in.IntN(4) == 0 {
 			m.Payload = nil
 		}
+		if in.IntN(3) == 0 {
+			m.QoS, m.Origin, m.Seq = 2, 7, uint64(in.n)
+			in.made = append(in.made, m)
+		} else if len(in.made) > 0 && in.IntN(3) == 0 {
+			m = in.made[in.IntN(len(in.made))]
+			m.Received = now
+			m.HasExpiry = m.HasExpiry && m.Expiry > 0
+		}
 		return Retain{Message: m}
 	default:
-		if in.IntN(8) > 0 {
+		switch in.IntN(8) {
+		case 0:
+		case 1, 2, 3:
+			return Replaying{
+				ClientID: id, Epoch: e, Filter: filter(modelFilters[in.IntN(len(modelFilters))]),
+				Cuts: []session.Cut{{Shard: 0, Index: in.Uint64() >> 40}, {Shard: 1, Index: 7}}[:in.IntN(3)], Done: in.IntN(2) == 0,
+			}
+		default:
 			return Release{ClientID: id, Epoch: e, PacketID: 1}
 		}
 		return Delete{ClientID: id}

@@ -72,6 +72,7 @@ var applies = [...]func(st *state, body *reader, res *Result){
 	kindForget:      (*state).applyForget,
 	kindPublished:   (*state).applyPublished,
 	kindLost:        (*state).applyLost,
+	kindReplaying:   (*state).applyReplaying,
 }
 
 // apply applies one log entry: first time moves and what is due by then is done,

@@ -1,6 +1,8 @@
 package raftstore
 
 import (
+	"strings"
+
 	"dunlin/proto/mqtt"
 	"dunlin/router"
 	"dunlin/session"
@@ -173,18 +175,35 @@ func (st *state) pushWindow(slot uint32, rec *record, o *session.Outbound) {
 // applyEnqueueFor gives a message to one session alone.
 func (st *state) applyEnqueueFor(body *reader, res *Result) {
 	slot, rec := st.owned(body, res)
-	qos, retain, ids := body.delivery()
+	c := body.delivery()
 	var m session.Message
 	packed := body.message(&m, st.now)
 	if body.err != nil || rec == nil {
 		return
 	}
+	if c.Replay != (router.Filter{}) {
+		rec.AdvanceReplay(c.Replay, c.Shard, strings.Clone(m.Topic.String()))
+	}
 	e := enqueuing{m: &m, packed: packed, deadline: session.Never}
 	if m.HasExpiry {
 		e.deadline = st.now + session.Seconds(m.Expiry)
 	}
-	st.enqueue(slot, &e, qos, retain, ids, res)
+	st.enqueue(slot, &e, c.Delivery.QoS, c.Delivery.Retain, c.Delivery.IDs, res)
 	st.stored(&e)
+}
+
+// applyReplaying notes how a replay of the session stands.
+func (st *state) applyReplaying(body *reader, res *Result) {
+	_, rec := st.owned(body, res)
+	f, done, cuts := body.filter(), body.bool(), body.cuts()
+	if rec == nil || body.err != nil {
+		return
+	}
+	if done {
+		rec.EndReplay(f)
+		return
+	}
+	rec.CutReplay(f, cuts)
 }
 
 // applyAcks takes an owner's acknowledgements, and fills the windows again.
@@ -241,14 +260,25 @@ func (st *state) applyRelease(body *reader, res *Result) {
 
 // applyForget drops what is remembered of a departed publisher.
 func (st *state) applyForget(body *reader, _ *Result) {
-	st.publishers.forget(body.uvarint())
+	origin := body.uvarint()
+	st.publishers.forget(origin)
+	st.publishers.forget(origin | retainedOrigin)
 }
+
+// retainedOrigin marks the origin by which the retained legs of a publisher's
+// messages are remembered, apart from those for queues: a message may have both in
+// one shard.
+const retainedOrigin = 1 << 63
 
 // applyRetain stores or deletes a topic's retained message.
 func (st *state) applyRetain(body *reader, res *Result) {
 	var m session.Message
 	packed := body.message(&m, st.now)
 	if body.err != nil {
+		return
+	}
+	if m.Origin != 0 && !st.publishers.accept(m.Origin|retainedOrigin, m.Seq, m.Low) {
+		res.Known = true // R2: it does not come again over what replaced it
 		return
 	}
 	if len(m.Payload) == 0 { // [MQTT-3.3.1-6]

@@ -53,7 +53,8 @@ type Will struct {
 //  7. filters differ;
 //  8. an entry with several subscription identifiers has its list, and each list
 //     its entry;
-//  9. held sums up the sizes of the messages that the window holds (P10).
+//  9. held sums up the sizes of the messages that the window holds (P10);
+//  10. replays are of subscriptions that there are, one of each at most.
 type Durable struct {
 	epoch    Epoch
 	origin   uint64 // publisher identity of this incarnation
@@ -63,6 +64,7 @@ type Durable struct {
 	out      *outbound  // nil until something was queued
 	inbound  *[]inbound // QoS 2 identifiers that await PUBREL, rising by seq; nil for none
 	subs     string     // packed subscriptions
+	replays  *[]Replay  // on their way, by subscription; nil for none
 	terms
 }
 

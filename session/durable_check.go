@@ -1,6 +1,10 @@
 package session
 
-import "fmt"
+import (
+	"fmt"
+
+	"dunlin/router"
+)
 
 // Check verifies the invariants in Durable's comment, by number.
 func (d *Durable) Check(b Bodies) error {
@@ -21,6 +25,13 @@ func (d *Durable) Check(b Bodies) error {
 		} else {
 			filters[f] = true
 		}
+	}
+	replayed := map[router.Filter]bool{}
+	for r := range d.Replays {
+		if !filters[r.Filter.String()] || replayed[r.Filter] {
+			return fmt.Errorf("session: invariant 10: replay of %q", r.Filter)
+		}
+		replayed[r.Filter] = true
 	}
 	return nil
 }

@@ -14,7 +14,8 @@ var errSnapshot = errors.New("session: bad durable encoding")
 const (
 	snapWill = (allDurableFlags + 1) << iota
 	snapOutbound
-	snapFlags = snapOutbound<<1 - 1
+	snapReplays
+	snapFlags = snapReplays<<1 - 1
 )
 
 // Append writes the whole of d, in a versioned form that is the same for equal
@@ -26,6 +27,9 @@ func (d *Durable) Append(b []byte) []byte {
 	}
 	if d.out != nil {
 		flags |= snapOutbound
+	}
+	if d.replays != nil {
+		flags |= snapReplays
 	}
 	b = append(b, durableVersion, flags)
 	for _, v := range [...]uint64{
@@ -47,6 +51,12 @@ func (d *Durable) Append(b []byte) []byte {
 	b = append(b, d.subs...)
 	if d.out != nil {
 		b = d.out.append(b)
+	}
+	if d.replays != nil {
+		b = binary.AppendUvarint(b, uint64(len(*d.replays)))
+		for i := range *d.replays {
+			b = AppendReplay(b, &(*d.replays)[i])
+		}
 	}
 	return b
 }
@@ -119,6 +129,15 @@ func ParseDurable(b []byte, bodies Bodies) (d Durable, rest []byte, err error) {
 	if flags&snapOutbound != 0 {
 		d.out = &outbound{}
 		d.out.parse(&r, bodies)
+	}
+	if flags&snapReplays != 0 {
+		rs := make([]Replay, r.count(4))
+		for i := range rs {
+			rs[i] = r.replay()
+		}
+		if d.replays = &rs; len(rs) == 0 {
+			r.fail()
+		}
 	}
 	if r.bad {
 		return Durable{}, nil, errSnapshot

@@ -17,14 +17,18 @@ const (
 	handlingBits = 4
 )
 
-// Subscribe adds or replaces a subscription [MQTT-3.8.4-3].
+// Subscribe adds or replaces a subscription [MQTT-3.8.4-3], and begins its replay if
+// it wants one.
 func (d *Durable) Subscribe(s Subscription) (existed bool) {
 	text := s.Filter.String()
 	from, to := d.findFilter(text)
 	b := make([]byte, 0, len(d.subs)+len(text)+8)
 	b = append(append(b, d.subs[:from]...), d.subs[to:]...)
 	d.subs = string(appendSubscription(b, text, s))
-	return to > 0
+	if existed = to > 0; s.WantsRetained(existed) {
+		d.beginReplay(s.Filter)
+	}
+	return existed
 }
 
 // Unsubscribe removes one.
@@ -34,6 +38,7 @@ func (d *Durable) Unsubscribe(f router.Filter) (existed bool) {
 		return false
 	}
 	d.subs = d.subs[:from] + d.subs[to:]
+	d.EndReplay(f)
 	return true
 }
 

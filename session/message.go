@@ -35,8 +35,9 @@ type Message struct {
 	Low    uint64
 	// Retained is the index, in the topic's shard, of the command by which this
 	// publish replaced the topic's retained message, or deleted it; 0 if it did not
-	// (P8).
+	// (P8). Replayed says that it comes as the retained message, not live.
 	Retained uint64
+	Replayed bool
 
 	forms *Forms // encodings that the subscribers of one fan-out share; see Share
 	fan   uint32 // the fan-out of forms that is m's
@@ -62,10 +63,11 @@ const (
 	packedExpiry   = 0x08
 	packedOrigin   = 0x10
 	packedRetained = 0x20
+	packedReplayed = 0x40
 	packedOverhead = 2 + 4 + 2*10 + 3*5 // bytes at most beside topic, properties and payload
 	packedIndex    = 10                 // and of Retained
 
-	packedKnown = packedQoS | packedRetain | packedExpiry | packedOrigin | packedRetained
+	packedKnown = packedQoS | packedRetain | packedExpiry | packedOrigin | packedRetained | packedReplayed
 )
 
 // A message must fit into a PUBLISH, with room for what is added to it on the
@@ -97,6 +99,9 @@ func (m *Message) Append(dst []byte, now Time) []byte {
 	}
 	if m.Retained != 0 {
 		flags |= packedRetained
+	}
+	if m.Replayed {
+		flags |= packedReplayed
 	}
 	dst = append(dst, packedVersion, flags)
 	if m.HasExpiry {
@@ -136,6 +141,7 @@ func (m *Message) Parse(b []byte, now Time) (rest []byte, err error) {
 	}
 	m.QoS = mqtt.QoS(flags & packedQoS)
 	m.Retain = flags&packedRetain != 0
+	m.Replayed = flags&packedReplayed != 0
 	rest = b[2:]
 	if flags&packedExpiry != 0 {
 		if len(rest) < 4 {

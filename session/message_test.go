@@ -23,7 +23,7 @@ func topic(t testing.TB, s string) router.Topic {
 func equal(a, b *Message) bool {
 	return a.Topic.String() == b.Topic.String() && bytes.Equal(a.Payload, b.Payload) && bytes.Equal(a.Properties, b.Properties) &&
 		a.QoS == b.QoS && a.Retain == b.Retain && a.HasExpiry == b.HasExpiry && a.Expiry == b.Expiry &&
-		a.Origin == b.Origin && a.Seq == b.Seq && a.Retained == b.Retained
+		a.Origin == b.Origin && a.Seq == b.Seq && a.Retained == b.Retained && a.Replayed == b.Replayed
 }
 
 func someMessages(t testing.TB) map[string]Message {
@@ -31,7 +31,7 @@ func someMessages(t testing.TB) map[string]Message {
 		"least": {Topic: topic(t, "a")},
 		"all": {
 			Topic: topic(t, "a/b/c"), Payload: []byte("payload"), Properties: mqtt.Properties(nil).AppendUserProperty("k", "v"),
-			QoS: 2, Retain: true, HasExpiry: true, Expiry: 60, Origin: 1 << 60, Seq: 300, Retained: 1 << 40,
+			QoS: 2, Retain: true, HasExpiry: true, Expiry: 60, Origin: 1 << 60, Seq: 300, Retained: 1 << 40, Replayed: true,
 		},
 		"long": {Topic: topic(t, strings.Repeat("x", 65535)), Payload: make([]byte, 100_000), QoS: 1},
 	}
@@ -70,7 +70,7 @@ func TestMessageParseRefuses(t *testing.T) {
 		{"nothing", "", ErrMessageCut},
 		{"version", "\x02\x00\x01a\x00\x00", ErrMessageVersion},
 		{"QoS 3", "\x01\x03\x01a\x00\x00", ErrMessageFlags},
-		{"unknown flag", "\x01\x40\x01a\x00\x00", ErrMessageFlags},
+		{"unknown flag", "\x01\x80\x01a\x00\x00", ErrMessageFlags},
 		{"retained at 0", "\x01\x20\x00\x01a\x00\x00", ErrMessageFlags},
 		{"origin 0", "\x01\x10\x00\x01\x01a\x00\x00", ErrMessageFlags},
 		{"empty topic", "\x01\x00\x00\x00\x00", router.ErrTopicInvalid},

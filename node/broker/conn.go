@@ -68,7 +68,7 @@ type client struct {
 	origin   uint64         // names a persistent publisher's incarnation (R1)
 
 	filters   []router.Filter   // held in the node's table under this connection
-	durable   int               // subscriptions held by the shard
+	durable   []router.Filter   // held by the shard, share groups aside
 	replays   []*replay         // retained messages on their way to new subscriptions, one per filter
 	wanting   int               // SUBACKs under way that replays follow
 	reading   bool              // a page of the first replay is being read

@@ -241,6 +241,7 @@ func (w *worker) connected(c *conn, claimed raftstore.Claimed) {
 	c.live.ResumeInbound(claimed.Inbound)
 	w.resume(c, claimed.Window)
 	w.rejoin(c, claimed.Subscriptions)
+	w.resumeReplays(c, &claimed)
 	w.release(c, holdConnect)
 }
 
@@ -266,7 +267,7 @@ func (w *worker) rejoin(c *conn, subs []raftstore.Subscription) {
 	w.subscriptions += len(subs)
 	for _, s := range subs {
 		if s.Filter.Group() == "" {
-			c.client.durable++
+			c.client.durable = append(c.client.durable, s.Filter)
 			continue
 		}
 		w.table.Subscribe(s.Filter, c.subscriber(), s.Options)

@@ -16,43 +16,36 @@ import (
 // promised it live. One that was retained after the cut was matched after it, and comes live. So
 // there is no gap, and nothing comes twice, whatever was under way (P8).
 
-// cut is where a shard stood.
-type cut struct {
-	shard router.ShardID
-	index uint64
-}
-
-type cuts []cut
-
-// at is the cut of sh, 0 if it has none.
-func (cs cuts) at(sh router.ShardID) uint64 {
-	for _, x := range cs {
-		if x.shard == sh {
-			return x.index
-		}
-	}
-	return 0
-}
-
-// cutting is a SUBACK that waits for its cuts.
+// cutting is somebody who waits for cuts.
 type cutting struct {
-	suback
 	left int
+	cuts []session.Cut
+	then func(cuts []session.Cut, err error) // once, on the loop
 }
 
-// cutReads are the SUBACKs of a worker that wait for the cut of one shard: those that
-// a read under way is for, and those of the next, which came after it set out.
+// cutReads are those of a worker who wait for the cut of one shard: whom a read
+// under way is for, and whom the next, which came after it set out.
 type cutReads struct {
 	busy bool
 	next []*cutting
 }
 
-// readCuts has the SUBACK sent when the cuts of its replays are known.
-func (w *worker) readCuts(s suback) {
+// cutAt is the cut of sh, 0 if it has none.
+func cutAt(cuts []session.Cut, sh router.ShardID) uint64 {
+	for _, x := range cuts {
+		if x.Shard == sh {
+			return x.Index
+		}
+	}
+	return 0
+}
+
+// readCuts gives the cuts of all shards that replays concern to then.
+func (w *worker) readCuts(replays []*replay, then func(cuts []session.Cut, err error)) {
 	var wanted [maxShards]bool
-	x := &cutting{suback: s}
-	for i := range s.replays {
-		from, to := w.shardsOf(s.replays[i].filter)
+	x := &cutting{then: then}
+	for _, r := range replays {
+		from, to := w.shardsOf(r.filter)
 		for sh := from; sh < to; sh++ {
 			if !wanted[sh] {
 				wanted[sh] = true
@@ -61,7 +54,7 @@ func (w *worker) readCuts(s suback) {
 		}
 	}
 	if x.left == 0 {
-		w.granted = append(w.granted, s)
+		then(nil, nil)
 		return
 	}
 	for sh := range router.ShardID(w.shards.Shards()) {
@@ -110,23 +103,23 @@ func (w *worker) readCut(sh router.ShardID) {
 		})
 }
 
-// cutRead takes a shard's answer. Without one the SUBACKs cannot be sent: their
-// clients ask again, through a node that may know.
+// cutRead takes a shard's answer.
 func (w *worker) cutRead(sh router.ShardID, xs []*cutting, index uint64, err error) {
 	q := &w.cutReads[sh]
 	if q.busy = false; len(q.next) > 0 {
 		w.readCut(sh)
 	}
 	for _, x := range xs {
-		if err != nil {
-			if c := w.conn(x.conn); c != nil {
-				w.drop(c)
+		switch {
+		case x.then == nil: // another shard has failed it
+		case err != nil:
+			x.then(nil, err)
+			x.then = nil
+		default:
+			x.cuts = append(x.cuts, session.Cut{Shard: sh, Index: index})
+			if x.left--; x.left == 0 {
+				x.then(x.cuts, nil)
 			}
-			continue
-		}
-		x.cuts = append(x.cuts, cut{sh, index})
-		if x.left--; x.left == 0 {
-			w.granted = append(w.granted, x.suback)
 		}
 	}
 }
@@ -134,7 +127,7 @@ func (w *worker) cutRead(sh router.ShardID, xs []*cutting, index uint64, err err
 // newcomer is a new subscription, whose live flow begins with its cuts.
 type newcomer struct {
 	filter router.Filter
-	cuts   cuts
+	cuts   []session.Cut
 	until  session.Time
 }
 
@@ -154,12 +147,14 @@ func (w *worker) isReplays(cl *client, m *session.Message) bool {
 	}
 	sh := w.shards.TopicShard(m.Topic)
 	covered := false
-	for _, f := range cl.filters {
-		if f.Group() != "" || !f.Matches(m.Topic) {
-			continue
-		}
-		if covered = cl.cutOf(f, sh) >= m.Retained; !covered {
-			return false
+	for _, fs := range [...][]router.Filter{cl.filters, cl.durable} {
+		for _, f := range fs {
+			if f.Group() != "" || !f.Matches(m.Topic) {
+				continue
+			}
+			if covered = cl.cutOf(f, sh) >= m.Retained; !covered {
+				return false
+			}
 		}
 	}
 	return covered
@@ -169,7 +164,7 @@ func (w *worker) isReplays(cl *client, m *session.Message) bool {
 func (cl *client) cutOf(f router.Filter, sh router.ShardID) uint64 {
 	for i := range cl.fresh {
 		if cl.fresh[i].filter == f {
-			return cl.fresh[i].cuts.at(sh)
+			return cutAt(cl.fresh[i].cuts, sh)
 		}
 	}
 	return 0
@@ -178,7 +173,7 @@ func (cl *client) cutOf(f router.Filter, sh router.ShardID) uint64 {
 // sentLive notes that a publish which was retained went to the client, if a replay
 // might send an older one after it.
 func (cl *client) sentLive(m *session.Message) {
-	if cl.wanting == 0 && len(cl.replays) == 0 {
+	if cl.wanting+len(cl.replays)+cl.replaying == 0 {
 		return
 	}
 	topic := m.Topic.String()

@@ -146,6 +146,26 @@ func (w *worker) deliverLive(c *conn, d *session.Delivery) {
 	}
 }
 
+// takePush delivers what the session's shard brought. What was retained came there
+// either way, live or in a replay, and the later of two may be the older.
+func (w *worker) takePush(c *conn, d *session.Delivery) {
+	switch m := d.Message; {
+	case !m.Replayed && m.Retained != 0 && w.isReplays(c.client, m),
+		m.Replayed && d.Index != 0 && m.Retained <= c.client.live[m.Topic.String()]:
+		w.skip(c, d)
+	case m.Retained != 0 && !m.Replayed:
+		switch w.deliver(c, d) {
+		case session.Sent, session.Queued, session.Evicted:
+			c.client.sentLive(m)
+		}
+	default:
+		w.deliver(c, d)
+	}
+	if d.Message.Replayed && d.Index != 0 {
+		w.replayLeft(c)
+	}
+}
+
 // batchFor returns the batch that the turn gathers for a loop.
 func (w *worker) batchFor(loop int) *batch {
 	for len(w.batches) < len(w.workers) {
@@ -273,10 +293,7 @@ func (w *worker) receiveBatch(b *batch) {
 			w.deliverLive(c, d)
 			continue
 		}
-		w.deliver(c, d)
-		if it.retain && it.index != 0 {
-			w.replayLeft(c)
-		}
+		w.takePush(c, d)
 	}
 	w.work += len(b.items)
 	w.counters.Dropped[session.QueueFull] += b.lost

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"dunlin/node/listen"
 	"dunlin/proto/mqtt"
 	"dunlin/raftstore"
 	"dunlin/router"
@@ -27,7 +28,7 @@ type replay struct {
 	filter  router.Filter
 	options router.Options
 	fresh   bool // the subscription is new
-	cuts    cuts
+	cuts    []session.Cut
 	shard   router.ShardID
 	last    router.ShardID // no shard after it
 	cursor  string         // where shard's next page goes on
@@ -42,33 +43,108 @@ func (w *worker) beginReplays(c *conn, s *suback) {
 	c.client.wanting--
 	if len(c.client.replays) > 0 {
 		again := make(map[router.Filter]bool, len(s.replays))
-		for i := range s.replays {
-			again[s.replays[i].filter] = true
+		for _, r := range s.replays {
+			again[r.filter] = true
 		}
 		c.client.cancelReplays(again)
 	}
-	for i := range s.replays {
-		r := &s.replays[i]
+	for _, r := range s.replays {
 		w.sendStatus(c, r)
-		from, to := w.shardsOf(r.filter)
-		if from == to {
+		if !w.place(r, s.cuts) {
 			continue
 		}
-		r.cuts, r.shard, r.last = s.cuts, from, to-1
-		r.asOf = r.cuts.at(from)
 		c.client.replays = append(c.client.replays, r)
 		if r.fresh {
 			c.client.fresh = append(c.client.fresh, newcomer{filter: r.filter, cuts: s.cuts, until: w.now() + freshFor})
 		}
+		if c.persistent && !r.filter.IsExact() {
+			w.noteReplay(c, r, false)
+		}
 	}
 	w.goOnReplaying(c)
+}
+
+// place puts a replay at its first shard; false if there is none.
+func (w *worker) place(r *replay, cuts []session.Cut) bool {
+	from, to := w.shardsOf(r.filter)
+	r.cuts, r.shard, r.last = cuts, max(r.shard, from), to-1
+	r.asOf = cutAt(cuts, r.shard)
+	return from < to
+}
+
+// resumeReplays goes on with the replays of a persistent session that its earlier
+// connections did not bring to an end. Their pages are read anew, as new as what
+// those were sent live.
+func (w *worker) resumeReplays(c *conn, claimed *raftstore.Claimed) {
+	var uncut []*replay
+	for _, left := range claimed.Replays {
+		r := &replay{filter: left.Filter, shard: left.Shard, cursor: left.Cursor}
+		for i := range claimed.Subscriptions {
+			if sub := &claimed.Subscriptions[i]; sub.Filter == left.Filter {
+				r.options = sub.Options
+			}
+		}
+		if len(left.Cuts) == 0 {
+			uncut = append(uncut, r)
+		} else if w.place(r, left.Cuts) {
+			c.client.replays = append(c.client.replays, r)
+		}
+	}
+	c.client.anew = len(claimed.Replays) > 0
+	w.goOnReplaying(c)
+	w.cutResumed(c.id, uncut)
+}
+
+// cutResumed resumes replays whose SUBACK was not sent, or whose cuts were lost with
+// the connection that had it.
+func (w *worker) cutResumed(id listen.ID, replays []*replay) {
+	if len(replays) == 0 {
+		return
+	}
+	w.conn(id).client.wanting++
+	w.readCuts(replays, func(cuts []session.Cut, err error) {
+		c := w.conn(id)
+		if c == nil || c.phase != up || errors.Is(err, raftstore.ErrClosed) {
+			return
+		}
+		c.client.wanting--
+		if err != nil {
+			w.cutResumed(id, replays) // a shard has no leader; nobody waits
+			return
+		}
+		for _, r := range replays {
+			if c.client.subscribes(r.filter) && w.place(r, cuts) {
+				c.client.replays = append(c.client.replays, r)
+			}
+		}
+		w.goOnReplaying(c)
+	})
+}
+
+// noteReplay tells the shard of a persistent session how one of its replays stands.
+func (w *worker) noteReplay(c *conn, r *replay, done bool) {
+	id := c.id
+	cmd := raftstore.Replaying{ClientID: c.client.ClientID, Epoch: c.epoch, Filter: r.filter, Done: done}
+	if !done {
+		cmd.Cuts = r.cuts
+	}
+	w.shards.Submit(c.shard, cmd, func(res raftstore.Result) {
+		if res.Err == nil {
+			return
+		}
+		w.loop.Post(func(w *worker) {
+			if c := w.conn(id); c != nil && c.phase == up {
+				w.failed(c, res.Err)
+			}
+		})
+	})
 }
 
 // goOnReplaying has the next page of c's replays read at the end of the turn.
 func (w *worker) goOnReplaying(c *conn) {
 	cl := c.client
 	if len(cl.replays) == 0 {
-		if cl.wanting == 0 {
+		if cl.wanting+cl.replaying == 0 {
 			cl.live, cl.anew = nil, false
 		}
 		return
@@ -157,6 +233,7 @@ func (w *worker) pageRead(c *conn, r *replay, p *raftstore.RetainedPage, err err
 		}
 		topic := m.Message.Topic.String()
 		if !cl.isLive(r, topic, m) {
+			m.Message.Retained, m.Message.Replayed = m.Index, true
 			w.replayOne(c, r, &m.Message)
 		}
 		r.cursor = strings.Clone(topic)
@@ -165,12 +242,15 @@ func (w *worker) pageRead(c *conn, r *replay, p *raftstore.RetainedPage, err err
 	switch {
 	case p.More:
 	case r.shard == r.last:
+		if c.persistent {
+			w.noteReplay(c, r, true)
+		}
 		if cl.replays = cl.replays[1:]; len(cl.replays) == 0 {
 			cl.replays = nil
 		}
 	default:
 		r.shard++
-		r.cursor, r.asOf = "", r.cuts.at(r.shard)
+		r.cursor, r.asOf = "", cutAt(r.cuts, r.shard)
 	}
 	w.goOnReplaying(c)
 }
@@ -178,7 +258,7 @@ func (w *worker) pageRead(c *conn, r *replay, p *raftstore.RetainedPage, err err
 // isLive says that a retained message is not the replay's: the topic's value that
 // is due went to the client live, or will. Of QoS 0 that is not certain.
 func (cl *client) isLive(r *replay, topic string, m *raftstore.RetainedMessage) bool {
-	return m.Index > r.cuts.at(r.shard) && m.Message.QoS > 0 || m.Index <= cl.live[topic]
+	return m.Index > cutAt(r.cuts, r.shard) && m.Message.QoS > 0 || m.Index <= cl.live[topic]
 }
 
 // replayOne sends one retained message: to a persistent session through its
@@ -198,6 +278,7 @@ func (w *worker) replayOne(c *conn, r *replay, m *session.Message) {
 		w.shards.Submit(c.shard, raftstore.EnqueueFor{
 			ClientID: c.client.ClientID, Epoch: c.epoch,
 			Delivery: raftstore.Delivery{Message: *m, QoS: qos, Retain: true, IDs: ids},
+			Replay:   r.filter, Shard: r.shard,
 		}, func(r raftstore.Result) {
 			left()
 			if r.Dropped == 0 && r.Err == nil {
@@ -292,6 +373,24 @@ func (w *worker) probe(c *conn, again bool) {
 		})
 	})
 }
+
+// restartReplays ends the replays of subscriptions that are made again and begin
+// theirs anew: what they would note is not to be taken for the new ones'.
+func (cl *client) restartReplays(subs []raftstore.Subscription) {
+	if len(cl.replays) == 0 {
+		return
+	}
+	again := make(map[router.Filter]bool)
+	for i := range subs {
+		if subs[i].WantsRetained(true) {
+			again[subs[i].Filter] = true
+		}
+	}
+	cl.cancelReplays(again)
+}
+
+// subscribes says whether a persistent session has a subscription.
+func (cl *client) subscribes(f router.Filter) bool { return slices.Contains(cl.durable, f) }
 
 // cancelReplays ends the replays of filters.
 func (cl *client) cancelReplays(fs map[router.Filter]bool) {

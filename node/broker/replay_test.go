@@ -83,15 +83,24 @@ func retainedAndLive(ps []*mqtt.Packet) (out []string) {
 	return out
 }
 
+// kindOfClient connects a client of some kind.
+type kindOfClient func(c *cell, node, loop int, id string) *testConn
+
+// eachKind runs a test with ephemeral and with persistent subscribers.
+func eachKind(t *testing.T, name string, test func(t *testing.T, connect kindOfClient)) {
+	t.Run(name+"/ephemeral", func(t *testing.T) { test(t, (*cell).connect) })
+	t.Run(name+"/persistent", func(t *testing.T) { test(t, (*cell).persistent) })
+}
+
 // P8: a retained message that was replaced after the SUBACK does not come after its
 // successor.
 func TestReplayOmitsWhatIsOlderThanTheLiveFlow(t *testing.T) {
 	for _, filter := range []string{"r/1", "r/#"} {
-		t.Run(filter, func(t *testing.T) {
+		eachKind(t, filter, func(t *testing.T, connect kindOfClient) {
 			synctest.Test(t, func(t *testing.T) {
 				c := newCell(t, 1, 2, nil)
 				pages := c.nodes[0].slowPages()
-				pub, sub := c.connect(0, 0, "pub"), c.connect(0, 1, "sub")
+				pub, sub := c.connect(0, 0, "pub"), connect(c, 0, 1, "sub")
 				pub.retain("r/1", "old")
 				pages.late = isPage
 				sub.want(filter)
@@ -122,11 +131,11 @@ func TestReplayAndLiveFlowMeet(t *testing.T) {
 		{"older subscription", []string{"#"}, "r/1", []string{"[1]", "1"}},
 		{"again", []string{"r/+"}, "r/+", []string{"[1]", "1"}},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
+		eachKind(t, tt.name, func(t *testing.T, connect kindOfClient) {
 			synctest.Test(t, func(t *testing.T) {
 				c := newCell(t, 1, 2, nil)
 				g := c.nodes[0].grip()
-				pub, sub := c.connect(0, 0, "pub"), c.connect(0, 1, "sub")
+				pub, sub := c.connect(0, 0, "pub"), connect(c, 0, 1, "sub")
 				for _, f := range tt.before {
 					sub.want(f)
 				}
@@ -213,5 +222,84 @@ func TestSubscribeWithoutACut(t *testing.T) {
 		}
 		other.send(&mqtt.Subscribe{PacketID: 1, Filters: []mqtt.Subscription{{Filter: []byte("r/1"), RetainHandling: 2}}})
 		other.one(mqtt.SUBACK)
+	})
+}
+
+// P8, P3: a replay to a persistent session goes on where it was, through whichever
+// connection, and brings each message once.
+func TestReplayOutlivesItsConnection(t *testing.T) {
+	for _, hold := range []string{"nothing", "cuts", "pages"} {
+		t.Run(hold, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCell(t, 1, 2, nil)
+				pages := c.nodes[0].slowPages()
+				pub := c.connect(0, 0, "pub")
+				const n = 300
+				for i := range n {
+					pub.retain(fmt.Sprint("r/", i), fmt.Sprint(i))
+				}
+				got := map[string]int{}
+				take := func(sub *testConn, some int) {
+					for ps := sub.recv(); len(ps) > 0 && some > 0; ps = sub.recv() {
+						for _, p := range ps {
+							if p.Kind == mqtt.PUBLISH {
+								got[string(p.Publish.Payload)]++
+								some--
+								sub.queue(&mqtt.Ack{Kind: mqtt.PUBACK, PacketID: p.Publish.PacketID})
+							}
+						}
+						c.settle()
+					}
+				}
+				sub := c.persistent(0, 1, "sub")
+				switch hold {
+				case "cuts":
+					pages.late = func(q raftstore.RetainedQuery) bool { return !isPage(q) }
+				case "pages":
+					pages.late = isPage
+				}
+				sub.want("r/#")
+				take(sub, 100)
+				for i := range 2 {
+					sub.hangUp()
+					pages.release()
+					sub = c.resume(0, i, mqtt.Connect{ClientID: []byte("sub")})
+					take(sub, 50)
+				}
+				sub = c.resume(0, 0, mqtt.Connect{ClientID: []byte("sub")}) // takes over
+				take(sub, n)
+				for payload, times := range got {
+					if times != 1 {
+						t.Errorf("%s came %d times", payload, times)
+					}
+				}
+				if len(got) != n {
+					t.Errorf("got %d of %d", len(got), n)
+				}
+				sub.hangUp()
+				if ps := c.resume(0, 1, mqtt.Connect{ClientID: []byte("sub")}).recv(); len(ps) != 1 || !ps[0].Connack.SessionPresent {
+					t.Errorf("after its end came %v", kinds(ps))
+				}
+			})
+		})
+	}
+}
+
+// What the client does not want any more is not brought by the next connection.
+func TestReplayEndsWithItsSubscription(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCell(t, 1, 1, nil)
+		pages := c.nodes[0].slowPages()
+		c.connect(0, 0, "pub").retain("r/1", "x")
+		pages.late = isPage
+		sub := c.persistent(0, 0, "sub")
+		sub.want("r/#")
+		sub.send(&mqtt.Unsubscribe{PacketID: 2, Filters: [][]byte{[]byte("r/#")}})
+		pages.release()
+		c.settle()
+		sub.hangUp()
+		if got := payloads(c.resume(0, 0, mqtt.Connect{ClientID: []byte("sub")}).recv()); len(got) != 0 {
+			t.Errorf("got %v", got)
+		}
 	})
 }

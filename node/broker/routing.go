@@ -1,6 +1,9 @@
 package broker
 
-import "dunlin/router"
+import (
+	"dunlin/router"
+	"dunlin/session"
+)
 
 // whereabouts says where the routes of subscriptions are, to wait until they are
 // everywhere: in the node's own table, in a shard, or in both.
@@ -73,8 +76,15 @@ func (w *worker) awaitShard(r *routing) {
 // routed goes on with SUBACKs whose routes are everywhere: if retained messages
 // are to follow, the cuts come first; then they are sent at the end of the turn.
 func (w *worker) routed(r *routing) {
-	for i := range r.subacks {
-		w.readCuts(r.subacks[i])
+	for _, s := range r.subacks {
+		w.readCuts(s.replays, func(cuts []session.Cut, err error) {
+			if err == nil {
+				s.cuts = cuts
+				w.granted = append(w.granted, s)
+			} else if c := w.conn(s.conn); c != nil {
+				w.drop(c) // as unrouted
+			}
+		})
 	}
 }
 

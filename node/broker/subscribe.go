@@ -8,6 +8,7 @@ import (
 	"dunlin/proto/mqtt"
 	"dunlin/raftstore"
 	"dunlin/router"
+	"dunlin/session"
 )
 
 // suback is a SUBACK that waits until the routes of its subscriptions have
@@ -17,8 +18,8 @@ type suback struct {
 	packetID uint16
 	reasons  []mqtt.Reason
 	routes   whereabouts
-	replays  []replay // retained messages to send after it
-	cuts     cuts     // of them
+	replays  []*replay     // retained messages to send after it
+	cuts     []session.Cut // of them
 }
 
 // subscribe takes a SUBSCRIBE: each filter is judged alone [MQTT-3.8.4-6].
@@ -43,8 +44,9 @@ func (w *worker) subscribe(c *conn, p *mqtt.Subscribe) {
 			QoS: uint8(line.QoS), NoLocal: line.NoLocal,
 			RetainAsPublished: line.RetainAsPublished, ID: p.SubscriptionID,
 		}
+		sub := raftstore.Subscription{Filter: f, Options: o, RetainHandling: line.RetainHandling}
 		if c.persistent {
-			durable = append(durable, raftstore.Subscription{Filter: f, Options: o, RetainHandling: line.RetainHandling})
+			durable = append(durable, sub)
 			places = append(places, i)
 			size += messageCost + len(line.Filter)
 			if f.Group() == "" {
@@ -54,7 +56,7 @@ func (w *worker) subscribe(c *conn, p *mqtt.Subscribe) {
 		if !c.persistent || f.Group() != "" {
 			existed := w.enter(c, f, o, &s)
 			if !c.persistent {
-				s.wantRetained(f, o, line.RetainHandling, existed)
+				s.wantRetained(&sub, existed)
 			}
 		}
 	}
@@ -64,6 +66,7 @@ func (w *worker) subscribe(c *conn, p *mqtt.Subscribe) {
 		w.awaitRoutes(s)
 		return
 	}
+	c.client.restartReplays(durable)
 	left := w.bytesToShard(c.shard, size)
 	w.shards.Submit(c.shard, raftstore.Subscribe{ClientID: c.client.ClientID, Epoch: c.epoch, Filters: durable},
 		func(r raftstore.Result) {
@@ -130,20 +133,19 @@ func (w *worker) subscribed(s suback, subs []raftstore.Subscription, places []in
 		s.routes.durable, s.routes.shard, s.routes.index = true, c.shard, r.Index
 		for i, sub := range subs {
 			if !r.Existed[i] && sub.Filter.Group() == "" {
-				c.client.durable++
+				c.client.durable = append(c.client.durable, sub.Filter)
 				w.subscriptions++
 			}
-			s.wantRetained(sub.Filter, sub.Options, sub.RetainHandling, r.Existed[i])
+			s.wantRetained(&subs[i], r.Existed[i])
 		}
 	}
 	w.awaitRoutes(s)
 }
 
-// wantRetained notes that retained messages follow the SUBACK, as the retain
-// handling option says [MQTT-3.3.1-9 to -11]; never for share groups.
-func (s *suback) wantRetained(f router.Filter, o router.Options, handling uint8, existed bool) {
-	if f.Group() == "" && (handling == 0 || handling == 1 && !existed) {
-		s.replays = append(s.replays, replay{filter: f, options: o, fresh: !existed})
+// wantRetained notes that retained messages follow the SUBACK, if they do.
+func (s *suback) wantRetained(sub *raftstore.Subscription, existed bool) {
+	if sub.WantsRetained(existed) {
+		s.replays = append(s.replays, &replay{filter: sub.Filter, options: sub.Options, fresh: !existed})
 	}
 }
 
@@ -193,11 +195,12 @@ func (w *worker) unsubscribe(c *conn, p *mqtt.Unsubscribe) {
 					w.failed(c, r.Err)
 					return
 				}
+				c.client.forget(ended) // a replay that was resumed meanwhile, too
 				for j, i := range places {
 					if r.Existed[j] {
 						reasons[i] = mqtt.Success
 						if durable[j].Group() == "" {
-							c.client.durable--
+							c.client.durable = slices.DeleteFunc(c.client.durable, func(f router.Filter) bool { return f == durable[j] })
 							w.subscriptions--
 						}
 					}
@@ -210,7 +213,7 @@ func (w *worker) unsubscribe(c *conn, p *mqtt.Unsubscribe) {
 }
 
 // subscriptions is how many the client has, those not yet granted included.
-func (cl *client) subscriptions() int { return len(cl.filters) + cl.durable + cl.granting }
+func (cl *client) subscriptions() int { return len(cl.filters) + len(cl.durable) + cl.granting }
 
 // forget drops filters from the connection's own list, and their replays.
 func (cl *client) forget(ended map[router.Filter]bool) {

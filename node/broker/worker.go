@@ -274,8 +274,8 @@ func (w *worker) withdraw(c *conn) {
 	for _, f := range c.client.filters {
 		w.table.Unsubscribe(f, c.subscriber())
 	}
-	w.subscriptions -= len(c.client.filters) + c.client.durable
-	c.client.filters, c.client.durable = nil, 0
+	w.subscriptions -= len(c.client.filters) + len(c.client.durable)
+	c.client.filters, c.client.durable = nil, nil
 }
 
 // detach tells the shard that the connection is over.
