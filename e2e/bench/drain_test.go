@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"sync"
@@ -11,11 +12,17 @@ import (
 	"dunlin/proto/mqtt"
 )
 
-// BenchmarkOfflineSessions queues 100 messages for each of 10,000 sessions that
-// are not connected, kills all nodes, starts them, and has every session drained
-// again: all there, in order. It prints what that costs.
+var (
+	sessionsFlag = flag.Int("sessions", 10_000, "sessions of BenchmarkOfflineSessions")
+	messagesFlag = flag.Int("messages", 100, "messages queued for each")
+)
+
+// BenchmarkOfflineSessions queues messages for sessions that are not connected,
+// kills all nodes, starts them, and has every session drained again: all there, in
+// order. It prints what that costs. With -sessions=1000000 -messages=0 it is the
+// restart of a million sessions.
 func BenchmarkOfflineSessions(b *testing.B) {
-	d := offline{b: b, sessions: 10_000, messages: 100}
+	d := offline{b: b, sessions: *sessionsFlag, messages: *messagesFlag}
 	if *quick {
 		d.sessions = 200
 	}
@@ -45,7 +52,7 @@ func BenchmarkOfflineSessions(b *testing.B) {
 	drained := time.Since(began)
 	cpu = d.cpu() - cpu
 
-	all := d.sessions * d.messages
+	all := max(1, d.sessions*d.messages)
 	fmt.Fprintf(os.Stdout, `
 %d sessions with %d messages of %d bytes each, three nodes
   memory of a session, on each node     %6.0f bytes
