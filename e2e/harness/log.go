@@ -2,6 +2,9 @@ package harness
 
 import (
 	"bytes"
+	"errors"
+	"math"
+	"os"
 	"regexp"
 	"sync"
 )
@@ -42,4 +45,14 @@ func (l *log) tail(n int) []byte {
 		at = bytes.LastIndexByte(b[:at-1], '\n') + 1
 	}
 	return bytes.Clone(b[at:])
+}
+
+// keep writes all lines to a file that outlives the test.
+func (l *log) keep(name string) (path string, err error) {
+	f, err := os.CreateTemp("", "dunlin-log-"+name+"-")
+	if err != nil {
+		return "", err
+	}
+	_, err = f.Write(l.tail(math.MaxInt))
+	return f.Name(), errors.Join(err, f.Close())
 }

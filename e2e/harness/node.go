@@ -279,7 +279,8 @@ func (n *Node) finish() {
 		n.t.Errorf("%s: its log has: %s", n.Name, line)
 	}
 	if n.t.Failed() {
-		n.t.Logf("log of %s:\n%s", n.Name, n.log.tail(200))
+		path, err := n.log.keep(n.Name)
+		n.t.Logf("log of %s, whole in %s (%v):\n%s", n.Name, path, err, n.log.tail(200))
 	}
 }
 
