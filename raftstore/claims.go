@@ -12,21 +12,24 @@ func (st *state) applyClaim(body *reader, res *Result) {
 	if body.err != nil {
 		return
 	}
-	slot, rec := st.sessions.find(c.clientID)
+	again := false
 	if c.node != 0 {
 		p := st.begin(c.node, c.start)
-		switch {
-		case p.start > c.start:
+		if p.start > c.start {
 			res.Err = ErrFenced // of an earlier start, whose connections are gone
 			return
-		case !p.claims.take(c.number, c.low): // proposed again
-			if rec != nil && rec.Attached() && rec.node == c.node && rec.conn == c.conn {
-				st.claimed(rec, res)
-			} else {
-				res.Err = ErrFenced
-			}
-			return
 		}
+		again = !p.claims.take(c.number, c.low)
+	}
+	// Not before: begin may end the session that is asked for.
+	slot, rec := st.sessions.find(c.clientID)
+	if again {
+		if rec != nil && rec.Attached() && rec.node == c.node && rec.conn == c.conn {
+			st.claimed(rec, res)
+		} else {
+			res.Err = ErrFenced
+		}
+		return
 	}
 	if rec != nil && rec.user != string(c.user) {
 		res.Err = ErrNotYours // E6, case 38: it is not touched

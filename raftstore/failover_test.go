@@ -140,6 +140,25 @@ func TestOwnerNodeDies(t *testing.T) {
 	}
 }
 
+// A node that starts anew may begin, in a shard, with the claim of an identifier
+// whose session it had and which ended with its earlier start.
+func TestClaimByTheNextStart(t *testing.T) {
+	for name, expiry := range map[string]uint32{"ended": 0, "kept": 3600} {
+		t.Run(name, func(t *testing.T) {
+			inTrio(t, func(c *trio) {
+				m := c.follower()
+				first := m.do(Claim{ClientID: "c", Conn: 1, Expiry: expiry})
+				m.kill()
+				m.run(t)
+				again := m.do(Claim{ClientID: "c", Conn: 2, Expiry: expiry})
+				expect(t, "refused", again.Err, nil)
+				expect(t, "a later epoch", again.Claim.Epoch > first.Claim.Epoch, true)
+				expect(t, "session present", again.Claim.Present, expiry > 0)
+			})
+		})
+	}
+}
+
 // R6: what cannot be decided in time is unknown, and still counts once when it is.
 func TestUnknownOutcome(t *testing.T) {
 	inTrio(t, func(c *trio) {

@@ -63,6 +63,9 @@ func (t *identifiers) place(slot uint32) {
 func (t *identifiers) remove(slot uint32) {
 	gap := t.home(t.named(slot))
 	for t.table[gap] != slot+1 {
+		if t.table[gap] == 0 {
+			panic("raftstore: a session that is removed is not there")
+		}
 		gap = (gap + 1) & t.mask()
 	}
 	for i := (gap + 1) & t.mask(); t.table[i] != 0; i = (i + 1) & t.mask() {
