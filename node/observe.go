@@ -48,6 +48,7 @@ func (n *Node) observeBroker(emit metrics.Emit) {
 	}{
 		{metrics.ConnectsRefused, s.ConnectRefused}, {metrics.IdleTimeouts, s.Idle},
 		{metrics.ProtocolErrors, s.ProtocolErrors}, {metrics.Takeovers, s.Takeovers},
+		{metrics.UnknownOutcomes, s.Unknown}, {metrics.Fenced, s.Fenced},
 		{metrics.PublishesDenied, s.PublishDenied}, {metrics.SubscriptionDenied, s.SubscribeRefused},
 		{metrics.DeliveriesQueued, s.Queued},
 		{metrics.ForwardedMessages, s.Forwarded}, {metrics.ForwardDropped, s.ForwardDropped},
@@ -58,6 +59,8 @@ func (n *Node) observeBroker(emit metrics.Emit) {
 		emit(x.m, float64(x.v))
 	}
 	emit(metrics.PendingPublishes, float64(s.Pending))
+	emit(metrics.WithheldAnswers, float64(s.Withheld))
+	emit(metrics.WillsUnderWay, float64(s.Wills))
 	emit(metrics.LentBytes, float64(s.LentBytes))
 	emit(metrics.Subscriptions, float64(s.Subscriptions))
 	for qos := range 3 {

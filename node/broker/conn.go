@@ -63,7 +63,7 @@ type client struct {
 	remote   netip.AddrPort
 	listener string
 	loopback bool
-	since    session.Time
+	since    session.Time   // its phase began
 	agreed   session.Agreed // keep-alive and session expiry in force
 	origin   uint64         // names a persistent publisher's incarnation (R1)
 

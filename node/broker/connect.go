@@ -62,6 +62,7 @@ func (w *worker) connect(c *conn, p *mqtt.Connect) {
 	}
 	c.client.connect = h
 	c.phase = connecting
+	c.client.since = w.now()
 	w.hold(c, holdConnect)
 	w.loop.SetIdle(c.id, 0)
 	id := c.id

@@ -9,6 +9,7 @@ type Counters struct {
 	Connected, ConnectRefused         uint64 // CONNECTs
 	AuthDenied, Idle, Takeovers       uint64
 	ProtocolErrors                    uint64
+	Unknown, Fenced                   uint64     // connections closed for the outcome of a write
 	Packets                           [16]uint64 // taken, by packet type
 	Received                          [3]uint64  // PUBLISHes from clients, by QoS
 	Sent                              [3]uint64  // PUBLISHes to clients, by QoS
@@ -30,6 +31,8 @@ type shownCounters struct {
 	inflight int // publishes that wait for their answer
 	lent     int // bytes of share group messages held for other nodes
 	subs     int // subscriptions of connected clients
+	withheld int // connections and SUBACKs with answers that wait for the lease
+	wills    int // on their way
 }
 
 func (w *worker) showCounters() {
@@ -39,6 +42,8 @@ func (w *worker) showCounters() {
 	w.shown.inflight = w.pendings.inUse
 	w.shown.lent = w.loans.bytes
 	w.shown.subs = w.subscriptions
+	w.shown.withheld = len(w.answering) + len(w.granted)
+	w.shown.wills = w.abroad + len(w.errands) + len(w.unfinished)
 }
 
 // Stats is the sum of all workers' counters, and what they hold now.
@@ -48,6 +53,8 @@ type Stats struct {
 	Pending       int // publishes that wait for their answer
 	LentBytes     int // share group messages held for members on other nodes
 	Subscriptions int // of connected clients
+	Withheld      int // connections and SUBACKs with answers that wait for the lease
+	Wills         int // on their way
 }
 
 // Stats adds up the workers' counters, a quarter of a second old at most.
@@ -59,6 +66,8 @@ func (b *Broker) Stats() Stats {
 		s.Pending += w.shown.inflight
 		s.LentBytes += w.shown.lent
 		s.Subscriptions += w.shown.subs
+		s.Withheld += w.shown.withheld
+		s.Wills += w.shown.wills
 		w.shown.mu.Unlock()
 	}
 	return s
@@ -72,7 +81,7 @@ func (s *Counters) add(c *Counters) {
 		{&s.Opened, c.Opened}, {&s.Closed, c.Closed}, {&s.Refused, c.Refused},
 		{&s.Connected, c.Connected}, {&s.ConnectRefused, c.ConnectRefused},
 		{&s.Queued, c.Queued}, {&s.AuthDenied, c.AuthDenied}, {&s.Idle, c.Idle}, {&s.Takeovers, c.Takeovers},
-		{&s.ProtocolErrors, c.ProtocolErrors}, {&s.Unrouted, c.Unrouted},
+		{&s.ProtocolErrors, c.ProtocolErrors}, {&s.Unknown, c.Unknown}, {&s.Fenced, c.Fenced}, {&s.Unrouted, c.Unrouted},
 		{&s.PublishDenied, c.PublishDenied}, {&s.DeliveryDenied, c.DeliveryDenied},
 		{&s.Subscribed, c.Subscribed}, {&s.SubscribeRefused, c.SubscribeRefused},
 		{&s.RetainRefused, c.RetainRefused}, {&s.Replayed, c.Replayed},

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"slices"
 	"strings"
 
 	"dunlin/raftstore"
@@ -146,6 +147,10 @@ func (w *worker) isReplays(cl *client, m *session.Message) bool {
 		return false
 	}
 	sh := w.shards.TopicShard(m.Topic)
+	if !slices.ContainsFunc(cl.fresh, func(x newcomer) bool { return cutAt(x.cuts, sh) >= m.Retained }) {
+		return false
+	}
+	w.work += (len(cl.filters) + len(cl.durable)) / filterWork
 	covered := false
 	for _, fs := range [...][]router.Filter{cl.filters, cl.durable} {
 		for _, f := range fs {

@@ -102,10 +102,12 @@ func (b *Broker) Push(conn router.Subscriber, epoch session.Epoch, ds []raftstor
 // had no occasion to tell; else nobody knows what became of the write (R6).
 func (w *worker) failed(c *conn, err error) {
 	if errors.Is(err, raftstore.ErrFenced) {
+		w.counters.Fenced++
 		c.claimed = false // there is nothing to detach
 		w.end(c, mqtt.SessionTakenOver)
 		return
 	}
+	w.counters.Unknown++
 	w.drop(c)
 }
 

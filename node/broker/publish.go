@@ -30,6 +30,7 @@ func (w *worker) conclude(p *publisher, reason mqtt.Reason, unknown bool) {
 		return
 	}
 	if c := w.conn(p.conn); c != nil {
+		w.counters.Unknown++
 		w.drop(c) // unknown is not failed (R6)
 	}
 }

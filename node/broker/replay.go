@@ -19,8 +19,15 @@ const replayPage = 64
 // replayBytes ends a page early when the payloads are large.
 const replayBytes = 256 << 10
 
-// maxReading is how many pages a worker waits for at once.
-const maxReading = 32
+// pageReads are the pages of one shard that a worker reads and will read: a shard
+// that does not answer holds up nobody who reads from another.
+type pageReads struct {
+	waiting []listen.ID // whose turn it is, in order
+	reading int
+}
+
+// maxReading is how many pages of a shard a worker waits for at once.
+const maxReading = 8
 
 // replay is the way of one subscription through the retained messages: shard
 // after shard, in topic order. It is paced by the client's socket and queue.
@@ -151,23 +158,32 @@ func (w *worker) goOnReplaying(c *conn) {
 	}
 	if !cl.inReplay && !cl.reading {
 		cl.inReplay = true
-		w.replayed = append(w.replayed, c.id)
+		w.pagesDue++
+		q := &w.pages[cl.replays[0].shard]
+		q.waiting = append(q.waiting, c.id)
 	}
 }
 
 // flushReplays has a page read for the connections whose turn it is.
 func (w *worker) flushReplays() {
-	n := 0
-	for n < len(w.replayed) && w.reading < maxReading {
-		if c := w.conn(w.replayed[n]); c != nil {
-			c.client.inReplay = false
-			if c.phase == up {
-				w.readPage(c)
-			}
-		}
-		n++
+	if w.pagesDue == 0 {
+		return
 	}
-	w.replayed = append(w.replayed[:0], w.replayed[n:]...)
+	for sh := range w.shards.Shards() {
+		q := &w.pages[sh]
+		n := 0
+		for n < len(q.waiting) && q.reading < maxReading {
+			if c := w.conn(q.waiting[n]); c != nil {
+				c.client.inReplay = false
+				if c.phase == up {
+					w.readPage(c)
+				}
+			}
+			n++
+		}
+		w.pagesDue -= n
+		q.waiting = append(q.waiting[:0], q.waiting[n:]...)
+	}
 }
 
 // readPage asks for the next page of the connection's first replay. For a client
@@ -197,11 +213,12 @@ func (w *worker) readPage(c *conn) {
 		clear(cl.live)
 	}
 	cl.reading = true
-	w.reading++
+	from := &w.pages[r.shard]
+	from.reading++
 	id := c.id
 	w.retained.ReadRetained(r.shard, q, func(p raftstore.RetainedPage, err error) {
 		w.loop.Post(func(w *worker) {
-			w.reading--
+			from.reading--
 			if c := w.conn(id); c != nil {
 				c.client.reading = false
 				if c.phase == up {
@@ -227,7 +244,7 @@ func (w *worker) pageRead(c *conn, r *replay, p *raftstore.RetainedPage, err err
 	}
 	for i := range p.Messages {
 		m := &p.Messages[i]
-		if w.roomForReplay(c) == 0 {
+		if !c.persistent && w.roomForReplay(c) == 0 {
 			w.goOnReplaying(c)
 			return
 		}
@@ -302,10 +319,14 @@ func (w *worker) replayOne(c *conn, r *replay, m *session.Message) {
 }
 
 // roomForReplay is how many messages the client's queue takes: a replay fills no
-// queue, it goes at the pace of the acknowledgements.
+// queue, it goes at the pace of the acknowledgements. A persistent session's takes
+// a page when the one before has left it.
 func (w *worker) roomForReplay(c *conn) int {
 	if c.persistent {
-		return max(replayPage-c.client.replaying, 0)
+		if c.client.replaying > 0 {
+			return 0
+		}
+		return replayPage
 	}
 	if waiting, _ := c.live.Backlog(); waiting > 0 {
 		return 0

@@ -303,3 +303,49 @@ func TestReplayEndsWithItsSubscription(t *testing.T) {
 		}
 	})
 }
+
+// P10: a shard whose pages do not come holds up nobody who reads from another.
+func TestReplaysFromOtherShardsGoOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCell(t, 1, 1, nil)
+		pages := c.nodes[0].slowPages()
+		stuck, other := "r/0", ""
+		shard := func(topic string) router.ShardID {
+			name, err := router.ParseTopic([]byte(topic))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c.nodes[0].store.TopicShard(name)
+		}
+		for i := 1; other == ""; i++ {
+			if topic := fmt.Sprint("r/", i); shard(topic) != shard(stuck) {
+				other = topic
+			}
+		}
+		pub := c.connect(0, 0, "pub")
+		pub.retain(stuck, "x")
+		pub.retain(other, "x")
+		pages.late = func(q raftstore.RetainedQuery) bool { return q.Filter.String() == stuck }
+		var wait []*testConn
+		for i := range 3 * maxReading {
+			sub := c.connect(0, 0, fmt.Sprint("s", i))
+			sub.want(stuck)
+			wait = append(wait, sub)
+		}
+		if n := len(pages.kept); n != maxReading {
+			t.Errorf("%d pages are being read, %d are allowed", n, maxReading)
+		}
+		sub := c.connect(0, 0, "sub")
+		sub.want(other)
+		if got := payloads(sub.recv()); len(got) != 1 {
+			t.Errorf("got %v", got)
+		}
+		pages.release()
+		c.settle()
+		for _, sub := range wait {
+			if got := payloads(sub.recv()); len(got) != 1 {
+				t.Errorf("who waited got %v", got)
+			}
+		}
+	})
+}

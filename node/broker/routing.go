@@ -82,6 +82,7 @@ func (w *worker) routed(r *routing) {
 				s.cuts = cuts
 				w.granted = append(w.granted, s)
 			} else if c := w.conn(s.conn); c != nil {
+				w.counters.Unknown++
 				w.drop(c) // as unrouted
 			}
 		})
@@ -105,6 +106,7 @@ func (w *worker) giveSuback(s *suback) {
 func (w *worker) unrouted(r *routing) {
 	for i := range r.subacks {
 		if c := w.conn(r.subacks[i].conn); c != nil && c.phase == up {
+			w.counters.Unknown++
 			w.drop(c)
 		}
 	}

@@ -40,16 +40,16 @@ type worker struct {
 	frames    map[cluster.Token]sentFrame // reliable frames that peers have not confirmed
 	token     uint64
 	spares    [][]int32
-	acks      []ackBatch          // by shard
-	acked     []router.ShardID    // shards with acks to send
-	routing   []*routing          // SUBACKs of the turn, by where their routes are
-	granted   []suback            // SUBACKs whose routes are, for the end of the turn
-	replayed  []listen.ID         // connections with a page of a retained replay due
-	answering []listen.ID         // connections with answers to publishes, for the end of the turn
-	held      []listen.ID         // publishers held for a loop or shard that is behind
-	rested    []listen.ID         // connections held until the next turn
-	cutReads  [maxShards]cutReads // SUBACKs that wait for shards' cuts
-	reading   int                 // pages of replays being read
+	acks      []ackBatch           // by shard
+	acked     []router.ShardID     // shards with acks to send
+	routing   []*routing           // SUBACKs of the turn, by where their routes are
+	granted   []suback             // SUBACKs whose routes are, for the end of the turn
+	pages     [maxShards]pageReads // of retained messages
+	pagesDue  int                  // that wait to be read
+	answering []listen.ID          // connections with answers to publishes, for the end of the turn
+	held      []listen.ID          // publishers held for a loop or shard that is behind
+	rested    []listen.ID          // connections held until the next turn
+	cutReads  [maxShards]cutReads  // SUBACKs that wait for shards' cuts
 
 	work    int  // done in this turn, see turnWork
 	overrun bool // the message under way is for a loop or shard that is behind
@@ -132,7 +132,7 @@ func (w *worker) Turn() {
 	w.flushFrames()
 	w.flushRoutes()
 	w.work = 0
-	if len(w.rested) > 0 || len(w.replayed) > 0 && w.reading < maxReading || len(w.errands) > 0 && w.abroad < maxAbroad && w.mayAnswer() {
+	if len(w.rested) > 0 || len(w.errands) > 0 && w.abroad < maxAbroad && w.mayAnswer() {
 		w.loop.Post(again{})
 	}
 }

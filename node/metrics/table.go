@@ -49,6 +49,8 @@ var (
 	IdleTimeouts        = counter("idle_timeouts_total", "Connections closed for silence: no CONNECT in time, or one and a half keep-alives")
 	SlowConsumers       = counter("slow_consumers_total", "Connections closed because the client did not take what was sent")
 	ProtocolErrors      = counter("protocol_errors_total", "Connections closed for a malformed packet or a breach of the protocol")
+	UnknownOutcomes     = counter("unknown_outcomes_total", "Connections closed because nobody knows what became of something they asked for")
+	Fenced              = counter("fenced_total", "Connections closed because a write to their session found it owned by another")
 	Takeovers           = counter("takeovers_total", "Connections closed because their client identifier connected anew")
 	ReceivedBytes       = counter("received_bytes_total", "Bytes read from clients")
 	SentBytes           = counter("sent_bytes_total", "Bytes written to clients")
@@ -72,6 +74,8 @@ var (
 	RetainedSent     = counter("retained_sent_total", "Retained messages sent to new subscriptions")
 	Unrouted         = counter("unrouted_total", "Publishes that no subscriber anywhere wanted")
 	PendingPublishes = gauge("pending_publishes", "Publishes of QoS 1 and 2 that wait for their acknowledgement")
+	WithheldAnswers  = gauge("withheld_answers", "Connections and subscriptions whose acknowledgements wait for this node's lease")
+	WillsUnderWay    = gauge("wills_under_way", "Wills that this node publishes and does not know to be everywhere yet")
 	PublisherStalls  = counter("publisher_stalls_total", "Times that a publisher was not read from because what it filled was full")
 )
 
