@@ -109,6 +109,7 @@ func (l *Live) check() {
 	must(o.base+uint64(o.head) <= o.unsent && o.unsent <= o.end(), 6, "unsent")
 	kept := 0
 	waiting, bytes := 0, 0 // of waiting records
+	given, ours := 0, 0    // waiting ones and bytes of those whose number the store bounds
 	for pos := o.base + uint64(o.head); pos < o.end(); {
 		r := o.at(pos)
 		must(pos > o.base+uint64(o.head) || !r.dead(), 6, "oldest is dead")
@@ -119,9 +120,15 @@ func (l *Live) check() {
 			v.read(r)
 			must(v.QoS == 1 || v.QoS == 2, 6, "QoS")
 			bytes += r.size()
+			if r.index() != 0 {
+				given++
+			}
 		} else if !r.dead() {
 			keptBytes -= r.size()
 			kept += r.size()
+		}
+		if r.index() != 0 && !r.dead() {
+			ours += r.size()
 		}
 		pos += uint64(r.size())
 	}
@@ -129,7 +136,7 @@ func (l *Live) check() {
 	must(keptBytes == 0, 5, "record kept for nobody")
 
 	if !l.is(persistent) {
-		must(waiting <= max(l.maxQueueMessages, 0) && o.bytes() <= max(l.maxQueueBytes, 0), 7, "bound")
+		must(waiting-given <= max(l.maxQueueMessages, 0) && o.bytes()-ours <= max(l.maxQueueBytes, 0), 7, "bound")
 	}
 	if waiting > 0 && !l.is(stalled) {
 		var v view

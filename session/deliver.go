@@ -10,7 +10,7 @@ type Delivery struct {
 	Dup     bool     // a resend after resumption (S3)
 	IDs     []uint32 // subscription identifiers; 5.0 only
 	Handle  uint64   // given back in Action when the delivery is done; for share groups. 0: none
-	Index   uint64   // persistent sessions: the committed queue index, which decides the packet id (S1); the first is 1
+	Index   uint64   // committed queue index, the first is 1; it decides the packet id of a persistent session (S1)
 }
 
 // Outcome is what became of a delivery.
@@ -54,7 +54,8 @@ func (l *Live) Drops() []Drop {
 //
 // Deliveries of QoS > 0 leave in the order in which they came (P7). Those of a
 // persistent session come with rising indexes; their number is bounded by the
-// committed window, so that they are never QueueFull or Evicted (S5).
+// committed window, so that they are never QueueFull or Evicted (S5). Nor are those
+// of others QueueFull that have an Index: a share group's queue bounds them.
 func (l *Live) Deliver(d *Delivery, ready bool, now Time, out []byte) (Outcome, []byte) {
 	if !d.Dup && d.Message.Expired(now) {
 		return Expired, out // [MQTT-3.3.2-5]
@@ -81,7 +82,7 @@ func (l *Live) Deliver(d *Delivery, ready bool, now Time, out []byte) (Outcome, 
 		}
 		return o, l.checked(out)
 	}
-	if d.Handle != 0 && !l.is(persistent) && t.outbox.bytes()+l.cost(d) > l.maxQueueBytes {
+	if d.Handle != 0 && d.Index == 0 && !l.is(persistent) && t.outbox.bytes()+l.cost(d) > l.maxQueueBytes {
 		return QueueFull, out
 	}
 	index := l.index(d)
@@ -154,7 +155,7 @@ func (l *Live) enqueue(d *Delivery, now Time) Outcome {
 	t := l.traffic
 	l.index(d) // that there is one
 	o := Queued
-	if !l.is(persistent) {
+	if !l.is(persistent) && d.Index == 0 {
 		size := l.cost(d)
 		if t.outbox.keptBytes+size > l.maxQueueBytes || l.maxQueueMessages <= 0 {
 			return QueueFull

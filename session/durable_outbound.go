@@ -52,10 +52,9 @@ func (d *Durable) Enqueue(ref uint32, qos mqtt.QoS, retain bool, ids []uint32, n
 			q.purge(now, b)
 		}
 		for !q.fits(&d.terms, size) {
-			if !d.is(dropsOldest) || q.waiting.len == 0 {
+			if !d.is(dropsOldest) || !q.evict(b) {
 				return QueueFull, dropped
 			}
-			q.letGo(q.popWaiting(b), b)
 			dropped++
 		}
 	}
@@ -73,16 +72,38 @@ func (d *Durable) Enqueue(ref uint32, qos mqtt.QoS, retain bool, ids []uint32, n
 	default:
 		e.id, e.flags = q.list(ids), e.flags|flagListed
 	}
-	b.Retain(ref)
-	q.waiting.push(e)
-	q.queued += size
-	if t := b.Deadline(ref); t != Never {
-		q.sweep = earlier(q.sweep, t)
-	}
+	q.add(e, b)
 	if dropped > 0 {
 		return Evicted, dropped
 	}
 	return Queued, 0
+}
+
+// add appends e to what waits.
+func (q *outbound) add(e entry, b Bodies) {
+	b.Retain(e.ref)
+	q.waiting.push(e)
+	q.queued += uint64(b.Size(e.ref))
+	if t := b.Deadline(e.ref); t != Never {
+		q.sweep = earlier(q.sweep, t)
+	}
+}
+
+// evict drops the oldest that waits, but for what share groups gave: another
+// member may have room for that. It says whether there was one.
+func (q *outbound) evict(b Bodies) bool {
+	for i := range q.waiting.len {
+		if q.waiting.at(i).flags&flagShared != 0 {
+			continue
+		}
+		for ; i > 0; i-- {
+			e, before := q.waiting.at(i), q.waiting.at(i-1)
+			*e, *before = *before, *e
+		}
+		q.letGo(q.popWaiting(b), b)
+		return true
+	}
+	return false
 }
 
 // Next moves the next waiting message into the committed window, if the session
@@ -145,29 +166,43 @@ func (d *Durable) Window(yield func(Outbound) bool) {
 // else it is done. An index that is unknown, or done, frees nothing (S4).
 func (d *Durable) Ack(index uint64, received bool, b Bodies) (known bool) {
 	q := d.out
-	if q == nil || index < q.base || index-q.base >= uint64(q.window.len) {
-		return false
-	}
-	e := q.window.at(uint32(index - q.base))
-	if e.flags&flagDone != 0 || received && e.flags&flagQoS2 == 0 {
+	e := q.inWindow(index)
+	if e == nil || e.flags&flagDone != 0 || received && e.flags&flagQoS2 == 0 {
 		return false
 	}
 	if e.ref != none {
 		q.held -= uint64(b.Size(e.ref))
 	}
 	q.letGo(*e, b)
-	e.ref, e.id, e.flags = none, 0, e.flags&^flagListed
 	if received {
-		e.flags |= flagReceived
+		e.ref, e.id, e.flags = none, 0, e.flags&^flagListed|flagReceived
 		return true
 	}
-	e.flags |= flagDone
+	q.settle(e)
+	q.advance()
+	return true
+}
+
+// inWindow is the entry of the window at index, nil if there is none.
+func (q *outbound) inWindow(index uint64) *entry {
+	if q == nil || index < q.base || index-q.base >= uint64(q.window.len) {
+		return nil
+	}
+	return q.window.at(uint32(index - q.base))
+}
+
+// settle has e of the window, which holds nothing any more, be done.
+func (q *outbound) settle(e *entry) {
+	e.ref, e.id, e.flags = none, 0, e.flags&^flagListed|flagDone
 	q.unacked--
+}
+
+// advance lets go of what is done at the window's head.
+func (q *outbound) advance() {
 	for q.window.len > 0 && q.window.at(0).flags&flagDone != 0 {
 		q.window.pop()
 		q.base++
 	}
-	return true
 }
 
 // Backlog is what the queue holds: entries in the window that are not done,

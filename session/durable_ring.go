@@ -13,6 +13,7 @@ const (
 	flagListed   // several subscription identifiers, in outbound.lists
 	flagReceived // PUBREC is committed: only PUBREL from here on (S2)
 	flagDone     // acknowledged, behind one that is not
+	flagShared   // given by a share group, which may have it back
 	flagsAll     = 1<<iota - 1
 )
 

@@ -249,7 +249,7 @@ func durableSteps(t *testing.T, steps []byte) {
 	for len(steps) >= 2 {
 		op, arg := steps[0], steps[1]
 		steps = steps[2:]
-		switch op % 10 {
+		switch op % 13 {
 		case 0, 1, 2:
 			ref++
 			if arg%4 == 0 {
@@ -290,6 +290,17 @@ func durableSteps(t *testing.T, steps []byte) {
 				*d = NewDurable(uint64(epoch))
 				epoch++
 				d.Attach(epoch, roomy)
+			}
+		case 10:
+			ref++
+			d.EnqueueShared(ref, mqtt.QoS(1+arg%2), arg&4 != 0, uint32(arg%5), b)
+		case 11:
+			if ref, ok := d.GiveBack(uint64(arg%32), b); ok {
+				b.Release(ref)
+			}
+		case 12:
+			if arg%4 == 0 {
+				d.Reclaim(b, b.Release)
 			}
 		case 9:
 			if d.Attached() && arg&1 == 0 {
@@ -364,4 +375,68 @@ func FuzzParseDurable(f *testing.F) {
 			t.Fatal("differs after a round trip")
 		}
 	})
+}
+
+// P9: a member that leaves gives back what it had not acknowledged, but for what
+// of QoS 2 may have been sent; what it has of its own stays.
+func TestReclaim(t *testing.T) {
+	b := newShelf()
+	d := attached(t, roomy) // a window of 3
+	give := func(ref uint32, qos mqtt.QoS) { d.EnqueueShared(ref, qos, false, 7, b) }
+	d.Enqueue(1, 1, false, nil, 1, b)
+	give(2, 1)
+	give(3, 2)
+	for range 3 {
+		d.Next(1, b)
+	}
+	give(4, 2)
+	d.Enqueue(5, 2, false, nil, 1, b)
+	give(6, 1)
+	must(t, d, b)
+	var back []uint32
+	sent := d.Reclaim(b, func(ref uint32) {
+		back = append(back, ref)
+		b.Release(ref)
+	})
+	must(t, d, b)
+	if sent != 1 || !slices.Equal(back, []uint32{2, 4, 6}) {
+		t.Fatalf("%v came back, %d of QoS 2 were sent", back, sent)
+	}
+	if len(b.refs) != 3 || b.refs[1]+b.refs[3]+b.refs[5] != 3 {
+		t.Fatalf("holds %v", b.refs)
+	}
+	if d.Ack(2, false, b) {
+		t.Fatal("what was given back was acknowledged (S4)")
+	}
+	if ref, ok := d.GiveBack(3, b); !ok || ref != 3 {
+		t.Fatal("what was not sent after all can be given back")
+	}
+	b.Release(3)
+	if _, ok := d.GiveBack(1, b); ok {
+		t.Fatal("the session's own was given back")
+	}
+	must(t, d, b)
+}
+
+// S5: the overflow of a session's queue drops nothing that another member of a
+// group may have.
+func TestOverflowSparesWhatGroupsGave(t *testing.T) {
+	b := newShelf()
+	terms := roomy
+	terms.Inflight, terms.MaxQueueMessages, terms.DropOldest = 1, 2, true
+	d := attached(t, terms)
+	d.Enqueue(1, 1, false, nil, 1, b)
+	d.Next(1, b)
+	d.EnqueueShared(2, 1, false, 0, b)
+	for ref := range uint32(4) {
+		d.Enqueue(10+ref, 1, false, nil, 1, b)
+		must(t, d, b)
+	}
+	if len(b.refs) != 3 || b.refs[2] != 1 || b.refs[13] != 1 {
+		t.Fatalf("holds %v", b.refs)
+	}
+	d.EnqueueShared(3, 1, false, 0, b)
+	if o, _ := d.Enqueue(20, 1, false, nil, 1, b); o != QueueFull {
+		t.Fatalf("%v, with nothing to drop", o)
+	}
 }
