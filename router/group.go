@@ -7,11 +7,16 @@ import (
 
 // Group is one share group of one filter, over all nodes. Its methods take no
 // lock. It is the same Group for as long as it has a member anywhere.
+//
+// A group that a shard names among its routes is a queue there: the shard gets
+// what is published, and gives it to the members. Match then tells the shard and
+// not the group; who is in it beside, is for as long as it is no queue.
 type Group struct {
 	filter Filter
 	turn   atomic.Uint64
 	locals atomic.Pointer[bench]
 	remote atomic.Pointer[[]share] // never nil
+	queue  atomic.Uint32           // NodeID of the shard that has the group's queue; 0 for none
 
 	seats map[Subscriber]int // where a member sits on the bench; the writer's
 	at    int                // the group's place in its set's groupLog; the writer's
@@ -108,7 +113,18 @@ func (p *member) match() Match {
 // own is the number of this node's members.
 func (g *Group) own() uint32 { return uint32(g.locals.Load().used.Load()) }
 
-func (g *Group) isEmpty() bool { return g.own() == 0 && len(*g.remote.Load()) == 0 }
+func (g *Group) isEmpty() bool {
+	return g.own() == 0 && len(*g.remote.Load()) == 0 && g.queue.Load() == 0
+}
+
+// Queue is the shard that has the group's queue, if it is one.
+func (g *Group) Queue() (sh ShardID, ok bool) {
+	n := NodeID(g.queue.Load())
+	if n == 0 {
+		return 0, false
+	}
+	return n.shard()
+}
 
 // join adds or replaces a member and says whether it was there.
 func (g *Group) join(who Subscriber, a asks) (existed bool) {
@@ -160,8 +176,18 @@ func (b *bench) resized(size int) *bench {
 	return c
 }
 
-// setShare sets the number of another node's members.
+// setShare sets the number of another node's members, or says whether the group
+// is a queue in a shard.
 func (g *Group) setShare(n NodeID, count uint32) {
+	if _, isShard := n.shard(); isShard {
+		switch {
+		case count > 0:
+			g.queue.Store(uint32(n))
+		case g.hasShare(n):
+			g.queue.Store(0)
+		}
+		return
+	}
 	shares := slices.DeleteFunc(slices.Clone(*g.remote.Load()), func(s share) bool { return s.node == n })
 	if count > 0 {
 		shares = append(shares, share{node: n, count: count})
@@ -177,9 +203,9 @@ func (g *Group) setShare(n NodeID, count uint32) {
 	g.remote.Store(&shares)
 }
 
-// hasShare says whether node n has members.
+// hasShare says whether node n has members, or the group's queue.
 func (g *Group) hasShare(n NodeID) bool {
-	return slices.ContainsFunc(*g.remote.Load(), func(s share) bool { return s.node == n })
+	return g.queue.Load() == uint32(n) || slices.ContainsFunc(*g.remote.Load(), func(s share) bool { return s.node == n })
 }
 
 // groupLog is the groups of one pattern, a log for the same reason as roster:

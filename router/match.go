@@ -17,7 +17,7 @@ type Matches struct {
 	Local  []Match   // each subscriber of this node once
 	Nodes  []NodeID  // each node with ordinary subscribers once, this one never
 	Shards []ShardID // each shard with ordinary subscribers once
-	Groups []*Group  // each share group (group, filter) that has a member on any node
+	Groups []*Group  // each share group (group, filter) that has a member on any node and is no queue
 	ids    []uint32
 
 	hits    []*entry // what matches
@@ -188,7 +188,11 @@ func (ms *Matches) addOthers(s *set) (subscribers int) {
 	}
 	if l := s.groups.Load(); l != nil {
 		for g := range l.all {
-			ms.Groups = append(ms.Groups, g)
+			if n := NodeID(g.queue.Load()); n != 0 {
+				ms.addNode(n)
+			} else {
+				ms.Groups = append(ms.Groups, g)
+			}
 		}
 	}
 	if r := s.roster.Load(); r != nil {

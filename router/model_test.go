@@ -76,7 +76,7 @@ func (m *model) match(t Topic, from Subscriber) string {
 		ids    []uint32
 	}
 	local := map[Subscriber]want{}
-	groups := map[string]bool{}
+	groups, queues := map[string]bool{}, map[string]bool{}
 	nodes := map[NodeID]bool{}
 	shards := map[ShardID]bool{}
 	for f, subs := range m.subs {
@@ -110,10 +110,18 @@ func (m *model) match(t Topic, from Subscriber) string {
 			nodes[n] = true
 		}
 		for f := range r.groups {
-			if naiveMatches(f.Pattern(), t.String()) {
+			switch {
+			case !naiveMatches(f.Pattern(), t.String()):
+			case n >= ShardNode(0): // the group's queue
+				shards[ShardID(n-ShardNode(0))] = true
+				queues[f.String()] = true
+			default:
 				groups[f.String()] = true
 			}
 		}
+	}
+	for f := range queues {
+		delete(groups, f)
 	}
 	var b strings.Builder
 	for _, s := range slices.Sorted(maps.Keys(local)) {
@@ -255,6 +263,12 @@ func TestTableIsTheModel(t *testing.T) {
 					}
 				}
 			case 2, 3:
+				if n >= ShardNode(0) && f.Group() != "" { // which hashes to one shard only
+					n = ShardNode(ShardID(len(f.text)%3) * 31)
+					if m.nodes[n] == nil {
+						m.nodes[n] = newModelNode()
+					}
+				}
 				applyBoth(tb, m, n, f, add, uint32(d.IntN(4)))
 			}
 			if i%40 == 0 {
@@ -292,7 +306,7 @@ func applyBoth(tb *Table, m *model, n NodeID, f Filter, add bool, members uint32
 			members = 0
 		}
 		c = Change{Op: SetGroup, Filter: f.String(), Members: members}
-		if r.groups[f] = members; members == 0 || n >= ShardNode(0) {
+		if r.groups[f] = members; members == 0 {
 			delete(r.groups, f)
 		}
 	case f.IsExact():

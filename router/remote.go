@@ -40,8 +40,7 @@ func (tb *Table) applyLocked(n NodeID, c *Change) {
 			tb.setNodeLocked(f, n, c.Op == AddWildcard)
 		}
 	case SetGroup:
-		_, isShard := n.shard() // which has no members to draw
-		if f, err := ParseFilter([]byte(c.Filter)); err == nil && f.at > 0 && !isShard {
+		if f, err := ParseFilter([]byte(c.Filter)); err == nil && f.at > 0 {
 			tb.setShareLocked(f, n, c.Members)
 		}
 	}
