@@ -27,7 +27,9 @@ import (
 // what numbers of proposers the shard has taken is forgotten, since the nodes of
 // the new cluster begin theirs. Backups of different shards are not of one moment:
 // epochs and publishers' numbers go on far above what they were, so that no other
-// shard, whose backup was later, takes for known what comes next.
+// shard, whose backup was later, takes for known what comes next; and letters
+// begin anew: what sessions hold of share groups stays theirs, and what was on its
+// way from one shard to another may be there twice, or not.
 const backupMagic = "DunlinB\x01"
 
 // backupGap is more than a shard gives epochs, or a publisher numbers, between the
@@ -102,6 +104,7 @@ func (s *Store) readBackup(sh router.ShardID, from io.Reader) (*state, error) {
 
 // takeOver has the group go on with st, which nothing else uses.
 func (r *replica) takeOver(st *state) error {
+	st.shards = len(r.sh.store.shards)
 	st.refound(r.rep.outage(st.wall))
 	var size byteCount
 	if err := st.snapshot(&size); err != nil {
@@ -171,12 +174,20 @@ func (st *state) empty() bool {
 
 // refound makes of a backup what a new cluster begins with: see backupMagic.
 func (st *state) refound(outage session.Time) {
+	for i := range st.messages.slots {
+		st.messages.slots[i].share = nil
+	}
+	st.refoundGroups()
+	st.refoundMail()
 	for slot, rec := range st.sessions.each {
+		rec.KeepShared()
 		if rec.Stored() { // others number nothing but their will
 			rec.SkipNumbers(backupGap)
 		}
 		if rec.Attached() {
 			st.detach(slot, rec, true, rec.Expiry())
+		} else {
+			st.tellGroups(rec)
 		}
 	}
 	st.epochs += backupGap

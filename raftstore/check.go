@@ -35,6 +35,17 @@ func (st *state) check() error {
 	if err := st.checkReferences(); err != nil {
 		return err
 	}
+	for text, g := range st.groups.of {
+		if g.filter.String() != text {
+			return fmt.Errorf("group %q is filed under %q", g.filter, text)
+		}
+		if err := g.check(st); err != nil {
+			return err
+		}
+	}
+	if err := st.mail.check(); err != nil {
+		return err
+	}
 	return st.retained.check()
 }
 
@@ -49,10 +60,18 @@ func (st *state) checkReferences() error {
 			refs[ref]++
 		}
 	}
+	for _, g := range st.groups.of {
+		for _, w := range g.queue {
+			refs[w.ref]++
+		}
+	}
 	bytes, used := 0, 0
 	for i, m := range st.messages.slots {
 		if m.refs != refs[i] {
 			return fmt.Errorf("message %d has %d references, counted %d", i, refs[i], m.refs)
+		}
+		if m.share != nil && m.refs != 1 {
+			return fmt.Errorf("message %d of a share group is held %d times", i, m.refs)
 		}
 		if m.refs > 0 {
 			bytes += messageSize(m.packed)

@@ -68,6 +68,7 @@ func (st *state) applyClaim(body *reader, res *Result) {
 		st.fire(rec, will)
 	}
 	st.claimed(rec, res)
+	st.tellGroups(rec)
 	st.advance(slot, rec)
 }
 
@@ -141,6 +142,8 @@ func (st *state) detach(slot uint32, rec *record, fire bool, expiry uint32) {
 	if will != nil {
 		st.fire(rec, will)
 	}
+	st.tellGroups(rec)
+	st.reclaim(rec)
 	st.deadlines.set(slot, rec.Due())
 }
 
@@ -163,8 +166,11 @@ func (st *state) end(slot uint32, rec *record) {
 	for s := range rec.Subscriptions {
 		if indexed(s.Filter) {
 			st.subscriptions.remove(s.Filter, slot)
+		} else {
+			st.left(s.Filter, rec.clientID)
 		}
 	}
+	st.fx.drop(dropShareEnded, st.reclaim(rec))
 	if will := rec.End(&st.messages); will != nil {
 		st.fire(rec, will)
 	}

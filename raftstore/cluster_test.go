@@ -307,6 +307,11 @@ func (c *trio) untold(st *state, wills map[string]bool) error {
 	if n := len(st.wills.fired); n > 0 {
 		return fmt.Errorf("%d wills are kept", n)
 	}
+	for _, box := range st.mail.out {
+		if n := len(box.letters); n > 0 {
+			return fmt.Errorf("%d letters are kept, from %d on", n, box.letters[0].number)
+		}
+	}
 	for _, rec := range st.sessions.each {
 		for o := range rec.Window {
 			if _, told := c.pushed[rec.conn][o.Index]; rec.Attached() && !o.Received && !told {
@@ -427,6 +432,7 @@ func (c *chaos) command() {
 			c.failLocked(fmt.Errorf("%T answered twice", cmd))
 		}
 		s.result = &r
+		c.in.latest = max(c.in.latest, r.Index)
 		if claim, ok := cmd.(Claim); ok && r.Err == nil {
 			for _, w := range r.Claim.Window {
 				if !w.Received {
@@ -537,11 +543,21 @@ func (c *chaos) judge() error {
 			next++
 			var s *sent
 			switch {
+			case k == kindLetter:
+				if res.Err == nil && !res.Known {
+					model.deliver()
+				}
 			case k == kindClaim:
 				claim := body.claim()
-				if s = c.claims[claim.conn]; claim.start > starts[claim.node] {
+				switch s = c.claims[claim.conn]; {
+				case claim.start > starts[claim.node]:
 					model.lost(claim.node)
 					starts[claim.node] = claim.start
+				case claim.start < starts[claim.node]: // its node has begun anew
+					if s.found = true; res.Err != ErrFenced {
+						return fmt.Errorf("entry %d: a claim of an earlier start came to %w", index, res.Err)
+					}
+					continue
 				}
 			case from.node != 0:
 				s = c.sent[[3]uint64{uint64(from.node), from.start, number}]
@@ -623,9 +639,9 @@ func (s *sent) lost() error {
 
 // lost ends what the connections of a node own.
 func (m *model) lost(node Node) {
-	for _, id := range slices.Sorted(maps.Keys(m.sessions)) {
+	for _, id := range m.bySlot() {
 		if s := m.sessions[id]; s.attached && s.node == node {
-			m.apply(Detach{ClientID: id, Epoch: s.epoch, Fire: true}, Result{})
+			m.apply(Detach{ClientID: id, Epoch: s.epoch, Fire: true}, Result{Index: m.index})
 		}
 	}
 }

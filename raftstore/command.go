@@ -7,7 +7,7 @@ import (
 )
 
 // Command is one of Claim, Detach, Subscribe, Unsubscribe, Enqueue, EnqueueFor,
-// Replaying, Transient, Acks, Receive, Release, Retain, Delete.
+// Replaying, Transient, Acks, Receive, Release, Retain, Delete, Member, Share.
 type Command interface {
 	// encode appends the command's body. now lowers message expiry (T3).
 	encode(b []byte, now func() session.Time) (kind, []byte)
@@ -87,6 +87,9 @@ type Enqueue struct {
 // is not committed, and dropped if too much waits for the shard.
 type Transient struct {
 	From    string
+	To      string // this session alone, with Retain and IDs; of a share group's leader
+	Retain  bool
+	IDs     []uint32
 	Message session.Message
 }
 
@@ -115,12 +118,14 @@ type Replaying struct {
 // left out, and Result.Err is ErrFenced if any was.
 type Acks struct{ Items []Ack }
 
-// Ack is one: Received for a PUBREC (S2), else the delivery is done.
+// Ack is one: Received for a PUBREC (S2), Back for a message of a share group that
+// was not sent and is to go to another member (P9), else the delivery is done.
 type Ack struct {
 	ClientID string
 	Epoch    session.Epoch
 	Index    uint64
 	Received bool
+	Back     bool
 }
 
 // Receive commits packet id -> seq of a QoS 2 publish (R1): Result.Seq,
@@ -148,6 +153,26 @@ type Retain struct{ Message session.Message }
 // Delete ends a session by order of an administrator, whoever owns it; its will
 // fires. Result.Known says that it was there.
 type Delete struct{ ClientID string }
+
+// Member tells a share group's shard (GroupShard) that a session has subscribed,
+// for its broker to know that the group has it: Result.Index is that of the
+// group's shard. The session's shard tells it as well.
+type Member struct {
+	Group    router.Filter // with its share prefix
+	ClientID string
+	Shard    router.ShardID // of the session
+	AsOf     uint64         // Result.Index of the session's Subscribe
+	Stored   bool           // the session may outlive its connection
+	Options  router.Options
+}
+
+// Share commits a message to the queue of one share group, in its shard: one that
+// a publisher was answered for and that a member did not finish. Result.Known says
+// that the group is a queue; otherwise nothing was done.
+type Share struct {
+	Group   router.Filter
+	Message session.Message
+}
 
 // Delivery is one message for one session as the shard pushes it.
 type Delivery struct {

@@ -31,5 +31,5 @@ func (st *state) digestTables() {
 	st.mix(uint64(st.sessions.ids.used)<<32 ^ uint64(len(st.sessions.free)))
 	st.mix(uint64(st.messages.bytes)<<24 ^ uint64(st.messages.stored()))
 	st.mix(uint64(st.retained.bytes)<<24 ^ uint64(st.retained.tree.Len()))
-	st.mix(uint64(len(st.publishers.seen))<<32 ^ st.wills.last)
+	st.mix(uint64(len(st.publishers.seen))<<32 ^ uint64(len(st.groups.of))<<16 ^ st.wills.last)
 }

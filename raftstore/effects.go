@@ -17,6 +17,8 @@ type effects struct {
 	ended   []endedConn
 	origins []uint64 // departed publishers that all shards may forget
 	dropped [dropReasons]int
+	passing []passing // QoS 0 messages of share groups
+	turn    int       // of their members
 
 	heads []int32 // by slot: one more than the session's first push
 	first []int32 // first push of each session that has any, in order
@@ -62,16 +64,41 @@ const (
 	dropQueueOldest
 	dropShardFull
 	dropOverload
+	dropNoMember   // of a share group whose last member left
+	dropShareEnded // of QoS 2, sent to a member of a share group whose session ended
 	dropReasons
 )
 
-var dropNames = [dropReasons]string{"expired", "queue_full", "queue_oldest", "shard_full", "overload"}
+var dropNames = [dropReasons]string{"expired", "queue_full", "queue_oldest", "shard_full", "overload", "no_member", "share_ended"}
 
 func (fx *effects) drop(reason, n int) { fx.dropped[reason] += n }
 
 func (fx *effects) forget(origin uint64) {
 	if fx.leads {
 		fx.origins = append(fx.origins, origin)
+	}
+}
+
+// passing is a QoS 0 message on its way to a member of a share group.
+type passing struct {
+	to  router.ShardID
+	cmd Transient
+}
+
+// passOn brings a QoS 0 message to one connected member of a group.
+func (fx *effects) passOn(g *group, m *session.Message) {
+	for range g.members {
+		fx.turn++
+		to := g.members[fx.turn%len(g.members)]
+		if !to.attached {
+			continue
+		}
+		p := passing{to.shard, Transient{To: to.clientID, Message: *m, Retain: m.Retain && to.options.RetainAsPublished}}
+		if to.options.ID != 0 {
+			p.cmd.IDs = []uint32{to.options.ID}
+		}
+		fx.passing = append(fx.passing, p)
+		return
 	}
 }
 
@@ -104,6 +131,7 @@ func (fx *effects) reset() {
 	}
 	fx.pushes, fx.first = recycle(fx.pushes), recycle(fx.first)
 	fx.wills, fx.ended, fx.origins = recycle(fx.wills), recycle(fx.ended), recycle(fx.origins)
+	fx.passing = recycle(fx.passing)
 	fx.dropped = [dropReasons]int{}
 }
 

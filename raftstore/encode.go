@@ -202,7 +202,14 @@ func (c Enqueue) encode(b []byte, now func() session.Time) (kind, []byte) {
 }
 
 func (c Transient) encode(b []byte, now func() session.Time) (kind, []byte) {
-	return kindTransient, appendMessage(appendBytes(b, c.From), &c.Message, now)
+	b = appendBytes(appendBytes(b, c.From), c.To)
+	b = appendIDs(appendBool(b, c.Retain), c.IDs)
+	return kindTransient, appendMessage(b, &c.Message, now)
+}
+
+// transient reads the head of a Transient, up to its message.
+func (r *reader) transient() (from, to []byte, retain bool, ids []uint32) {
+	return r.bytes(), r.bytes(), r.bool(), r.ids()
 }
 
 func (c EnqueueFor) encode(b []byte, now func() session.Time) (kind, []byte) {
@@ -276,10 +283,14 @@ func (r *reader) ids() (ids []uint32) {
 func (c Acks) encode(b []byte, _ func() session.Time) (kind, []byte) {
 	for i := range c.Items {
 		a := &c.Items[i]
+		tag := byte(0)
+		if a.Back {
+			tag |= ackBack
+		}
 		if i > 0 && a.ClientID == c.Items[i-1].ClientID && a.Epoch == c.Items[i-1].Epoch {
-			b = append(b, ackSame)
+			b = append(b, tag|ackSame)
 		} else {
-			b = appendOwner(append(b, ackOther), a.ClientID, a.Epoch)
+			b = appendOwner(append(b, tag), a.ClientID, a.Epoch)
 		}
 		v := a.Index << 1
 		if a.Received {
@@ -291,8 +302,8 @@ func (c Acks) encode(b []byte, _ func() session.Time) (kind, []byte) {
 }
 
 const (
-	ackOther = iota // names its session
-	ackSame         // of the same session as the one before
+	ackSame = 1 << iota // of the same session as the one before; else it names its own
+	ackBack
 )
 
 func (c Receive) encode(b []byte, _ func() session.Time) (kind, []byte) {
@@ -343,6 +354,27 @@ type published struct{ number uint64 }
 
 func (c published) encode(b []byte, _ func() session.Time) (kind, []byte) {
 	return kindPublished, binary.AppendUvarint(b, c.number)
+}
+
+func (c Member) encode(b []byte, _ func() session.Time) (kind, []byte) {
+	b = appendBytes(appendBytes(b, c.Group.String()), c.ClientID)
+	b = binary.AppendUvarint(b, uint64(c.Shard))
+	n := news{asOf: c.AsOf, subscribed: true, stored: c.Stored, options: c.Options}
+	return kindMember, n.encode(b)
+}
+
+// member reads a Member as the letter that says the same.
+func (r *reader) member() (l letter, sh router.ShardID) {
+	l.group, l.clientID, sh = r.group(), r.string(), r.shardID()
+	l.news = r.news()
+	if !l.news.subscribed {
+		r.fail()
+	}
+	return l, sh
+}
+
+func (c Share) encode(b []byte, now func() session.Time) (kind, []byte) {
+	return kindShare, appendMessage(appendBytes(b, c.Group.String()), &c.Message, now)
 }
 
 // Limits bound one shard. They are part of the replicated state, because Apply

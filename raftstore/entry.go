@@ -43,6 +43,10 @@ const (
 	kindLost
 	kindFrom // no command: says whose follow
 	kindReplaying
+	kindMember
+	kindShare
+	kindLetter
+	kindDelivered
 
 	// Submitted like the others but never logged: a QoS 0 message, what is left of
 	// one that came too fast, and who waits for the entry alone.
@@ -68,8 +72,9 @@ func appendEntryHead(b []byte, h entryHead) []byte {
 	return b
 }
 
-// numbered says whether a proposer numbers commands of that kind.
-func (k kind) numbered() bool { return k != kindClaim && k < kindTransientFirst }
+// numbered says whether a proposer numbers commands of that kind. Claims and
+// letters have numbers of their own.
+func (k kind) numbered() bool { return k != kindClaim && k != kindLetter && k < kindTransientFirst }
 
 func appendCommand(b []byte, k kind, body []byte) []byte {
 	return appendBytes(append(b, byte(k)), body)

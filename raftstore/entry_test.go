@@ -47,7 +47,7 @@ func TestEntryOfTheFirstRelease(t *testing.T) {
 		Unsubscribe{ClientID: "c", Epoch: 2, Filters: []router.Filter{filter("a/#")}},
 		Enqueue{From: "p", Message: m},
 		EnqueueFor{ClientID: "c", Epoch: 2, Delivery: Delivery{Message: m, QoS: 1, Retain: true, IDs: []uint32{4}}},
-		Acks{[]Ack{{"c", 2, 6, true}, {"c", 2, 7, false}, {"d", 2, 7, false}}},
+		Acks{[]Ack{{"c", 2, 6, true, false}, {"c", 2, 7, false, false}, {"d", 2, 7, false, false}}},
 		Receive{"c", 2, 300},
 		Release{"c", 2, 300},
 		Retain{m},
@@ -57,13 +57,21 @@ func TestEntryOfTheFirstRelease(t *testing.T) {
 		lost{7, 8},
 		EnqueueFor{ClientID: "c", Epoch: 2, Delivery: Delivery{Message: m, QoS: 1}, Replay: filter("#"), Shard: 9},
 		Replaying{ClientID: "c", Epoch: 2, Filter: filter("#"), Cuts: []session.Cut{{Shard: 9, Index: 300}}},
+		Acks{[]Ack{{"c", 2, 6, false, true}, {"c", 2, 7, false, true}}},
+		Member{Group: filter("$share/g/a"), ClientID: "c", Shard: 3, AsOf: 4, Stored: true, Options: router.Options{QoS: 2, RetainAsPublished: true, ID: 4}},
+		Share{Group: filter("$share/g/a"), Message: m},
+		posted{from: 3, low: 2, letter: &letter{number: 4, kind: letterMember, group: filter("$share/g/a"), clientID: "c", news: news{asOf: 5, subscribed: true, attached: true, room: 6}}},
+		posted{from: 3, low: 2, letter: &letter{number: 5, kind: letterGive, group: filter("$share/g/a"), clientID: "c", count: 7, options: router.Options{QoS: 2, ID: 4}}, message: m},
+		posted{from: 3, low: 2, letter: &letter{number: 6, kind: letterBack, group: filter("$share/g/a"), clientID: "c", count: 7}, message: m},
+		posted{from: 3, low: 2, letter: &letter{number: 7, kind: letterDone, group: filter("$share/g/a"), clientID: "c", count: 8}},
+		delivered{3, 4},
 	} {
 		k, body := c.encode(nil, now)
 		b = appendCommand(b, k, body)
 	}
 	s := source{node: 2, start: 3, low: 4}
 	b = appendCommand(b, kindFrom, s.encode(nil, 5))
-	const golden = "01ac029003f403d8040107010203040506070217016301750000000009073c14010203080101017700017803050163020303040a0163020103612f232e0405080163020103612f2306120170011e0000000705040103612f62000170071701630201010104011e0000000705040103612f62000170080c000163020d010e000164020e0905016302ac020a05016302ac020b10011e0000000705040103612f620001700c0201630d01050e01060f0207080719016302050000012309011e0000000705040103612f62000170110a0163020123000109ac02100402030405"
+	const golden = "01ac029003f403d8040107010203040506070217016301750000000009073c14010203080101017700017803050163020303040a0163020103612f232e0405080163020103612f2306120170011e0000000705040103612f62000170071701630201010104011e0000000705040103612f62000170080c000163020d010e000164020e0905016302ac020a05016302ac020b10011e0000000705040103612f620001700c0201630d01050e01060f0207080719016302050000012309011e0000000705040103612f62000170110a0163020123000109ac020807020163020c030e12130a2473686172652f672f610163030403000a04131b0a2473686172652f672f61011e0000000705040103612f620001701417030204010a2473686172652f672f6101630005050600001424030205020a2473686172652f672f610163070204011e0000000705040103612f620001701422030206030a2473686172652f672f61016307011e0000000705040103612f620001701412030207040a2473686172652f672f6101630815020304100402030405"
 	if got := hex.EncodeToString(b); got != golden {
 		t.Errorf("an entry of version %d is now written\n%s", entryVersion, got)
 	}

@@ -41,6 +41,8 @@ func (sh *shard) finish() {
 	for i := range fx.wills {
 		sh.publish(&fx.wills[i])
 	}
+	sh.post()
+	sh.pass()
 	for _, origin := range fx.origins {
 		sh.world.Forget(origin)
 		for other := range sh.store.shards {

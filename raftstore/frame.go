@@ -74,8 +74,16 @@ func (f *frame) age(now session.Time) {
 // while it waits; nil for none.
 func (r *reader) expiring(k kind) []byte {
 	switch k {
-	case kindEnqueue, kindTransient:
+	case kindEnqueue, kindShare:
 		r.bytes()
+	case kindTransient:
+		r.transient()
+	case kindLetter:
+		r.shardID()
+		r.uvarint()
+		if l := r.letter(); !l.kind.hasMessage() {
+			return nil
+		}
 	case kindEnqueueFor:
 		r.owner()
 		r.delivery()

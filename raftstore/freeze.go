@@ -8,9 +8,10 @@ import (
 )
 
 // frozen is a view of the state at the moment of freeze, which is streamed while
-// the state goes on to change. Nothing is copied for it but free lists and the
-// identities of publishers: a record that is about to change and was not streamed
-// yet is kept as it was, so that the view costs what changes meanwhile.
+// the state goes on to change. Nothing is copied for it but free lists, the
+// identities of publishers, letters, and who and what is in share groups: a record
+// that is about to change and was not streamed yet is kept as it was, so that the
+// view costs what changes meanwhile.
 //
 // Invariant: what a view has not streamed is either in saved or as it was.
 type frozen struct {
@@ -42,10 +43,11 @@ type frozen struct {
 		departed []departure
 		saved    map[uint64]publisher
 	}
+	groups [][]byte // items
 }
 
-// freeze takes a view, in time that depends on the free lists and the number of
-// publishers alone. release ends it.
+// freeze takes a view, in time that depends on the free lists, the number of
+// publishers, letters and share groups alone. release ends it.
 func (st *state) freeze() *frozen {
 	f := &frozen{st: st, at: sectionMessages}
 	f.w.to = &f.out
@@ -68,6 +70,9 @@ func (st *state) freeze() *frozen {
 	st.wills.snapshot(&f.w)
 	f.w.begin(sectionProposers)
 	st.proposers.snapshot(&f.w)
+	f.w.begin(sectionMail)
+	st.mail.snapshot(&f.w)
+	f.groups = st.groups.snapshot()
 	f.w.begin(sectionMessages)
 	f.w.b = appendSlots(f.w.b, f.messages.slots, f.messages.free)
 	f.w.item()
@@ -155,9 +160,21 @@ func (f *frozen) item() bool {
 		return f.session()
 	case sectionRetained:
 		return f.retainedMessage()
-	default:
+	case sectionPublishers:
 		return f.publisher()
+	default:
+		return f.group()
 	}
+}
+
+func (f *frozen) group() bool {
+	if len(f.groups) == 0 {
+		return false
+	}
+	f.w.b = append(f.w.b, f.groups[0]...)
+	f.w.item()
+	f.groups = f.groups[1:]
+	return true
 }
 
 func (f *frozen) message() bool {

@@ -19,6 +19,8 @@ type messages struct {
 	bytes int
 
 	changes func(ref uint32) // called before a slot changes; nil for nobody
+
+	finished []*share // of messages that were let go, until state.finish
 }
 
 // message is one slot. packed is never written again, so that deliveries may
@@ -26,6 +28,7 @@ type messages struct {
 type message struct {
 	packed   []byte
 	deadline session.Time // shard time; session.Never if it does not expire
+	share    *share       // whose session is done with it when it is let go; nil for an ordinary message
 	refs     uint32
 }
 
@@ -71,6 +74,9 @@ func (t *messages) Release(ref uint32) {
 		t.bytes -= messageSize(m.packed)
 		m.refs = 1
 		t.change(ref)
+		if m.share != nil {
+			t.finished = append(t.finished, m.share)
+		}
 		*m = message{}
 		t.free = append(t.free, ref)
 	}
@@ -86,6 +92,11 @@ func appendStored(w *snapshotWriter, slot uint32, m *message) {
 	w.b = binary.AppendUvarint(w.b, uint64(slot))
 	w.b = binary.AppendUvarint(w.b, uint64(m.deadline))
 	w.b = appendBytes(w.b, m.packed)
+	if w.b = appendBool(w.b, m.share != nil); m.share != nil {
+		w.b = appendBytes(w.b, m.share.group.String())
+		w.b = appendBytes(w.b, m.share.clientID)
+		w.b = binary.AppendUvarint(w.b, m.share.number)
+	}
 	w.item()
 }
 
@@ -95,15 +106,25 @@ func (rs *restoring) message(r *reader) {
 		rs.slots, t.free = r.slots()
 		return
 	}
-	slot, deadline, packed := r.uvarint(), r.time(), r.clone()
+	slot, stored := r.stored()
+	stored.packed = append([]byte(nil), stored.packed...)
 	var m session.Message
-	whole := reader{b: packed}
-	if whole.message(&m, session.Never); whole.err != nil || !grow(&t.slots, slot, t.free) {
+	whole := reader{b: stored.packed}
+	if whole.message(&m, session.Never); whole.err != nil || r.err != nil || !grow(&t.slots, slot, t.free) {
 		r.fail()
 		return
 	}
-	t.slots = append(t.slots, message{packed: packed, deadline: deadline})
-	t.bytes += messageSize(packed)
+	t.slots = append(t.slots, stored)
+	t.bytes += messageSize(stored.packed)
+}
+
+// stored reads what appendStored wrote.
+func (r *reader) stored() (slot uint64, m message) {
+	slot, m = r.uvarint(), message{deadline: r.time(), packed: r.bytes()}
+	if r.bool() {
+		m.share = &share{group: r.group(), clientID: r.string(), number: r.uvarint()}
+	}
+	return slot, m
 }
 
 // Size, Deadline, Retain and Release implement session.Bodies for queues that

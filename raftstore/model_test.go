@@ -24,9 +24,19 @@ type model struct {
 	seen     map[[2]uint64]bool // QoS 2 messages taken (R2)
 	retained map[string]modelMessage
 	log      []string // pushes and wills since last asked
+
+	groups   map[string]*modelGroup
+	mail     []func()
+	finished []*modelGift
+	turn     int
+	queue    int    // Limits.QueueMessages
+	index    uint64 // of the latest command
+	free     []int  // slots of sessions
+	size     int
 }
 
 type modelSession struct {
+	slot             int
 	user             string
 	epoch            session.Epoch
 	node             Node
@@ -58,6 +68,7 @@ type modelItem struct {
 	deadline       session.Time
 	size           int
 	received, done bool
+	gift           *modelGift // of a share group
 }
 
 type modelMessage struct {
@@ -68,13 +79,16 @@ type modelMessage struct {
 func newModel(now session.Time) *model {
 	return &model{
 		now: now, sessions: map[string]*modelSession{}, seen: map[[2]uint64]bool{}, retained: map[string]modelMessage{},
+		groups: map[string]*modelGroup{}, queue: DefaultLimits().QueueMessages,
 	}
 }
 
 // advance moves time and does what is due, sessions in the order of their time.
 func (m *model) advance(now session.Time) {
 	m.now = now
-	for id, s := range m.sessions {
+	defer m.finish()
+	for _, id := range m.bySlot() {
+		s := m.sessions[id]
 		if s.attached {
 			continue
 		}
@@ -101,10 +115,19 @@ func (m *model) fire(id string) {
 }
 
 func (m *model) end(id string) {
-	if m.sessions[id].hasWill {
+	s := m.sessions[id]
+	for _, sub := range s.subs {
+		m.left(sub.Filter, id)
+	}
+	m.reclaim(s)
+	for _, it := range s.window {
+		m.isDone(it)
+	}
+	if s.hasWill {
 		m.fire(id)
 	}
 	delete(m.sessions, id)
+	m.free = append(m.free, s.slot)
 }
 
 // owned is the session that a write is for, or nil (E1).
@@ -117,6 +140,8 @@ func (m *model) owned(id string, e session.Epoch) *modelSession {
 
 // apply does one command and describes its result.
 func (m *model) apply(c Command, res Result) string {
+	m.index = res.Index
+	defer m.finish()
 	switch c := c.(type) {
 	case Claim:
 		return m.claim(c, res)
@@ -132,8 +157,12 @@ func (m *model) apply(c Command, res Result) string {
 		s.hasWill = s.hasWill && c.Fire
 		if s.expiry == 0 || !s.stored {
 			m.end(c.ClientID)
-		} else if s.hasWill && s.delay == 0 {
-			m.fire(c.ClientID)
+		} else {
+			if s.hasWill && s.delay == 0 {
+				m.fire(c.ClientID)
+			}
+			m.tell(c.ClientID, all)
+			m.reclaim(s)
 		}
 		return ""
 	case Delete:
@@ -159,6 +188,7 @@ func (m *model) apply(c Command, res Result) string {
 				s.endReplay(sub.Filter)
 				s.replays = append(s.replays, session.Replay{Filter: sub.Filter})
 			}
+			m.tell(c.ClientID, func(f router.Filter) bool { return f == sub.Filter })
 		}
 		return fmt.Sprint(existed)
 	case Unsubscribe:
@@ -172,6 +202,7 @@ func (m *model) apply(c Command, res Result) string {
 			existed = append(existed, i >= 0)
 			if i >= 0 {
 				s.subs = slices.Delete(s.subs, i, i+1)
+				m.left(f, c.ClientID)
 			}
 			s.endReplay(f)
 		}
@@ -187,6 +218,18 @@ func (m *model) apply(c Command, res Result) string {
 			r.Cuts = c.Cuts
 		}
 		return ""
+	case Member:
+		g := m.groups[c.Group.String()]
+		if g == nil || g.members[c.ClientID] == nil || g.members[c.ClientID].asOf < c.AsOf {
+			m.hear(c.Group.String(), c.ClientID, modelMember{asOf: c.AsOf, subscribed: true, stored: c.Stored, options: c.Options})
+			m.ask(c.Group.String(), c.ClientID)
+		}
+		return ""
+	case Share:
+		if g := m.groups[c.Group.String()]; g == nil || !g.queues {
+			return "known=false dropped=0"
+		}
+		return fmt.Sprintf("known=true dropped=%d", m.share(c.Group.String(), &c.Message))
 	case Enqueue:
 		return m.enqueue(c)
 	case Transient:
@@ -196,6 +239,9 @@ func (m *model) apply(c Command, res Result) string {
 					m.push(s, &modelItem{payload: string(c.Message.Payload), retain: c.Message.Retain && rap, ids: ids})
 				}
 			}
+		}
+		for _, name := range m.wanting(c.Message.Topic) {
+			m.pass(name, &c.Message)
 		}
 		return ""
 	case EnqueueFor:
@@ -220,7 +266,7 @@ func (m *model) apply(c Command, res Result) string {
 				fenced = "fenced"
 				continue
 			}
-			s.ack(a)
+			m.ack(s, a)
 			if next := i + 1; next == len(c.Items) || c.Items[next].ClientID != a.ClientID || c.Items[next].Epoch != a.Epoch {
 				m.move(s) // nothing sent because of this batch is acknowledged by it
 			}
@@ -283,7 +329,12 @@ func (m *model) claim(c Claim, res Result) string {
 	}
 	present := s != nil
 	if s == nil {
-		s = &modelSession{user: c.User, stored: c.Expiry > 0, inbound: map[uint16]uint64{}}
+		s = &modelSession{user: c.User, stored: c.Expiry > 0, inbound: map[uint16]uint64{}, slot: m.size}
+		if n := len(m.free); n > 0 {
+			s.slot, m.free = m.free[n-1], m.free[:n-1]
+		} else {
+			m.size++
+		}
 		m.sessions[c.ClientID] = s
 	}
 	if res.Claim.Epoch <= s.epoch {
@@ -311,6 +362,7 @@ func (m *model) claim(c Claim, res Result) string {
 		subs = append(subs, fmt.Sprint(sub.Filter, sub.Options, sub.RetainHandling))
 	}
 	d := fmt.Sprintf("present=%t next=%d inbound=%v window=%v subs=%v replays=%v", present, s.index+1, slices.Sorted(maps.Keys(s.inbound)), window, subs, s.replays)
+	m.tell(c.ClientID, all)
 	m.move(s)
 	return d
 }
@@ -338,6 +390,9 @@ func (m *model) enqueue(c Enqueue) string {
 			m.push(s, &modelItem{payload: string(msg.Payload), retain: retain, ids: ids})
 		}
 	}
+	for _, name := range m.wanting(msg.Topic) {
+		dropped += m.share(name, msg)
+	}
 	return fmt.Sprintf("known=false dropped=%d", dropped)
 }
 
@@ -348,10 +403,11 @@ func (m *model) append(s *modelSession, msg *session.Message, qos mqtt.QoS, reta
 	size := messageSize(msg.Append(nil, msg.Received))
 	room := s.attached && len(s.waiting) == 0 && s.hasRoom(size)
 	for !room && len(s.waiting) >= s.maxQueue {
-		if !s.dropOldest {
+		oldest := slices.IndexFunc(s.waiting, func(it *modelItem) bool { return it.gift == nil })
+		if !s.dropOldest || oldest < 0 {
 			return 1
 		}
-		s.waiting, dropped = s.waiting[1:], 1
+		s.waiting, dropped = slices.Delete(s.waiting, oldest, oldest+1), 1
 	}
 	s.waiting = append(s.waiting, &modelItem{
 		payload: string(msg.Payload), qos: qos, retain: retain, ids: ids, deadline: m.deadline(msg), size: size,
@@ -400,14 +456,21 @@ func (s *modelSession) unacked() (n int) {
 	return n
 }
 
-func (s *modelSession) ack(a Ack) {
+func (m *model) ack(s *modelSession, a Ack) {
 	for _, it := range s.window {
-		if it.index == a.Index && !it.done {
-			if !a.Received {
+		switch {
+		case it.index != a.Index || it.done:
+		case a.Back:
+			if it.gift != nil && !it.received {
 				it.done = true
-			} else if it.qos == 2 {
-				it.received = true
+				m.back(it.gift)
 			}
+		case !a.Received:
+			m.isDone(it)
+			it.done = true
+		case it.qos == 2:
+			m.isDone(it)
+			it.received = true
 		}
 	}
 }
@@ -495,6 +558,8 @@ func describeResult(c Command, r Result) string {
 		return fmt.Sprintf("known=%t dropped=%d", r.Known, r.Dropped)
 	case EnqueueFor:
 		return fmt.Sprintf("dropped=%d", r.Dropped)
+	case Share:
+		return fmt.Sprintf("known=%t dropped=%d", r.Known, r.Dropped)
 	case Receive:
 		return fmt.Sprintf("seq=%d known=%t low=%d", r.Seq, r.Known, r.Low)
 	case Release:
@@ -585,12 +650,14 @@ type inputs struct {
 	n      int
 	epochs map[string][]session.Epoch // that clients were given, the latest last
 	made   []session.Message          // QoS 2 messages with an origin
+	latest uint64                     // index of a command that was answered
 	model  *model                     // whose windows are acknowledged, if any
 }
 
 var (
-	modelTopics  = []string{"a", "a/b", "a/b/c", "b", "$x"}
-	modelFilters = []string{"a", "a/b", "a/+", "a/#", "#", "+", "b", "$share/g/a/#", "$x/#"}
+	modelTopics  = []string{"a", "a/b", "a/b/c", "b", "$x", "s/1", "s/1", "s/2"}
+	modelFilters = []string{"a", "a/b", "a/+", "a/#", "#", "+", "b", "$share/g/s/#", "$share/h/+/1", "$share/g/s/#", "$x/#"}
+	modelGroups  = []string{"$share/g/s/#", "$share/h/+/1"}
 )
 
 func (in *inputs) client() string { return string(rune('p' + in.IntN(5))) }
@@ -621,7 +688,9 @@ func (in *inputs) message(now session.Time) session.Message {
 	in.n++
 	m := publish(modelTopics[in.IntN(len(modelTopics))], fmt.Sprint("m", in.n), mqtt.QoS(1+in.IntN(2)))
 	m.Retain, m.Received = in.IntN(3) == 0, now
-	if in.IntN(4) == 0 {
+	// When the store lets go of an expired message is its own affair; the model
+	// does so at once, which members of a group would notice.
+	if m.Topic.String()[0] != 's' && in.IntN(2) == 0 {
 		m.HasExpiry, m.Expiry = true, uint32(in.IntN(6))
 	}
 	return m
@@ -630,7 +699,7 @@ func (in *inputs) message(now session.Time) session.Message {
 func (in *inputs) command(now session.Time) Command {
 	id := in.client()
 	e := in.epoch(id)
-	switch in.IntN(24) {
+	switch in.IntN(26) {
 	case 0, 1, 2:
 		c := Claim{
 			ClientID: id, User: id, Conn: router.Subscriber(in.Uint32()), CleanStart: in.IntN(6) == 0,
@@ -690,7 +759,7 @@ func (in *inputs) command(now session.Time) Command {
 	case 16, 17, 18:
 		var c Acks
 		for range 1 + in.IntN(4) {
-			c.Items = append(c.Items, Ack{ClientID: id, Epoch: e, Index: in.index(id), Received: in.IntN(3) == 0})
+			c.Items = append(c.Items, Ack{ClientID: id, Epoch: e, Index: in.index(id), Received: in.IntN(3) == 0, Back: in.IntN(8) == 0})
 			if in.IntN(3) == 0 {
 				id = in.client()
 				e = in.epoch(id)
@@ -716,6 +785,15 @@ func (in *inputs) command(now session.Time) Command {
 			m.HasExpiry = m.HasExpiry && m.Expiry > 0
 		}
 		return Retain{Message: m}
+	case 23:
+		c := Share{Group: filter(modelGroups[in.IntN(2)]), Message: publish("s/1", fmt.Sprint("m", in.n), 1)}
+		in.n++
+		return c
+	case 24:
+		return Member{
+			Group: filter(modelGroups[in.IntN(2)]), ClientID: id, AsOf: in.latest - min(in.latest, uint64(in.IntN(3))), Stored: in.IntN(4) == 0,
+			Options: router.Options{QoS: uint8(in.IntN(3)), ID: uint32(in.IntN(4))},
+		}
 	default:
 		switch in.IntN(8) {
 		case 0:
@@ -736,19 +814,22 @@ func (in *inputs) command(now session.Time) Command {
 func runModel(seed uint64, steps int) error {
 	in := &inputs{Rand: rand.New(rand.NewPCG(seed, 0)), epochs: map[string][]session.Epoch{}}
 	o := DefaultOptions()
-	o.Routes = router.NewTable()
+	o.Routes, o.Limits.QueueMessages = router.NewTable(), 8
 	sh := newManual(o)
 	m := newModel(sh.st.now)
-	in.model = m
+	in.model, m.queue = m, o.Limits.QueueMessages
 	for step := range steps {
 		if in.IntN(5) == 0 {
 			sh.now += session.Seconds(uint32(1 + in.IntN(8)))
 			sh.settle() // nothing but what is due
 			m.advance(sh.shard.now())
+			m.settle()
 		}
 		c := in.command(sh.now)
 		res := sh.do(c)
+		in.latest = res.Index
 		want := m.apply(c, res)
+		m.settle()
 		got := describeResult(c, res)
 		if got != want {
 			return fmt.Errorf("step %d: %#v: %s, want %s", step, c, got, want)
@@ -796,7 +877,8 @@ func sameRoutes(sh *manual, table *router.Table) error {
 	var ms router.Matches
 	for _, name := range modelTopics {
 		table.Match(topic(name), 0, &ms)
-		if wanted := len(sh.st.subscriptions.match(topic(name), 0)) > 0; wanted != (len(ms.Shards) == 1) || table.Version() != 0 {
+		wanted := len(sh.st.subscriptions.match(topic(name), 0)) > 0 || len(sh.st.subscriptions.shared) > 0
+		if wanted != (len(ms.Shards) == 1) || table.Version() != 0 {
 			return fmt.Errorf("topic %s leads to shards %v, wanted %t", name, ms.Shards, wanted)
 		}
 	}

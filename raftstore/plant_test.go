@@ -71,6 +71,58 @@ var plants = []struct {
 		good(st, body, res)
 		st.now = now
 	}},
+	{"a letter is taken again", kindLetter, func(good func(*state, *reader, *Result), st *state, body *reader, res *Result) {
+		r, again := *body, *body
+		from := r.shardID()
+		good(st, body, res)
+		if res.Err == nil && !res.Known {
+			st.mail.taken[from]--
+			good(st, &again, res)
+		}
+	}},
+	{"a message comes back to its group twice", kindLetter, func(good func(*state, *reader, *Result), st *state, body *reader, res *Result) {
+		r := *body
+		r.shardID()
+		r.uvarint()
+		l := r.letter()
+		good(st, body, res)
+		if g := st.groups.of[l.group.String()]; l.kind == letterBack && g != nil && g.queues {
+			l.packed, l.deadline = r.b, session.Never
+			g.insert(waitingMessage{l.count, st.messages.put(l.packed, l.deadline)})
+			g.bytes += messageSize(l.packed)
+			st.settle(g, nil)
+		}
+	}},
+	{"a member that leaves loses what it had", kindDetach, func(good func(*state, *reader, *Result), st *state, body *reader, res *Result) {
+		r := *body
+		clientID, e := r.owner()
+		if _, rec := st.sessions.find(clientID); rec != nil && rec.Owns(e) {
+			rec.Reclaim(&st.messages, st.messages.Release)
+		}
+		good(st, body, res)
+	}},
+	{"what was sent with QoS 2 goes to another member", kindDetach, func(good func(*state, *reader, *Result), st *state, body *reader, res *Result) {
+		r := *body
+		clientID, e := r.owner()
+		if _, rec := st.sessions.find(clientID); rec != nil && rec.Owns(e) {
+			for index := range uint64(500) {
+				if ref, ok := rec.GiveBack(index, &st.messages); ok {
+					st.giveBack(ref)
+				}
+			}
+		}
+		good(st, body, res)
+	}},
+	{"a member is given more than it has room for", kindLetter, func(good func(*state, *reader, *Result), st *state, body *reader, res *Result) {
+		for _, g := range st.groups.of {
+			for _, m := range g.members {
+				if m.given > 1 {
+					g.finished(m.clientID, 1)
+				}
+			}
+		}
+		good(st, body, res)
+	}},
 	{"replicas part", kindRetain, func(good func(*state, *reader, *Result), st *state, body *reader, res *Result) {
 		if st.fx.leads {
 			st.epochs++

@@ -59,6 +59,10 @@ func (rs *restoring) item(s section, r *reader) {
 		rs.will(r)
 	case sectionProposers:
 		rs.proposer(r)
+	case sectionMail:
+		rs.letter(r)
+	case sectionGroups:
+		rs.group(r)
 	}
 }
 

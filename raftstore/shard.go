@@ -34,6 +34,7 @@ type shard struct {
 	// Of the goroutine.
 	st         *state
 	handovers  handovers
+	couriers   couriers
 	contention contention
 	batch      *batch
 	spare      []*batch
@@ -93,6 +94,7 @@ func newShard(id router.ShardID, o *Options, w world, s *Store, m *metrics) *sha
 // adopt makes st the shard's state.
 func (sh *shard) adopt(st *state) {
 	sh.st = st
+	st.shards = len(sh.store.shards)
 	sh.reading.Store(st.retained)
 }
 
@@ -225,6 +227,7 @@ func (sh *shard) stopLeading() {
 		sh.st.subscriptions.table.KeepChanges(0)
 	}
 	sh.st.fx.leads, sh.began, sh.again = false, false, nil
+	sh.couriers.begin()
 	for _, p := range sh.flight {
 		for _, c := range p.released {
 			if c.done != nil {
@@ -268,6 +271,7 @@ func (sh *shard) startLeading(now session.Time, first uint64) {
 	for i := range sh.st.wills.fired {
 		sh.publish(&sh.st.wills.fired[i])
 	}
+	sh.post()
 }
 
 func (sh *shard) newProposal() *proposal {

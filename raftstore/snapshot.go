@@ -27,10 +27,12 @@ const (
 	sectionHead section = 1 + iota
 	sectionWills
 	sectionProposers
+	sectionMail
 	sectionMessages
 	sectionSessions
 	sectionRetained
 	sectionPublishers
+	sectionGroups
 	sectionEnd
 )
 

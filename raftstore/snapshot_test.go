@@ -149,12 +149,12 @@ func FuzzSnapshotItems(f *testing.F) {
 			}
 			parts[s] = append(parts[s], body.b...)
 		}
-		f.Add(parts[sectionHead], parts[sectionWills], parts[sectionProposers],
-			parts[sectionMessages], parts[sectionSessions], parts[sectionRetained], parts[sectionPublishers])
+		f.Add(parts[sectionHead], parts[sectionWills], parts[sectionProposers], parts[sectionMail],
+			parts[sectionMessages], parts[sectionSessions], parts[sectionRetained], parts[sectionPublishers], parts[sectionGroups])
 	}
-	f.Fuzz(func(t *testing.T, head, wills, proposers, messages, sessions, retained, publishers []byte) {
+	f.Fuzz(func(t *testing.T, head, wills, proposers, mail, messages, sessions, retained, publishers, groups []byte) {
 		rs := restoring{st: newState(0)}
-		for i, part := range [][]byte{head, wills, proposers, messages, sessions, retained, publishers} {
+		for i, part := range [][]byte{head, wills, proposers, mail, messages, sessions, retained, publishers, groups} {
 			r := reader{b: part}
 			for len(r.b) > 0 {
 				rs.item(sectionHead+section(i), &r)

@@ -18,6 +18,7 @@ type state struct {
 	wall   uint64       // latest wall clock of a leader, Unix seconds: for an outage of all (T2)
 	digest uint64       // of all that was done: equal on every replica at equal index (D6)
 	limits Limits
+	shards int // of the store, for the life of the data
 
 	sessions   *sessions
 	messages   messages
@@ -26,6 +27,8 @@ type state struct {
 	wills      wills
 	proposers  proposers
 	endings    endings
+	groups     groups
+	mail       mail
 
 	subscriptions subscriptions // follows from sessions
 	deadlines     deadlines     // follows from sessions
@@ -49,6 +52,7 @@ const epochBits = 40
 func newState(sh router.ShardID) *state {
 	return &state{
 		shard: sh, now: firstTime, epochs: uint64(sh) << epochBits,
+		shards: 1, groups: newGroups(),
 		sessions: newSessions(), retained: newRetained(), publishers: newPublishers(), proposers: newProposers(),
 		subscriptions: newSubscriptions(),
 	}
@@ -73,6 +77,10 @@ var applies = [...]func(st *state, body *reader, res *Result){
 	kindPublished:   (*state).applyPublished,
 	kindLost:        (*state).applyLost,
 	kindReplaying:   (*state).applyReplaying,
+	kindMember:      (*state).applyMember,
+	kindShare:       (*state).applyShare,
+	kindLetter:      (*state).applyLetter,
+	kindDelivered:   (*state).applyDelivered,
 }
 
 // apply applies one log entry: first time moves and what is due by then is done,
@@ -86,6 +94,7 @@ func (st *state) apply(entry []byte, res []Result) []Result {
 	}
 	st.now, st.wall = max(st.now, h.time), max(st.wall, h.wall)
 	st.expire()
+	st.finish()
 	st.proposers.current = nil
 	for len(r.b) > 0 {
 		k, body := r.command()
@@ -93,6 +102,7 @@ func (st *state) apply(entry []byte, res []Result) []Result {
 			if st.from(&body); body.err != nil {
 				panic(fmt.Sprintf("raftstore: shard %d: proposer after command %d: %v", st.shard, st.index, body.err))
 			}
+			st.finish()
 			continue
 		}
 		if int(k) >= len(applies) || applies[k] == nil {
@@ -117,6 +127,7 @@ func (st *state) do(k kind, body *reader, res *Result) {
 		return
 	}
 	applies[k](st, body, res)
+	st.finish()
 	st.digestResult(k, res)
 	if numbered {
 		st.proposers.took(res)

@@ -115,11 +115,11 @@ func (d *dumping) item(s section, r *reader) {
 	case !described:
 		r.slots()
 	case s == sectionMessages:
-		slot, _, packed := r.uvarint(), r.time(), r.bytes()
+		slot, m := r.stored()
 		if d.sizes == nil {
 			d.sizes = make(map[uint64]int)
 		}
-		d.sizes[slot] = messageSize(packed)
+		d.sizes[slot] = messageSize(m.packed)
 	default:
 		d.session(r)
 	}

@@ -8,13 +8,14 @@ import (
 	"dunlin/session"
 )
 
-// subscriptions is the index of the ordinary filters of the shard's sessions. It
-// follows from their records, so that a snapshot leaves it out. Filters of share
-// groups are the concern of the node that holds the connection.
+// subscriptions is the index of the ordinary filters of the shard's sessions, and
+// of the share groups that are queues here. It follows from the records of both,
+// so that a snapshot leaves it out.
 type subscriptions struct {
 	table   *router.Table
 	matches router.Matches
 	found   []match
+	shared  []string // share groups that are queues and want the topic of the last match, in order
 }
 
 // match is one session that wants a topic.
@@ -63,6 +64,11 @@ func (t *subscriptions) match(topic router.Topic, from router.Subscriber) []matc
 	for i := range t.found {
 		slices.Sort(t.found[i].ids)
 	}
+	t.shared = t.shared[:0]
+	for _, g := range t.matches.Groups {
+		t.shared = append(t.shared, g.Filter().String())
+	}
+	slices.Sort(t.shared)
 	return t.found
 }
 

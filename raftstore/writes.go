@@ -21,6 +21,8 @@ func (st *state) applySubscribe(body *reader, res *Result) {
 		res.Existed = append(res.Existed, existed)
 		if indexed(s.Filter) {
 			st.subscriptions.add(s.Filter, slot, s.Options)
+		} else {
+			st.tellGroup(rec, s.Filter, s.Options)
 		}
 	}
 }
@@ -36,8 +38,11 @@ func (st *state) applyUnsubscribe(body *reader, res *Result) {
 		}
 		existed := rec.Unsubscribe(f)
 		res.Existed = append(res.Existed, existed)
-		if existed && indexed(f) {
+		switch {
+		case existed && indexed(f):
 			st.subscriptions.remove(f, slot)
+		case existed:
+			st.left(f, rec.clientID)
 		}
 	}
 }
@@ -67,12 +72,15 @@ func (st *state) applyEnqueue(body *reader, res *Result) {
 		qos := min(m.QoS, mqtt.QoS(w.qos))
 		st.enqueue(w.slot, &e, qos, m.Retain && w.retain, w.ids, res)
 	}
+	for _, f := range st.subscriptions.shared {
+		st.enqueueShared(st.groups.of[f], &e, res)
+	}
 	st.stored(&e)
 }
 
 // transient pushes a QoS 0 message to the connected sessions that want it.
 func (st *state) transient(body reader) {
-	from := body.bytes()
+	from, to, retain, ids := body.transient()
 	var m session.Message
 	packed := body.message(&m, st.fx.clock)
 	if body.err != nil {
@@ -80,8 +88,17 @@ func (st *state) transient(body reader) {
 	}
 	e := enqueuing{m: &m, packed: packed, deadline: session.Never}
 	var none Result
+	if len(to) > 0 {
+		if slot, rec := st.sessions.find(to); rec != nil {
+			st.enqueue(slot, &e, 0, retain, ids, &none)
+		}
+		return
+	}
 	for _, w := range st.subscriptions.match(m.Topic, st.publisher(from)) {
 		st.enqueue(w.slot, &e, 0, m.Retain && w.retain, w.ids, &none)
+	}
+	for _, f := range st.subscriptions.shared {
+		st.fx.passOn(st.groups.of[f], &m)
 	}
 }
 
@@ -115,13 +132,8 @@ func (st *state) enqueue(slot uint32, e *enqueuing, qos mqtt.QoS, retain bool, i
 		}
 		return
 	}
-	if !e.held {
-		if st.messages.bytes+messageSize(e.packed) > st.limits.QueuedBytes {
-			res.Dropped++
-			st.fx.drop(dropShardFull, 1)
-			return
-		}
-		e.ref, e.held = st.messages.put(e.packed, e.deadline), true
+	if !st.hold(e, res) {
+		return
 	}
 	switch outcome, dropped := rec.Enqueue(e.ref, qos, retain, ids, st.now, &st.messages); outcome {
 	case session.QueueFull:
@@ -132,6 +144,19 @@ func (st *state) enqueue(slot uint32, e *enqueuing, qos mqtt.QoS, retain bool, i
 		st.fx.drop(dropQueueOldest, dropped)
 	}
 	st.advance(slot, rec)
+}
+
+// hold stores the message, if the shard has room for it.
+func (st *state) hold(e *enqueuing, res *Result) bool {
+	if !e.held && st.messages.bytes+messageSize(e.packed) > st.limits.QueuedBytes {
+		res.Dropped++
+		st.fx.drop(dropShardFull, 1)
+		return false
+	}
+	if !e.held {
+		e.ref, e.held = st.messages.put(e.packed, e.deadline), true
+	}
+	return true
 }
 
 // stored ends an enqueuing.
@@ -213,19 +238,24 @@ func (st *state) applyAcks(body *reader, res *Result) {
 		rec  *record
 	)
 	for len(body.b) > 0 {
-		switch body.byte() {
-		case ackOther:
+		tag := body.byte()
+		if tag > ackSame|ackBack {
+			body.fail()
+		}
+		if tag&ackSame == 0 {
 			if rec != nil {
 				st.advance(slot, rec)
 			}
 			slot, rec = st.owned(body, res)
-		case ackSame:
-		default:
-			body.fail()
 		}
 		v := body.uvarint()
-		if rec != nil && body.err == nil {
+		if rec == nil || body.err != nil {
+			continue
+		}
+		if tag&ackBack == 0 {
 			rec.Ack(v>>1, v&1 != 0, &st.messages)
+		} else if ref, ok := rec.GiveBack(v>>1, &st.messages); ok {
+			st.giveBack(ref)
 		}
 	}
 	if rec != nil {
