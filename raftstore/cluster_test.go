@@ -388,6 +388,7 @@ func runChaos(t *testing.T, seed uint64, steps int, sum *tally, before func(*rep
 		for _, m := range c.nodes {
 			m.kill()
 		}
+		time.Sleep(2 * time.Second) // for answers that were lost on their way
 	})
 	return err
 }

@@ -52,6 +52,7 @@ func (sh *shard) bring(to router.ShardID, l *letter) {
 	cmd := posted{from: sh.id, low: sh.st.mail.out[to].low(), letter: l}
 	if l.kind.hasMessage() {
 		parseStored(l.packed, l.deadline, sh.st.now, sh.clock(), &cmd.message)
+		cmd.message.Retained = 0 // no replay of a session's brings it, in place of the group (P8)
 	}
 	sh.couriers.to[to].open++
 	reign := sh.couriers.reign

@@ -18,6 +18,13 @@ type ackBatch struct {
 
 // ack gathers an acknowledgement for the shard.
 func (w *worker) ack(c *conn, index uint64, received bool) {
+	w.tell(c, raftstore.Ack{Index: index, Received: received})
+}
+
+// giveBack gathers that a message which a share group gave was not sent.
+func (w *worker) giveBack(c *conn, index uint64) { w.tell(c, raftstore.Ack{Index: index, Back: true}) }
+
+func (w *worker) tell(c *conn, a raftstore.Ack) {
 	for len(w.acks) < w.shards.Shards() {
 		w.acks = append(w.acks, ackBatch{})
 	}
@@ -25,9 +32,8 @@ func (w *worker) ack(c *conn, index uint64, received bool) {
 	if len(b.items) == 0 {
 		w.acked = append(w.acked, c.shard)
 	}
-	b.items = append(b.items, raftstore.Ack{
-		ClientID: c.client.ClientID, Epoch: c.epoch, Index: index, Received: received,
-	})
+	a.ClientID, a.Epoch = c.client.ClientID, c.epoch
+	b.items = append(b.items, a)
 	if n := len(b.conns); n == 0 || b.conns[n-1] != c.id {
 		b.conns = append(b.conns, c.id)
 	}

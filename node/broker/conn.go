@@ -68,7 +68,7 @@ type client struct {
 	origin   uint64         // names a persistent publisher's incarnation (R1)
 
 	filters   []router.Filter   // held in the node's table under this connection
-	durable   []router.Filter   // held by the shard, share groups aside
+	durable   []router.Filter   // of a persistent session, held by the shard
 	replays   []*replay         // retained messages on their way to new subscriptions, one per filter
 	wanting   int               // SUBACKs under way that replays follow
 	reading   bool              // a page of the first replay is being read
@@ -82,6 +82,9 @@ type client struct {
 	asking    int               // SUBSCRIBEs and UNSUBSCRIBEs that wait for their answers
 	granting  int               // subscriptions that the shard is asked for
 	connect   *handshake        // while phase is connecting
+	window    uint16            // of a claim: deliveries in the committed window
+	claiming  []func(*conn)     // what waits for a claim that is under way, see withClaim
+	given     uint64            // index of the latest delivery that a share group's queue gave; not of a persistent session
 }
 
 func (c *conn) subscriber() router.Subscriber { return router.Subscriber(c.id) }

@@ -230,6 +230,7 @@ func (w *worker) connected(c *conn, claimed raftstore.Claimed) {
 	c.client.connect = nil
 	now := w.now()
 	c.client.since, c.client.origin = now, claimed.Origin
+	c.client.window = window(h.connect.ReceiveMaximum, w.Session.MaxInflight)
 	c.live.Connect(&h.connect, w.Session, c.persistent, now)
 	if c.persistent {
 		c.live.Expect(claimed.Next)
@@ -241,7 +242,10 @@ func (w *worker) connected(c *conn, claimed raftstore.Claimed) {
 	w.loop.End(c.id, h.ack.Append(w.loop.Begin(c.id), c.version))
 	c.live.ResumeInbound(claimed.Inbound)
 	w.resume(c, claimed.Window)
-	w.rejoin(c, claimed.Subscriptions)
+	for i := range claimed.Subscriptions {
+		c.client.durable = append(c.client.durable, claimed.Subscriptions[i].Filter)
+	}
+	w.subscriptions += len(c.client.durable)
 	w.resumeReplays(c, &claimed)
 	w.release(c, holdConnect)
 }
@@ -259,20 +263,6 @@ func (w *worker) resume(c *conn, window []raftstore.Resumed) {
 			Message: &r.Message, QoS: r.QoS, Retain: r.Retain, Dup: true, IDs: r.IDs, Index: r.Index,
 		}
 		w.deliver(c, &w.delivery)
-	}
-}
-
-// rejoin makes a resumed connection a live member of its share groups again; its
-// other subscriptions never left the shard.
-func (w *worker) rejoin(c *conn, subs []raftstore.Subscription) {
-	w.subscriptions += len(subs)
-	for _, s := range subs {
-		if s.Filter.Group() == "" {
-			c.client.durable = append(c.client.durable, s.Filter)
-			continue
-		}
-		w.table.Subscribe(s.Filter, c.subscriber(), s.Options)
-		c.client.filters = append(c.client.filters, s.Filter)
 	}
 }
 

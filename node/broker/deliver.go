@@ -226,7 +226,7 @@ func (w *worker) drops(c *conn) {
 			w.ack(c, d.Index, false)
 		}
 		if d.Handle != 0 {
-			w.settled(d.Handle)
+			w.givenUp(c, &d)
 		}
 	}
 }
@@ -257,7 +257,13 @@ func (c *conn) expects(it *item) bool {
 		}
 		return false
 	}
-	return it.index == 0 || c.live.Follows(it.index)
+	switch {
+	case it.index == 0:
+		return true
+	case c.persistent:
+		return c.live.Follows(it.index)
+	}
+	return c.client.follows(it.index)
 }
 
 // receiveBatch takes deliveries from another goroutine.
@@ -292,6 +298,9 @@ func (w *worker) receiveBatch(b *batch) {
 		if !it.pushed {
 			w.deliverLive(c, d)
 			continue
+		}
+		if it.index != 0 && !c.persistent {
+			d.Handle = given | it.index
 		}
 		w.takePush(c, d)
 	}

@@ -141,7 +141,7 @@ func (in *ingress) group(rec cluster.Record, m *session.Message, now session.Tim
 			return
 		}
 	}
-	in.b.workers[0].loop.Post(func(w *worker) { w.giveBack(sh) })
+	in.b.workers[0].loop.Post(func(w *worker) { w.repay(sh) })
 }
 
 func (in *ingress) batchFor(s router.Subscriber, a *arrival) *batch {

@@ -36,7 +36,7 @@ func (w *worker) acknowledged(c *conn, act session.Action, received bool) {
 	w.pace(c)
 	if act.Handle != 0 {
 		if !received {
-			w.settled(act.Handle)
+			w.settled(c, act.Handle)
 		}
 		return
 	}

@@ -6,13 +6,12 @@ import (
 	"dunlin/cluster"
 	"dunlin/node/listen"
 	"dunlin/proto/mqtt"
-	"dunlin/raftstore"
 	"dunlin/router"
 	"dunlin/session"
 )
 
-// A message of QoS > 0 for a share group is somebody's responsibility until a
-// member has acknowledged it (P9):
+// A message of QoS > 0 for a share group that is no queue (see queues.go) is
+// somebody's responsibility until a member has acknowledged it (P9):
 //   - a member's live session keeps the message itself; when the member departs,
 //     its worker hands on what was not acknowledged (returned);
 //   - for a member on another node, the worker that took the message lends it: it
@@ -22,7 +21,8 @@ import (
 // session, counted [MQTT-4.8.2-5].
 
 // sharing is what a worker knows of a message that one of its connections has
-// from a share group; session.Delivery.Handle is one more than its index.
+// from a share group; session.Delivery.Handle is one more than its index, or has
+// the bit given.
 type sharing struct {
 	filter router.Filter
 	node   router.NodeID // the node that lent it; 0 if it came in here
@@ -77,8 +77,12 @@ func (s *shares) disown(n router.NodeID) {
 }
 
 // share brings m to one member of g, but to none of those tried. The first member
-// in turn that takes it has it.
+// in turn that takes it has it. The members of a queue are its shard's to choose.
 func (w *worker) share(g *router.Group, m *session.Message, t *tried, legs *legs) {
+	if sh, ok := g.Queue(); ok {
+		w.queueUp(sh, g.Filter(), m, legs)
+		return
+	}
 	turn := g.Turn()
 	for nth := 0; ; nth++ {
 		x, subscription, node, ok := g.Pick(turn, nth)
@@ -182,10 +186,6 @@ func (w *worker) deliverShared(c *conn, m *session.Message, it *item, sh *sharin
 	if c == nil || c.phase != up {
 		return memberGone
 	}
-	if c.persistent && it.qos > 0 {
-		w.enqueueFor(c, m, it, *sh, ids)
-		return memberTook
-	}
 	d := &w.delivery
 	*d = session.Delivery{Message: m, QoS: it.qos, Retain: it.retain, IDs: ids}
 	var handle uint64
@@ -216,31 +216,24 @@ func (w *worker) deliverShared(c *conn, m *session.Message, it *item, sh *sharin
 	}
 }
 
-// enqueueFor commits a share group's message to the queue of an attached
-// persistent session, which is responsible for it from then on.
-func (w *worker) enqueueFor(c *conn, m *session.Message, it *item, sh sharing, ids []uint32) {
-	kept := m.Append(nil, w.now())
-	w.shards.Submit(c.shard, raftstore.EnqueueFor{
-		ClientID: c.client.ClientID, Epoch: c.epoch,
-		Delivery: raftstore.Delivery{Message: *m, QoS: it.qos, Retain: it.retain, IDs: ids},
-	}, func(r raftstore.Result) {
-		w.loop.Post(func(w *worker) {
-			if r.Err == nil {
-				w.settle(&sh)
-				return
-			}
-			m := &w.message
-			if _, err := m.Parse(kept, w.now()); err == nil {
-				w.handOn(sh, m)
-			}
-		})
-	})
-}
-
-// settled takes the acknowledgement of a shared delivery.
-func (w *worker) settled(handle uint64) {
+// settled takes that a shared delivery is done.
+func (w *worker) settled(c *conn, handle uint64) {
+	if handle&given != 0 {
+		w.ack(c, handle&^given, false)
+		return
+	}
 	sh := w.shares.free(handle)
 	w.settle(&sh)
+}
+
+// givenUp takes a shared delivery that the session had no room to keep, or that
+// expired there.
+func (w *worker) givenUp(c *conn, d *session.Drop) {
+	if d.Handle&given != 0 && d.Outcome == session.Evicted {
+		w.giveBack(c, d.Handle&^given) // another member may have room
+		return
+	}
+	w.settled(c, d.Handle)
 }
 
 // settle tells the node that lent a message that it is done with.
@@ -253,13 +246,22 @@ func (w *worker) settle(sh *sharing) {
 }
 
 // returned takes a shared delivery that a departing member did not acknowledge.
-func (w *worker) returned(d *session.Delivery, sent bool) {
+func (w *worker) returned(c *conn, d *session.Delivery, sent bool) {
 	if d.Handle == 0 {
 		return
 	}
-	sh := w.shares.free(d.Handle)
-	if sent && d.QoS == 2 {
+	ended := sent && d.QoS == 2
+	if ended {
 		w.counters.SharedEnded++
+	}
+	if d.Handle&given != 0 {
+		if !sent {
+			w.giveBack(c, d.Handle&^given)
+		}
+		return // the rest goes back with the claim
+	}
+	sh := w.shares.free(d.Handle)
+	if ended {
 		w.settle(&sh)
 		return
 	}
@@ -289,8 +291,8 @@ func (w *worker) handOn(sh sharing, m *session.Message) {
 	legs.close(mqtt.Success)
 }
 
-// giveBack returns a lent message that found no member here.
-func (w *worker) giveBack(sh sharing) {
+// repay returns a lent message that found no member here.
+func (w *worker) repay(sh sharing) {
 	if sh.handle == 0 {
 		w.counters.SharedDropped++
 		return

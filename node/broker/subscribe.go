@@ -45,19 +45,16 @@ func (w *worker) subscribe(c *conn, p *mqtt.Subscribe) {
 			RetainAsPublished: line.RetainAsPublished, ID: p.SubscriptionID,
 		}
 		sub := raftstore.Subscription{Filter: f, Options: o, RetainHandling: line.RetainHandling}
-		if c.persistent {
+		if c.persistent || f.Group() != "" {
 			durable = append(durable, sub)
 			places = append(places, i)
 			size += messageCost + len(line.Filter)
-			if f.Group() == "" {
-				c.client.granting++
-			}
 		}
-		if !c.persistent || f.Group() != "" {
+		if c.persistent {
+			c.client.granting++
+		} else {
 			existed := w.enter(c, f, o, &s)
-			if !c.persistent {
-				s.wantRetained(&sub, existed)
-			}
+			s.wantRetained(&sub, existed)
 		}
 	}
 	w.work += filterWork * len(p.Filters)
@@ -67,13 +64,15 @@ func (w *worker) subscribe(c *conn, p *mqtt.Subscribe) {
 		return
 	}
 	c.client.restartReplays(durable)
-	left := w.bytesToShard(c.shard, size)
-	w.shards.Submit(c.shard, raftstore.Subscribe{ClientID: c.client.ClientID, Epoch: c.epoch, Filters: durable},
-		func(r raftstore.Result) {
-			left()
-			w.loop.Post(func(w *worker) { w.subscribed(s, durable, places, r) })
-		})
-	w.holdBack(c.id)
+	w.withClaim(c, func(c *conn) {
+		left := w.bytesToShard(c.shard, size)
+		w.shards.Submit(c.shard, raftstore.Subscribe{ClientID: c.client.ClientID, Epoch: c.epoch, Filters: durable},
+			func(r raftstore.Result) {
+				left()
+				w.loop.Post(func(w *worker) { w.subscribed(s, durable, places, r) })
+			})
+		w.holdBack(c.id)
+	})
 }
 
 // filterWork is what a filter counts in the turn's work.
@@ -110,36 +109,37 @@ func (w *worker) enter(c *conn, f router.Filter, o router.Options, s *suback) (e
 	return existed
 }
 
-// subscribed takes the shard's answer for a persistent session's subscriptions.
+// subscribed takes the shard's answer for the subscriptions that it has.
 func (w *worker) subscribed(s suback, subs []raftstore.Subscription, places []int, r raftstore.Result) {
 	c := w.conn(s.conn)
 	if c == nil || c.phase != up {
 		return
 	}
-	for _, sub := range subs {
-		if sub.Filter.Group() == "" {
-			c.client.granting--
-		}
+	if c.persistent {
+		c.client.granting -= len(subs)
 	}
 	switch {
-	case errors.Is(r.Err, raftstore.ErrQuota):
+	case c.persistent && errors.Is(r.Err, raftstore.ErrQuota):
 		for _, i := range places {
 			s.reasons[i] = mqtt.QuotaExceeded
 		}
+		w.awaitRoutes(s)
+		return
 	case r.Err != nil:
 		w.failed(c, r.Err)
 		return
-	default:
+	}
+	if c.persistent {
 		s.routes.durable, s.routes.shard, s.routes.index = true, c.shard, r.Index
 		for i, sub := range subs {
-			if !r.Existed[i] && sub.Filter.Group() == "" {
+			if !r.Existed[i] {
 				c.client.durable = append(c.client.durable, sub.Filter)
 				w.subscriptions++
 			}
 			s.wantRetained(&subs[i], r.Existed[i])
 		}
 	}
-	w.awaitRoutes(s)
+	w.join(c, s, subs, r.Index)
 }
 
 // wantRetained notes that retained messages follow the SUBACK, if they do.
@@ -164,11 +164,12 @@ func (w *worker) unsubscribe(c *conn, p *mqtt.Unsubscribe) {
 			continue
 		}
 		reasons[i] = mqtt.NoSubscriptionExisted
-		if existed, _ := w.table.Unsubscribe(f, c.subscriber()); existed {
+		existed, _ := w.table.Unsubscribe(f, c.subscriber())
+		if existed {
 			reasons[i] = mqtt.Success
 			w.subscriptions--
 		}
-		if c.persistent {
+		if c.persistent || existed && f.Group() != "" {
 			durable = append(durable, f)
 			places = append(places, i)
 			size += messageCost + len(line)
@@ -182,34 +183,36 @@ func (w *worker) unsubscribe(c *conn, p *mqtt.Unsubscribe) {
 		return
 	}
 	c.client.asking++
-	left := w.bytesToShard(c.shard, size)
-	w.shards.Submit(c.shard, raftstore.Unsubscribe{ClientID: c.client.ClientID, Epoch: c.epoch, Filters: durable},
-		func(r raftstore.Result) {
-			left()
-			w.loop.Post(func(w *worker) {
-				c := w.conn(id)
-				switch {
-				case c == nil || c.phase != up:
-					return
-				case r.Err != nil:
-					w.failed(c, r.Err)
-					return
-				}
-				c.client.forget(ended) // a replay that was resumed meanwhile, too
-				for j, i := range places {
-					if r.Existed[j] {
-						reasons[i] = mqtt.Success
-						if durable[j].Group() == "" {
+	w.withClaim(c, func(c *conn) {
+		left := w.bytesToShard(c.shard, size)
+		w.shards.Submit(c.shard, raftstore.Unsubscribe{ClientID: c.client.ClientID, Epoch: c.epoch, Filters: durable},
+			func(r raftstore.Result) {
+				left()
+				w.loop.Post(func(w *worker) {
+					c := w.conn(id)
+					switch {
+					case c == nil || c.phase != up:
+						return
+					case r.Err != nil:
+						w.failed(c, r.Err)
+						return
+					}
+					if c.persistent {
+						c.client.forget(ended) // a replay that was resumed meanwhile, too
+					}
+					for j, i := range places {
+						if r.Existed[j] && c.persistent {
+							reasons[i] = mqtt.Success
 							c.client.durable = slices.DeleteFunc(c.client.durable, func(f router.Filter) bool { return f == durable[j] })
 							w.subscriptions--
 						}
 					}
-				}
-				w.answered(c)
-				w.loop.End(id, c.live.Unsubscribed(packetID, reasons, w.loop.Begin(id)))
+					w.answered(c)
+					w.loop.End(id, c.live.Unsubscribed(packetID, reasons, w.loop.Begin(id)))
+				})
 			})
-		})
-	w.holdBack(c.id)
+		w.holdBack(c.id)
+	})
 }
 
 // subscriptions is how many the client has, those not yet granted included.

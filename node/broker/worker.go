@@ -264,7 +264,7 @@ func (w *worker) Closed(id listen.ID, _ error) {
 func (w *worker) leave(c *conn) {
 	w.withdraw(c)
 	c.live.Outstanding(func(d *session.Delivery, sent bool) bool {
-		w.returned(d, sent)
+		w.returned(c, d, sent)
 		return true
 	})
 }
