@@ -43,7 +43,7 @@ func (w *worker) flushAcks() {
 	for _, sh := range w.acked {
 		b := &w.acks[sh]
 		conns := b.conns
-		w.submitAcks(sh, b.items, func(r raftstore.Result) {
+		w.submitLast(sh, raftstore.Acks{Items: b.items}, func(r raftstore.Result) {
 			if errors.Is(r.Err, raftstore.ErrFenced) {
 				w.loop.Post(func(w *worker) { w.findFenced(conns) })
 			}
@@ -53,20 +53,22 @@ func (w *worker) flushAcks() {
 	w.acked = w.acked[:0]
 }
 
-// submitAcks submits some and counts them until they are committed.
-func (w *worker) submitAcks(sh router.ShardID, items []raftstore.Ack, done func(raftstore.Result)) {
-	w.acksUnderWay[sh].Add(1)
-	w.shards.Submit(sh, raftstore.Acks{Items: items}, func(r raftstore.Result) {
-		w.acksUnderWay[sh].Add(-1)
+// submitLast submits acknowledgements, or a Detach, and counts them until they are
+// committed: what a connection may have said last.
+func (w *worker) submitLast(sh router.ShardID, cmd raftstore.Command, done func(raftstore.Result)) {
+	w.lastWords[sh].Add(1)
+	w.shards.Submit(sh, cmd, func(r raftstore.Result) {
+		w.lastWords[sh].Add(-1)
 		done(r)
 	})
 }
 
-// settleAcks calls done when all acknowledgements that were gathered for a shard are
-// committed: at once if there are none.
-func (w *worker) settleAcks(sh router.ShardID, done func()) {
+// settleLast calls done when all that was submitted so for a shard is committed, at
+// once if there is nothing. Claims do not wait for it by themselves: they go beside
+// what else a node has for a shard.
+func (w *worker) settleLast(sh router.ShardID, done func()) {
 	w.flushAcks()
-	if w.acksUnderWay[sh].Load() == 0 {
+	if w.lastWords[sh].Load() == 0 {
 		done()
 		return
 	}

@@ -183,7 +183,7 @@ func (w *worker) claim(c *conn) {
 			} else if r.Err == nil {
 				// The client went away meanwhile, or was refused: so must the claim go, and
 				// in the latter case the will with it, of which nothing was promised.
-				w.shards.Submit(shard, raftstore.Detach{ClientID: clientID, Epoch: r.Claim.Epoch, Fire: !h.refused},
+				w.submitLast(shard, raftstore.Detach{ClientID: clientID, Epoch: r.Claim.Epoch, Fire: !h.refused},
 					func(raftstore.Result) {})
 			}
 		})
@@ -287,19 +287,34 @@ func (w *worker) refuseConnect(c *conn, bad *mqtt.Error) {
 	w.connack(c, bad.Reason)
 }
 
-// evict ends a connection whose client identifier was claimed by a newer one
-// (E2). done is called when its last acknowledgements are committed.
-func (w *worker) evict(id listen.ID, epoch session.Epoch, done func()) {
-	c := w.conn(id)
-	if c == nil || !c.claimed || c.epoch != epoch {
-		done()
-		return
+// eviction is mail: a connection whose client identifier is claimed by another. It
+// waits for the end of the turn, so that what the client has said before is heard.
+type eviction struct {
+	id       listen.ID
+	clientID string
+	epoch    session.Epoch
+	done     func()
+}
+
+func (w *worker) doEvictions() {
+	for i := range w.evictions {
+		w.evict(&w.evictions[i])
 	}
-	shard := c.shard
-	c.claimed = false // the new claim fences ours: there is nothing to detach
-	w.counters.Takeovers++
-	w.end(c, mqtt.SessionTakenOver)
-	w.settleAcks(shard, done)
+	clear(w.evictions)
+	w.evictions = w.evictions[:0]
+}
+
+// evict ends a connection whose client identifier was claimed by a newer one
+// (E2). done is called when its last acknowledgements are committed; or, if it has
+// ended already, how: a client that said goodbye and is back elsewhere has no will
+// that is due (P6).
+func (w *worker) evict(e *eviction) {
+	if c := w.conn(e.id); c != nil && c.claimed && c.epoch == e.epoch {
+		c.claimed = false // the new claim fences ours: there is nothing to detach
+		w.counters.Takeovers++
+		w.end(c, mqtt.SessionTakenOver)
+	}
+	w.settleLast(w.shards.SessionShard(e.clientID), e.done)
 }
 
 // newClientID makes an identifier for a client that gave none.

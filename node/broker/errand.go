@@ -26,6 +26,8 @@ const (
 	// may leave as many wills as it had connections.
 	maxAbroad = 256
 
+	turnErrands = 64 // that set out in one turn
+
 	errandPause    session.Time = 250e6
 	maxErrandPause session.Time = 8e9
 )
@@ -42,12 +44,11 @@ func (b *Broker) Publish(m *session.Message, clientID, user string, done func())
 // runErrands has those set out that wait, as long as not too many are under way.
 // Without a lease none does: it would miss who need not wait for this node (E4).
 func (w *worker) runErrands() {
-	for len(w.errands) > 0 && w.abroad < maxAbroad && w.work < turnWork && w.mayAnswer() {
+	for n := 0; len(w.errands) > 0 && w.abroad < maxAbroad && n < turnErrands && w.mayAnswer(); n++ {
 		e := w.errands[0]
 		w.errands[0] = nil
 		w.errands = w.errands[1:]
 		w.run(e)
-		w.work++
 	}
 }
 

@@ -227,3 +227,40 @@ func TestClaimWithoutLeader(t *testing.T) {
 		}
 	})
 }
+
+// P6, E2: the goodbye of a client that is back already counts, though a claim does not
+// wait for what else its node has for the shard.
+func TestGoodbyeBeforeTheNextClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCell(t, 1, 2, nil)
+		watcher := c.connect(0, 0, "watcher")
+		watcher.subscribe("will", 0)
+		dial := func(loop int) *testConn {
+			return c.resume(0, loop, mqtt.Connect{
+				ClientID: []byte("c"), HasWill: true, Will: mqtt.Will{Topic: []byte("will")},
+			})
+		}
+		g := c.nodes[0].grip()
+		first := dial(0)
+		g.hold = func(cmd raftstore.Command) bool { return !is[raftstore.Claim](cmd) }
+		first.send(&mqtt.Disconnect{})
+		second := dial(1)
+		second.none()
+		g.release()
+		c.settle()
+		if p := second.one(mqtt.CONNACK); !p.Connack.SessionPresent {
+			t.Error("the session is not there")
+		}
+		watcher.none()
+
+		// Said before the turn in which the eviction comes: it has ended by itself.
+		conn := second.loop.worker().conn(second.id)
+		done := false
+		c.nodes[0].b.Evict(router.Subscriber(second.id), "c", conn.epoch, func() { done = true })
+		second.send(&mqtt.Disconnect{})
+		second.none()
+		if !done {
+			t.Error("not handed over")
+		}
+	})
+}

@@ -19,6 +19,8 @@ func (w *worker) Mail(m any) {
 		w.routed(m)
 	case *errand:
 		w.errands = append(w.errands, m)
+	case eviction:
+		w.evictions = append(w.evictions, m)
 	case leaseBack:
 	case again:
 		w.resumeRested()

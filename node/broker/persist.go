@@ -50,9 +50,9 @@ func (w *worker) acknowledged(c *conn, act session.Action, received bool) {
 	// PUBREL follows the commit of PUBREC (S2).
 	id, index := c.id, act.Index
 	w.flushAcks()
-	w.submitAcks(c.shard, []raftstore.Ack{{
+	w.submitLast(c.shard, raftstore.Acks{Items: []raftstore.Ack{{
 		ClientID: c.client.ClientID, Epoch: c.epoch, Index: index, Received: true,
-	}}, func(r raftstore.Result) {
+	}}}, func(r raftstore.Result) {
 		w.loop.Post(func(w *worker) {
 			c := w.conn(id)
 			switch {
@@ -67,13 +67,13 @@ func (w *worker) acknowledged(c *conn, act session.Action, received bool) {
 }
 
 // Evict is called by the store: see raftstore.Owner.
-func (b *Broker) Evict(conn router.Subscriber, _ string, epoch session.Epoch, done func()) {
+func (b *Broker) Evict(conn router.Subscriber, clientID string, epoch session.Epoch, done func()) {
 	w := b.workerOf(conn)
 	if w == nil {
 		done()
 		return
 	}
-	w.loop.Post(func(w *worker) { w.evict(listen.ID(conn), epoch, done) })
+	w.loop.Post(eviction{id: listen.ID(conn), clientID: clientID, epoch: epoch, done: done})
 }
 
 // Push is called by the store with deliveries for an attached session.

@@ -58,11 +58,12 @@ type worker struct {
 
 	arrears arrears // of peers' deliveries; any goroutine's
 
-	acksUnderWay [maxShards]atomic.Int32 // batches submitted, by shard
+	lastWords [maxShards]atomic.Int32 // by shard: see submitLast
 
-	errands    []*errand // to set out
-	unfinished []*errand // to be run again, after a pause
-	abroad     int       // errands under way
+	evictions  []eviction // to do at the end of the turn
+	errands    []*errand  // to set out
+	unfinished []*errand  // to be run again, after a pause
+	abroad     int        // errands under way
 
 	serial        uint64       // numbers messages, so that a batch packs each once
 	statusDue     session.Time // when the node's values are published next
@@ -124,6 +125,7 @@ func (w *worker) Idle(id listen.ID) {
 
 // Turn sends what the turn has gathered for others.
 func (w *worker) Turn() {
+	w.doEvictions()
 	w.runErrands()
 	w.giveAnswers()
 	w.flushReplays()
@@ -285,7 +287,7 @@ func (w *worker) detach(c *conn) {
 	}
 	c.claimed = false
 	w.flushAcks()
-	w.shards.Submit(c.shard, raftstore.Detach{
+	w.submitLast(c.shard, raftstore.Detach{
 		ClientID: c.client.ClientID, Epoch: c.epoch, Fire: !c.graceful,
 		HasExpiry: true, Expiry: c.client.agreed.SessionExpiry,
 	}, func(raftstore.Result) {})
