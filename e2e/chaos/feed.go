@@ -64,7 +64,7 @@ func (f *feed) look(name string, n watched, seen map[string]*span) {
 	}
 	for _, r := range rs {
 		digest, err := strconv.ParseUint(r.Digest, 16, 64)
-		if err != nil {
+		if err != nil || r.Applied == 0 { // restored, and no entry has come that says how far
 			continue
 		}
 		sessions, err := n.Sessions(r.Shard)
@@ -72,6 +72,9 @@ func (f *feed) look(name string, n watched, seen map[string]*span) {
 		f.mu.states = append(f.mu.states, check.State{Node: name, Shard: r.Shard, Index: r.Applied, Hash: digest})
 		if err == nil {
 			for _, s := range sessions {
+				if s.Until == 0 {
+					continue // likewise
+				}
 				f.claimLocked(check.Claim{Client: s.ClientID, Node: name, Since: s.Since, Until: s.Until, Epoch: s.Epoch}, seen)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"testing"
 	"text/tabwriter"
 	"time"
 
@@ -67,6 +68,23 @@ func sum(h *history.History, found []check.Violation, probes []string, from, to 
 		}
 	}
 	return f
+}
+
+// tell fails the test with what was found, the first few of each rule.
+func tell(t testing.TB, found []check.Violation) {
+	t.Helper()
+	const few = 6
+	count := make(map[string]int)
+	for _, v := range found {
+		if count[v.Rule]++; count[v.Rule] <= few {
+			t.Error(v)
+		}
+	}
+	for rule, n := range count {
+		if n > few {
+			t.Errorf("%s: %d in all", rule, n)
+		}
+	}
 }
 
 // printFigures prints runs as a table, in the form of the documents.

@@ -244,7 +244,7 @@ var planted = []plant{
 	{registers, []string{"retained", "retained: seam"}, func() lie {
 		var first []byte
 		return honest(func(_ *lying, fromClient bool, p *mqtt.Packet) bool {
-			if !fromClient && p.Kind == mqtt.PUBLISH && p.Publish.Retain {
+			if !fromClient && p.Kind == mqtt.PUBLISH && p.Publish.Retain && bytes.HasSuffix(p.Publish.Topic, []byte("/r")) {
 				if first == nil {
 					first = bytes.Clone(p.Publish.Payload)
 				}

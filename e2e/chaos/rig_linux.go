@@ -226,13 +226,7 @@ func (r *rig) judge(s scenario, found []check.Violation) figures {
 	var table strings.Builder
 	printFigures(&table, []figures{f})
 	r.t.Logf("%d packets passed, %d dropped\n%s", passed, dropped, table.String())
-	for i, v := range found {
-		if i == 20 {
-			r.t.Errorf("and %d more", len(found)-i)
-			break
-		}
-		r.t.Error(v)
-	}
+	tell(r.t, found)
 	if r.t.Failed() {
 		r.keep(h)
 	}

@@ -17,6 +17,7 @@ type line struct {
 	expiry time.Duration
 	lastID uint16
 	newest string // payload of the newest message that came
+	marks  int    // how often the mark of this line came
 }
 
 // connectLine opens a connection and sends CONNECT; nil if it is not accepted.
@@ -59,8 +60,8 @@ func (l *line) done(e history.Event, at time.Duration, ok bool) {
 	l.rec.Event(e)
 }
 
-// await takes packets until one of this kind comes; messages before it are
-// recorded and acknowledged. It is false when none comes in time.
+// await takes packets until one of this kind comes, of messages the mark. Other
+// messages are recorded and acknowledged. It is false when none comes in time.
 func (l *line) await(k mqtt.Kind) (a arrived, ok bool) {
 	timer := time.NewTimer(l.answer)
 	defer timer.Stop()
@@ -72,10 +73,13 @@ func (l *line) await(k mqtt.Kind) (a arrived, ok bool) {
 			}
 			l.alive = a.at
 			switch a.packet.Kind {
-			case k:
-				return a, true
 			case mqtt.PUBLISH:
 				l.deliver(a)
+				if k == mqtt.PUBLISH && l.marks > 0 {
+					return a, true
+				}
+			case k:
+				return a, true
 			case mqtt.DISCONNECT:
 				return a, false
 			}
@@ -87,6 +91,11 @@ func (l *line) await(k mqtt.Kind) (a arrived, ok bool) {
 
 func (l *line) deliver(a arrived) {
 	p := &a.packet.Publish
+	if string(p.Topic) == l.mark() {
+		l.send(&mqtt.Ack{Kind: mqtt.PUBACK, PacketID: p.PacketID})
+		l.marks++
+		return
+	}
 	e := history.Event{
 		Op: history.Deliver, Invoke: a.at, Topic: string(p.Topic), Payload: string(p.Payload),
 		QoS: p.QoS, Retain: p.Retain, Dup: p.Dup, PacketID: p.PacketID, Fresh: true, Acked: true,
@@ -122,11 +131,34 @@ func (l *line) confirm(e history.Event, k mqtt.Kind) bool {
 	return ok
 }
 
-// ping waits for a PINGRESP.
-func (l *line) ping() (at time.Duration, ok bool) {
-	l.write(mqtt.AppendPingreq(nil))
-	a, ok := l.await(mqtt.PINGRESP)
-	return a.at, ok
+// mark is a topic of the line's own with a retained message, which is no part of
+// the history. A connection's replays come in the order of its SUBSCRIBEs: when
+// the mark has come, all that was asked for before it has.
+func (l *line) mark() string { return "mark/" + l.id }
+
+// setMark has the server retain the mark.
+func (l *line) setMark() bool {
+	l.lastID++
+	l.send(&mqtt.Publish{Topic: []byte(l.mark()), Payload: []byte("mark"), QoS: 1, Retain: true, PacketID: l.lastID})
+	a, ok := l.await(mqtt.PUBACK)
+	return ok && !a.packet.Ack.Reason.Failed()
+}
+
+// reachMark waits until everything has come that is retained under the filters
+// asked for, and says when.
+func (l *line) reachMark() (at time.Duration, ok bool) {
+	l.lastID++
+	l.marks = 0
+	l.send(&mqtt.Subscribe{PacketID: l.lastID, Filters: []mqtt.Subscription{{Filter: []byte(l.mark()), QoS: 1}}})
+	if _, ok := l.await(mqtt.SUBACK); !ok {
+		return 0, false
+	}
+	if l.marks == 0 {
+		if a, ok := l.await(mqtt.PUBLISH); !ok {
+			return a.at, false
+		}
+	}
+	return l.alive, true
 }
 
 // end drops the connection.

@@ -32,7 +32,10 @@ func NewReader(id string, nodes []Node, topics []string, every time.Duration, se
 			case <-tick.C:
 			}
 			if l == nil {
-				l = connectLine(id, nodes[rnd.IntN(len(nodes))], 0, 5*time.Second, rec)
+				if l = connectLine(id, nodes[rnd.IntN(len(nodes))], 0, 5*time.Second, rec); l != nil && !l.setMark() {
+					l.end()
+					l = nil
+				}
 			}
 			if l != nil && !l.readTopic(topics[rnd.IntN(len(topics))]) || l != nil && rnd.IntN(50) == 0 {
 				l.end()
@@ -43,15 +46,15 @@ func NewReader(id string, nodes []Node, topics []string, every time.Duration, se
 	return r
 }
 
-// readTopic is one read: SUBSCRIBE, SUBACK, PINGREQ, PINGRESP, and the newest
-// message that came before that.
+// readTopic is one read: SUBSCRIBE, SUBACK, and the newest message that came before
+// all was there that is retained.
 func (l *line) readTopic(topic string) bool {
 	l.newest = ""
 	e := history.Event{Op: history.Read, Topic: topic, Invoke: l.rec.Now()}
 	if !l.subscribe(topic) {
 		return false
 	}
-	at, ok := l.ping()
+	at, ok := l.reachMark()
 	e.Payload = l.newest
 	l.done(e, at, ok)
 	return ok && l.unsubscribe(topic)

@@ -19,7 +19,7 @@ const (
 	Subscribe   Op = "subscribe"   // SUBSCRIBE of one filter to its code in SUBACK
 	Unsubscribe Op = "unsubscribe" // UNSUBSCRIBE of one filter to its code in UNSUBACK
 	Deliver     Op = "deliver"     // a PUBLISH that came; Invoke and Return are both its arrival
-	Read        Op = "read"        // SUBSCRIBE to an exact topic to PINGRESP; Payload is the newest value seen between, "" for none
+	Read        Op = "read"        // SUBSCRIBE to an exact topic until all that is retained had come; Payload is the newest value seen between, "" for none
 	End         Op = "end"         // a connection's end: Invoke when it was last known alive, Return when it was known over
 	Drain       Op = "drain"       // the client was connected, the cluster healed, and nothing came any more
 )
