@@ -11,6 +11,11 @@ import (
 
 // work has clients do Options.Work over and over, each waiting for every answer.
 func work(ctx context.Context, o Options) (res Result, err error) {
+	if o.Persistent { // an earlier run that was stopped has left its own
+		if err := endSessions(o); err != nil {
+			return res, err
+		}
+	}
 	w := worker{Options: o}
 	var running sync.WaitGroup
 	fail := make(chan error, o.Subscribers)
