@@ -135,12 +135,14 @@ func (sh *shard) close() {
 	sh.rouse()
 }
 
-// take swaps the inbox for what the goroutine has worked off, if it has.
+// take swaps the inbox for what the goroutine has worked off, if it has. What
+// stays in the inbox rouses nobody again.
 func (sh *shard) take() (closed bool) {
 	in := &sh.inbox
 	in.Lock()
 	defer in.Unlock()
-	if sh.batch.next < len(sh.batch.items) || len(in.items) == 0 {
+	sh.behind = sh.batch.next < len(sh.batch.items)
+	if sh.behind || len(in.items) == 0 {
 		return in.closed
 	}
 	b := &batch{}

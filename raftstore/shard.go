@@ -37,6 +37,7 @@ type shard struct {
 	couriers   couriers
 	contention contention
 	batch      *batch
+	behind     bool // the inbox was left as it is
 	spare      []*batch
 	flight     []*proposal // proposed and not yet applied, in order
 	proposals  []*proposal // for reuse
@@ -127,6 +128,9 @@ func (sh *shard) run() {
 		if closed {
 			sh.handovers.abandon(ErrClosed)
 			return
+		}
+		if sh.behind && sh.batch.next == len(sh.batch.items) {
+			continue // for what came before there was room for this
 		}
 		timer.Reset(sh.untilDue())
 		select {
