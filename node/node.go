@@ -74,7 +74,8 @@ func New(cfg config.Config, log *slog.Logger) (*Node, error) {
 	n.clock = func() session.Time { return session.Time(time.Since(n.started)) }
 	var err error
 	if n.data, err = control.OpenData(control.DataOptions{
-		Dir: cfg.DataDir, Failed: n.fail, Stalled: n.stalled, Logger: log, Registerer: n.registry,
+		Dir: cfg.DataDir, Failed: n.poisoned, Stalled: n.stalled, StallTimeout: cfg.DiskStallTimeout,
+		Logger: log, Registerer: n.registry,
 	}); err != nil {
 		return nil, fmt.Errorf("data-dir: %w", err)
 	}
@@ -160,6 +161,7 @@ func (n *Node) Run(ctx context.Context) error {
 	if err != nil {
 		patience = min(patience, time.Second) // what failed may not be able to answer any more (D2)
 	}
+	defer n.overdue(patience)()
 	stop, done := context.WithTimeout(context.Background(), patience)
 	defer done()
 	return errors.Join(err, n.undo(stop))
@@ -171,14 +173,6 @@ func (n *Node) fail(err error) {
 	case n.failed <- err:
 	default: // it is on its way down
 	}
-}
-
-// stalled ends the process at once: a leader whose disk hangs would keep its
-// followers quiet for ever, and a process that waits for that disk keeps its
-// sockets (D3).
-func (n *Node) stalled(err error) {
-	n.log.Error("the disk hangs: this node stops at once", "err", err)
-	os.Exit(1)
 }
 
 // missing is what the node lacks to take clients: the routes of all members and

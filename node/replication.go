@@ -58,7 +58,7 @@ func (n *Node) gossiped() []control.Member {
 // storeOptions gives each shard its part of what the node may hold.
 func (n *Node) storeOptions(shards int) raftstore.Options {
 	o, l := raftstore.DefaultOptions(), n.cfg.Limits
-	o.Shards, o.Clock, o.Logger, o.Registerer = shards, n.clock, n.log, n.registry
+	o.Shards, o.Clock, o.Broken, o.Logger, o.Registerer = shards, n.clock, n.broken, n.log, n.registry
 	part := func(whole int) int { return (whole + shards - 1) / shards }
 	o.Limits.Sessions = part(l.MaxSessions)
 	o.Limits.Retained = part(l.RetainedMessages)

@@ -1,7 +1,9 @@
 package raftstore
 
 import (
+	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +21,7 @@ type shard struct {
 	world   world
 	routes  Routes // nil for none
 	clock   func() session.Time
+	broken  func(error)
 	log     *slog.Logger
 	metrics *metrics
 	limits  Limits // this node's, for the shards it leads
@@ -81,7 +84,7 @@ const (
 
 func newShard(id router.ShardID, o *Options, w world, s *Store, m *metrics) *shard {
 	sh := &shard{
-		id: id, store: s, world: w, clock: o.Clock, log: o.Logger, metrics: m, limits: o.Limits,
+		id: id, store: s, world: w, clock: o.Clock, broken: o.Broken, log: o.Logger, metrics: m, limits: o.Limits,
 		wake: make(chan struct{}, 1), handovers: newHandovers(), contention: newContention(o.MaxTakeovers), batch: &batch{},
 	}
 	sh.pages.running = &s.running
@@ -119,6 +122,7 @@ func (sh *shard) lead(now session.Time, reign uint64) {
 func (sh *shard) now() session.Time { return sh.clock() - session.Time(sh.base.Load()) }
 
 func (sh *shard) run() {
+	defer sh.tellBroken()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -140,6 +144,18 @@ func (sh *shard) run() {
 			event()
 		}
 	}
+}
+
+// tellBroken has the node end for a panic of the shard's goroutine.
+func (sh *shard) tellBroken() {
+	v := recover()
+	if v == nil {
+		return
+	}
+	if sh.broken != nil {
+		sh.broken(fmt.Errorf("shard %d: %v\n%s", sh.id, v, debug.Stack()))
+	}
+	panic(v)
 }
 
 // untilDue is how long the shard may sleep.

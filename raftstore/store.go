@@ -38,9 +38,13 @@ type Options struct {
 	Routes       *router.Table // the node's route table; nil for none
 	Limits       Limits        // of each shard
 	MaxTakeovers int           // of one client identifier in 10 s; beyond it they are refused for 10 s (ErrContended); 0: no bound
-	Logger       *slog.Logger
-	Registerer   prometheus.Registerer // nil: metrics are kept, not exported
-	Clock        func() session.Time   // the node's monotonic clock
+	// Broken is called when a shard cannot apply what was committed, or otherwise
+	// contradicts itself: the node must end at once, acknowledging nothing more (D6).
+	// The shard panics when it returns, and without it.
+	Broken     func(error)
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer // nil: metrics are kept, not exported
+	Clock      func() session.Time   // the node's monotonic clock
 }
 
 // DefaultOptions are for 16 shards of an ordinary node.

@@ -3,7 +3,9 @@ package raftstore
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -351,5 +353,21 @@ func TestNoTwoShardsGiveAnEpoch(t *testing.T) {
 			t.Fatalf("%s: epoch %d, origin %d", id, c.Epoch, c.Origin)
 		}
 		epochs[c.Epoch], origins[c.Origin] = true, true
+	}
+}
+
+// TestBroken: a panic of a shard's goroutine is told before the process ends of it (D6).
+func TestBroken(t *testing.T) {
+	told := make(chan error, 1)
+	sh := &shard{id: 3, broken: func(err error) {
+		told <- err
+		runtime.Goexit() // in place of the process's end
+	}}
+	go func() {
+		defer sh.tellBroken()
+		panic("unknown command")
+	}()
+	if err := <-told; !strings.HasPrefix(err.Error(), "shard 3: unknown command\n") {
+		t.Error(err)
 	}
 }

@@ -30,8 +30,8 @@ import (
 type DataOptions struct {
 	Dir string // made if it is not there
 
-	// Failed is called when the disk cannot be trusted any more: the node must stop
-	// (D2). Stalled is called when it hangs: the node must close all its sockets and
+	// Failed is called when the disk cannot be trusted any more, before anybody else
+	// hears of it: the node must stop (D2). Stalled is called when it hangs: the node must close all its sockets and
 	// exit (D3). StallTimeout is when it is said to; 0 is the log's default.
 	Failed, Stalled func(error)
 	StallTimeout    time.Duration
@@ -113,7 +113,9 @@ func (d *Data) open(o DataOptions) error {
 		lo.StallTimeout = o.StallTimeout
 	}
 	if o.Stalled != nil {
-		lo.Stalled = func(operation string) { o.Stalled(fmt.Errorf("the disk hangs: %s", operation)) }
+		lo.Stalled = func(operation string) {
+			o.Stalled(fmt.Errorf("%s of the log takes longer than %v", operation, lo.StallTimeout))
+		}
 	}
 	var err error
 	if d.log, err = log.Open(filepath.Join(d.dir, logName), lo); err != nil {

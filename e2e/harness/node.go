@@ -94,6 +94,14 @@ func (n *Node) Ended() <-chan struct{} { return n.proc.exited }
 // its disk broken does so (D2, D3).
 func (n *Node) ExpectEnd() { n.proc.wanted = true }
 
+// WaitEnded waits until the process has ended by itself, and returns its exit code.
+func (n *Node) WaitEnded() int {
+	n.t.Helper()
+	n.ExpectEnd()
+	n.wait()
+	return n.proc.cmd.ProcessState.ExitCode()
+}
+
 // Log is what the node has written lately.
 func (n *Node) Log() string { return string(n.log.tail(200)) }
 

@@ -48,6 +48,8 @@ type Config struct {
 	SendTimeout     time.Duration // a client that takes no byte for so long is closed (case 29)
 	ShutdownTimeout time.Duration // a graceful stop becomes a hard one
 
+	DiskStallTimeout time.Duration // a write that takes longer stops the node (D3)
+
 	Limits Limits
 	ACL    ACL
 }
@@ -121,6 +123,7 @@ func Default() Config {
 		ConnectTimeout:    10 * time.Second,
 		SendTimeout:       30 * time.Second,
 		ShutdownTimeout:   15 * time.Second,
+		DiskStallTimeout:  10 * time.Second,
 		Limits: Limits{
 			MaxPacketSize:         1 << 20,
 			ReceiveMaximum:        1024,

@@ -63,6 +63,8 @@ func Settings(c *Config) []Setting {
 				"Time after which a client that takes no byte is closed"),
 			duration("shutdown-timeout", &c.ShutdownTimeout, time.Millisecond, 0, time.Hour, "",
 				"Time that a graceful stop may take"),
+			duration("disk-stall-timeout", &c.DiskStallTimeout, time.Millisecond, 100*time.Millisecond, time.Hour, "",
+				"Time after which a write that hangs stops the node, so that others take over"),
 		),
 		in("Logging",
 			level("log-level", &c.LogLevel, "Least level to log"),

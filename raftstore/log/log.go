@@ -25,6 +25,7 @@ type Log struct {
 	closing  chan struct{} // closed by Close
 	running  sync.WaitGroup
 	ended    atomic.Pointer[error] // what every call returns from now on
+	failing  sync.Once             // Failed is called
 
 	// mu is taken before Group.mu.
 	mu struct {
@@ -118,15 +119,19 @@ func (l *Log) Err() error {
 	return nil
 }
 
-// fail poisons the log, unless it has ended, and returns why it has.
+// fail poisons the log, unless it has ended, and returns why it has. Nobody hears
+// of it before Failed has returned: Raft panics when its term cannot be stored.
 func (l *Log) fail(cause error) error {
-	err := fmt.Errorf("%w: %w", ErrFailed, cause)
-	if l.ended.CompareAndSwap(nil, &err) {
-		l.options.Logger.Error("the log has failed, this node must stop", "error", cause)
-		if l.options.Failed != nil {
-			go l.options.Failed(err)
+	l.failing.Do(func() {
+		if l.Err() != nil {
+			return
 		}
-	}
+		err := fmt.Errorf("%w: %w", ErrFailed, cause)
+		if l.options.Failed != nil {
+			l.options.Failed(err)
+		}
+		l.ended.CompareAndSwap(nil, &err)
+	})
 	return l.Err()
 }
 

@@ -26,8 +26,8 @@ type Options struct {
 	// disk has been going on for StallTimeout; once per operation. The node
 	// closes all its sockets and exits (D3).
 	Stalled func(operation string)
-	// Failed is called once, on a goroutine of its own, with the error that
-	// poisoned the log. The node stops (D2).
+	// Failed is called once with the error that poisoned the log, before any call
+	// returns it. The node stops (D2). It may not use the log.
 	Failed func(error)
 
 	Logger     *slog.Logger

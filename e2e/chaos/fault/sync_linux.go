@@ -68,6 +68,11 @@ func (s Sync) Attach(pid int) (stop func(), err error) {
 	}()
 	return sync.OnceFunc(func() {
 		cmd.Process.Signal(syscall.SIGINT) // it lets the process go
-		<-done
+		select {
+		case <-done:
+		case <-time.After(time.Second): // of a process that has ended meanwhile but for a thread that it holds it does not
+			cmd.Process.Kill()
+			<-done
+		}
 	}), nil
 }
