@@ -182,6 +182,40 @@ func TestPublisherMemory(t *testing.T) {
 	expect(t, "forgotten by the replica", len(sh.replica.publishers.seen), 0)
 }
 
+// E5: as long as a will may be sent again, everybody knows it by its publisher.
+func TestPublisherOfAWillUnderWay(t *testing.T) {
+	sh := newManual(DefaultOptions())
+	var done []func()
+	sh.shard.world.Messenger = slowMessenger{sh.owner, &done}
+	c := sh.do(Claim{ClientID: "p", Conn: 1, Expiry: 60, Will: &Will{Message: publish("w", "x", 1)}}).Claim
+	sh.do(Delete{ClientID: "p"})
+	m := publish("w", "x", 1)
+	m.Origin, m.Seq = c.Origin, 1
+	sh.do(Enqueue{Message: m})
+	for range 5 {
+		sh.now += lingering
+		sh.settle()
+		expect(t, "remembered", len(sh.st.publishers.seen), 1)
+	}
+	expect(t, "published", len(done), 1)
+	done[0]()
+	sh.settle()
+	sh.now += lingering
+	sh.settle()
+	expect(t, "forgotten", len(sh.st.publishers.seen), 0)
+	expect(t, "forgotten by the replica", len(sh.replica.publishers.seen), 0)
+}
+
+// slowMessenger keeps back what is to be told when a will is published.
+type slowMessenger struct {
+	Messenger
+	done *[]func()
+}
+
+func (m slowMessenger) Publish(_ *session.Message, _, _ string, done func()) {
+	*m.done = append(*m.done, done)
+}
+
 // P10: QoS 0 that comes faster than the shard works is dropped and counted, in
 // bounded memory; the rest of what was submitted is not.
 func TestInboxLimit(t *testing.T) {

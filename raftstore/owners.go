@@ -34,7 +34,8 @@ type Messenger interface {
 	// until return. done is to be called, on any goroutine, when every shard and
 	// node that wants the message has it, or when it may not be published; until
 	// then it is published again by each new leader, under the same Origin and Seq
-	// (E5).
+	// (E5). Who gives up what is under way has Store.PublishAgain called when the time
+	// has come.
 	Publish(m *session.Message, clientID, user string, done func())
 	// Forget tells that the publisher's session has ended and that no copy of a
 	// message of Origin comes any more (R2).

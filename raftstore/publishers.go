@@ -80,14 +80,16 @@ func (t *publishers) next() session.Time {
 
 // due takes the first departed publisher, whose time has come. It comes again
 // once: a leader that dies over telling the other shards does not leave its memory
-// in them.
-func (t *publishers) due(now session.Time) (origin uint64) {
+// in them. Of one whose will is still on its way nothing is told yet: the will may
+// be sent once more (E5).
+func (t *publishers) due(now session.Time, sends func(origin uint64) bool) (origin uint64, ok bool) {
 	d := t.departed[0]
 	t.departed = t.departed[1:]
-	if !d.again {
-		t.departed = append(t.departed, departure{at: now + lingering, origin: d.origin, again: true})
+	sending := sends(d.origin)
+	if sending || !d.again {
+		t.departed = append(t.departed, departure{at: now + lingering, origin: d.origin, again: !sending})
 	}
-	return d.origin
+	return d.origin, !sending
 }
 
 func (t *publishers) forget(origin uint64) {

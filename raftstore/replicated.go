@@ -109,6 +109,21 @@ func (s *Store) PushAgain(to Node) {
 	}
 }
 
+// PublishAgain publishes again, in the shards that this node leads, the wills that
+// are not known to be published: their messenger gave up those that were under way,
+// since the node was isolated.
+func (s *Store) PublishAgain() {
+	for _, sh := range s.shards {
+		sh.call(func() {
+			if sh.st.fx.leads {
+				for i := range sh.st.wills.fired {
+					sh.publish(&sh.st.wills.fired[i])
+				}
+			}
+		})
+	}
+}
+
 // Lost declares a start of a node dead: what its connections own is detached in
 // the shards that this node leads, and their wills are due (P6).
 func (s *Store) Lost(node Node, start uint64) {

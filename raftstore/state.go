@@ -168,7 +168,9 @@ func (st *state) expire() {
 		if at := st.publishers.next(); at == session.Never || at > st.now {
 			break
 		}
-		st.fx.forget(st.publishers.due(st.now))
+		if origin, ok := st.publishers.due(st.now, st.wills.sends); ok {
+			st.fx.forget(origin)
+		}
 	}
 }
 

@@ -24,6 +24,11 @@ func (t *wills) add(w firedWill) firedWill {
 	return w
 }
 
+// sends says whether a will of that origin is not known to be published.
+func (t *wills) sends(origin uint64) bool {
+	return slices.ContainsFunc(t.fired, func(w firedWill) bool { return w.origin == origin })
+}
+
 // published forgets the will of that number, if it is still there.
 func (t *wills) published(number uint64) {
 	t.fired = slices.DeleteFunc(t.fired, func(w firedWill) bool { return w.number == number })

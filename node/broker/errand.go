@@ -9,14 +9,16 @@ import (
 // everyone who wants it, and tells the store when that is done. As long as it
 // cannot be known, the errand is run again, under the same message id, by which whoever has it
 // refuses another copy (E5); if this node cannot, the shard's next leader has
-// another run it.
+// another run it. A node that is isolated gives up its errands: when it is back, the
+// will may have been published by another long ago, and its id be forgotten. What
+// it still leads then is published again (raftstore.Store.PublishAgain).
 type errand struct {
 	packed         []byte
 	received       session.Time // when the store gave it
 	clientID, user string
 	done           func()
 
-	isolations uint32       // of the node, when it set out
+	isolations uint32       // of the node, when the store gave it
 	pause      session.Time // before it is run again
 	due        session.Time
 }
@@ -38,6 +40,7 @@ func (b *Broker) Publish(m *session.Message, clientID, user string, done func())
 	now := b.Clock()
 	b.workers[m.Topic.Hash()%uint64(len(b.workers))].loop.Post(&errand{
 		packed: m.Append(nil, now), received: now, clientID: clientID, user: user, done: done, pause: errandPause,
+		isolations: b.isolations.Load(),
 	})
 }
 
@@ -48,7 +51,9 @@ func (w *worker) runErrands() {
 		e := w.errands[0]
 		w.errands[0] = nil
 		w.errands = w.errands[1:]
-		w.run(e)
+		if e.isolations == w.isolations.Load() {
+			w.run(e)
+		}
 	}
 }
 
@@ -63,7 +68,6 @@ func (w *worker) run(e *errand) {
 		e.done()
 		return
 	}
-	e.isolations = w.isolations.Load()
 	w.abroad++
 	from := publisher{clientID: e.clientID, errand: e}
 	if m.Retain {
@@ -77,7 +81,10 @@ func (w *worker) run(e *errand) {
 // acknowledged it: if the routes that it took were those of everybody.
 func (w *worker) arrived(e *errand, unknown bool) {
 	w.abroad--
-	if !unknown && e.isolations == w.isolations.Load() && w.mayAnswer() {
+	if e.isolations != w.isolations.Load() {
+		return
+	}
+	if !unknown && w.mayAnswer() {
 		e.done()
 		return
 	}

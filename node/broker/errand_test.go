@@ -108,3 +108,30 @@ func (denyAll) MayPublish(*auth.Identity, router.Topic) bool    { return false }
 func (denyAll) MaySubscribe(*auth.Identity, router.Filter) bool { return false }
 func (denyAll) MayReceive(*auth.Identity, router.Topic) bool    { return false }
 func (denyAll) Unrestricted() bool                              { return false }
+
+// E5: what was under way when the node was isolated is given up: when it is back,
+// others may have published the will, and forgotten its id.
+func TestIsolationGivesUpWills(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCell(t, 2, 1, nil)
+		n := c.nodes[0]
+		sub := c.connect(1, 0, "sub")
+		sub.subscribe("w", 1)
+		n.silent, n.fate = true, cluster.Unknown
+		done := n.will("w", "x", false)
+		sub.recv()
+		c.isolate(0)
+		n.confirm()
+		n.silent, n.fate = false, cluster.Accepted
+		c.nodes[1].b.accepted.forget(1<<40 | 7)
+		n.b.Accept(true)
+		c.sleep(20 * time.Second)
+		sub.none()
+		if *done {
+			t.Error("counts as published")
+		}
+		if w := n.loops[0].worker(); w.abroad != 0 || len(w.errands)+len(w.unfinished) != 0 {
+			t.Errorf("%d errands abroad, %d to run", w.abroad, len(w.errands)+len(w.unfinished))
+		}
+	})
+}

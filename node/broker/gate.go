@@ -61,7 +61,8 @@ func (b *Broker) Accept(yes bool) {
 
 // Isolate closes every connection, of version 5.0 with 0x89, since DISCONNECT
 // knows no 0x88, and has new ones refused with 0x88, until Accept. Nothing that
-// was under way is acknowledged any more: a node calls it when its lease was
+// was under way is acknowledged any more, and wills under way are given up: the
+// store is to publish those again, after Accept. A node calls it when its lease was
 // revoked or is missing for too long, and does not hold another before it
 // returns.
 func (b *Broker) Isolate(ctx context.Context) error {
