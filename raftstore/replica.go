@@ -172,9 +172,15 @@ func (r *replica) head(p *proposal) entryHead {
 	return entryHead{time: r.sh.proposed, wall: uint64(max(r.rep.Wall().Unix(), 0)), maker: r.maker, number: p.number}
 }
 
+// applyTimeout bounds how long Raft may have no room for an entry, which it has
+// unless it stands still. It is no shorter: where the machine is busy a timer of a
+// millisecond has fired before Raft looks for room, and half of these entries
+// would be dropped.
+const applyTimeout = time.Second
+
 // propose gives the entry to Raft, which keeps it.
 func (r *replica) propose(p *proposal) {
-	r.raft.Apply(p.entry, time.Millisecond) // what comes of it, commit learns
+	r.raft.Apply(p.entry, applyTimeout) // what comes of it, commit learns
 	p.entry = nil
 	if len(r.sh.flight) == 1 {
 		r.oldest = 0

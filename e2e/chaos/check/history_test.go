@@ -136,6 +136,26 @@ func TestPlanted(t *testing.T) {
 			s.deliver("s", "p", "t", 2, 1)
 			s.deliver("s", "p", "t", 1, 1)
 		}},
+		{"first by a resend, to who subscribed meanwhile", "", func(s *story) {
+			s.unsubscribe("s", "t", mqtt.Success)
+			first := s.publish("p", "t", 1)
+			s.subscribe("s", "t", 2)
+			s.publish("p", "t", 1)
+			s.deliver("s", "p", "t", 2, 1)
+			s.end("p", history.Closed)
+			s.connect("p", true, time.Hour)
+			s.deliver("s", "p", "t", 1, 1)
+			first.AckConn, first.Return = 2, s.now
+		}},
+		{"first by a resend, to who had subscribed", "order", func(s *story) {
+			first := s.publish("p", "t", 1)
+			s.publish("p", "t", 1)
+			s.deliver("s", "p", "t", 2, 1)
+			s.end("p", history.Closed)
+			s.connect("p", true, time.Hour)
+			s.deliver("s", "p", "t", 1, 1)
+			first.AckConn, first.Return = 2, s.now
+		}},
 		{"another session of the publisher", "", func(s *story) {
 			unknown(s.publish("p", "t", 1))
 			s.end("p", history.Closed)
