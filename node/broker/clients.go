@@ -82,6 +82,7 @@ func (w *worker) info(c *conn) ClientInfo {
 		Connected: time.Duration(w.now() - c.client.since),
 		KeepAlive: time.Duration(c.client.agreed.KeepAlive) * time.Second, SessionExpiry: c.client.agreed.SessionExpiry,
 		Subscriptions: len(c.client.filters) + len(c.client.durable),
+		Inflight:      c.live.Inflight(),
 		Queued:        queued,
 	}
 }

@@ -264,3 +264,62 @@ func TestGoodbyeBeforeTheNextClaim(t *testing.T) {
 		}
 	})
 }
+
+// P5: a connection that has lost its session is not acknowledged any more, not even
+// for what it had said before.
+func TestFencedConnectionIsNotAcknowledged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCell(t, 1, 1, nil)
+		pub := c.persistent(0, 0, "pub")
+		g := c.nodes[0].grip()
+		g.fail = func(cmd raftstore.Command) error {
+			if is[raftstore.Subscribe](cmd) {
+				return raftstore.ErrFenced
+			}
+			return nil
+		}
+		w := pub.loop.worker()
+		conn := w.conn(pub.id)
+		pub.queue(&mqtt.Publish{Topic: []byte("t"), QoS: 1, PacketID: 1})
+		pub.queue(&mqtt.Subscribe{PacketID: 2, Filters: []mqtt.Subscription{{Filter: []byte("t")}}})
+		pub.loop.handler.Receive(pub.id, pub.in)
+		pub.in = nil
+		synctest.Wait()
+		if !conn.answering {
+			t.Fatal("there is nothing to acknowledge")
+		}
+		c.settle() // the result is mail, taken before the turn ends
+		if p := pub.one(mqtt.DISCONNECT); p.Disconnect.Reason != mqtt.SessionTakenOver {
+			t.Errorf("DISCONNECT %v", p.Disconnect.Reason)
+		}
+	})
+}
+
+// An ephemeral client that was given its identifier needs no shard's commit.
+func TestAnonymousClientsStayOffTheShards(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCell(t, 1, 2, nil)
+		g := c.nodes[0].grip()
+		g.fail = func(cmd raftstore.Command) error {
+			t.Errorf("submitted %T", cmd)
+			return raftstore.ErrUnknown
+		}
+		var conns []*testConn
+		for loop := range 2 {
+			conn := c.dial(0, loop)
+			conn.send(&mqtt.Connect{Version: mqtt.V5, CleanStart: true})
+			conn.one(mqtt.CONNACK)
+			conn.subscribe("t", 2)
+			conns = append(conns, conn)
+		}
+		for qos := range mqtt.QoS(3) {
+			conns[0].publish("t", "x", qos, uint16(qos)+1)
+		}
+		if got := payloads(conns[1].recv()); len(got) != 3 {
+			t.Errorf("got %v", got)
+		}
+		conns[0].send(&mqtt.Unsubscribe{PacketID: 9, Filters: [][]byte{[]byte("t")}})
+		conns[0].send(&mqtt.Disconnect{})
+		conns[1].hangUp()
+	})
+}

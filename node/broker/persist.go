@@ -103,12 +103,19 @@ func (b *Broker) Push(conn router.Subscriber, epoch session.Epoch, ds []raftstor
 func (w *worker) failed(c *conn, err error) {
 	if errors.Is(err, raftstore.ErrFenced) {
 		w.counters.Fenced++
-		c.claimed = false // there is nothing to detach
-		w.end(c, mqtt.SessionTakenOver)
+		w.bereave(c, mqtt.SessionTakenOver)
 		return
 	}
 	w.counters.Unknown++
 	w.drop(c)
+}
+
+// bereave ends a connection that has lost its session: there is nothing to detach,
+// and it is told nothing more of what became of its publishes, since its client may
+// have been connected anew meanwhile (P5).
+func (w *worker) bereave(c *conn, reason mqtt.Reason) {
+	c.claimed, c.answering = false, false
+	w.end(c, reason)
 }
 
 // Ended is called by the store when it ended a connected session.
@@ -119,8 +126,7 @@ func (b *Broker) Ended(conn router.Subscriber, epoch session.Epoch, reason mqtt.
 	}
 	w.loop.Post(func(w *worker) {
 		if c := w.conn(listen.ID(conn)); c != nil && c.claimed && c.epoch == epoch {
-			c.claimed = false
-			w.end(c, reason)
+			w.bereave(c, reason)
 		}
 	})
 }
