@@ -35,6 +35,10 @@ func (st *state) applyClaim(body *reader, res *Result) {
 		res.Err = ErrNotYours // E6, case 38: it is not touched
 		return
 	}
+	if rec != nil && rec.Shares() && st.mail.full() {
+		res.Err = ErrQuota
+		return
+	}
 	if rec != nil {
 		st.recordChanges(slot)
 	}

@@ -354,6 +354,34 @@ func TestLettersAreNumbered(t *testing.T) {
 	expect(t, "taken", sh.do(later).Seq, 9)
 }
 
+// P10: who comes and goes while a group's shard takes no letters is refused in the
+// end, and who is there may leave.
+func TestLettersAreBounded(t *testing.T) {
+	st := newState(0)
+	do := func(c Command) Result {
+		k, body := c.encode(nil, nil)
+		return st.apply(appendCommand(appendEntryHead(nil, entryHead{time: 1}), k, body), nil)[0]
+	}
+	do(DefaultLimits())
+	e := do(Claim{ClientID: "a", Expiry: 60}).Claim.Epoch
+	subscribe := Subscribe{ClientID: "a", Epoch: e, Filters: []Subscription{subscription("a", 1), subscription("$share/g/s", 1)}}
+	expect(t, "subscribe", do(subscribe).Err, nil)
+	refused := false
+	for range maxLetters {
+		do(Detach{ClientID: "a", Epoch: e})
+		r := do(Claim{ClientID: "a", Expiry: 60})
+		if refused = r.Err == ErrQuota; refused {
+			break
+		}
+		e = r.Claim.Epoch
+	}
+	expect(t, "refused", refused, true)
+	expect(t, "another's claim", do(Claim{ClientID: "b", Expiry: 60}).Err, nil)
+	if n := len(st.mail.out[0].letters); n > maxLetters+1 {
+		t.Errorf("%d letters", n)
+	}
+}
+
 // A group's queue is bounded as a session's is.
 func TestGroupQueueIsBounded(t *testing.T) {
 	o := DefaultOptions()

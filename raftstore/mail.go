@@ -65,6 +65,21 @@ func (st *state) send(to router.ShardID, l letter) {
 	st.mix(uint64(to)<<56 | uint64(l.kind)<<48 ^ l.number<<16 ^ l.count)
 }
 
+// maxLetters is how many letters may wait before sessions are refused what makes
+// more: connections of members of share groups whose shards take none (P10). What
+// ends is always taken, and what members hold is bounded by itself.
+const maxLetters = 1 << 16
+
+func (t *mail) full() bool { return t.waiting() >= maxLetters }
+
+// waiting is how many letters are not known to be taken.
+func (t *mail) waiting() (n int) {
+	for to := range t.out {
+		n += len(t.out[to].letters)
+	}
+	return n
+}
+
 // after finds the letters with numbers above n.
 func (o *outbox) after(n uint64) []letter {
 	if first := o.last - uint64(len(o.letters)); n > first {

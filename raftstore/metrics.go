@@ -22,7 +22,7 @@ type metrics struct {
 
 // gauges is what a shard last said of its size.
 type gauges struct {
-	sessions, messages, messageBytes, retained, retainedBytes atomic.Int64
+	sessions, messages, messageBytes, retained, retainedBytes, letters atomic.Int64
 }
 
 func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
@@ -60,6 +60,7 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 	}{
 		{"sessions", "Sessions and claims held.", func(g *gauges) *atomic.Int64 { return &g.sessions }},
 		{"queued_messages", "Messages queued, each counted once per shard.", func(g *gauges) *atomic.Int64 { return &g.messages }},
+		{"letters", "Messages and news of share groups on their way to other shards.", func(g *gauges) *atomic.Int64 { return &g.letters }},
 		{"queued_bytes", "Bytes of the messages queued.", func(g *gauges) *atomic.Int64 { return &g.messageBytes }},
 		{"retained_messages", "Topics with a retained message.", func(g *gauges) *atomic.Int64 { return &g.retained }},
 		{"retained_bytes", "Bytes of the retained messages.", func(g *gauges) *atomic.Int64 { return &g.retainedBytes }},
@@ -103,6 +104,7 @@ func (m *metrics) size(sh *shard) {
 	g.sessions.Store(int64(st.sessions.ids.used))
 	g.messages.Store(int64(st.messages.stored()))
 	g.messageBytes.Store(int64(st.messages.bytes))
+	g.letters.Store(int64(st.mail.waiting()))
 	g.retained.Store(int64(st.retained.tree.Len()))
 	g.retainedBytes.Store(int64(st.retained.bytes))
 }

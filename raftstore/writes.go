@@ -11,14 +11,18 @@ import (
 // applySubscribe adds or replaces subscriptions of a session.
 func (st *state) applySubscribe(body *reader, res *Result) {
 	slot, rec := st.owned(body, res)
-	n := body.count(3)
-	for range n {
-		s := body.subscription()
-		if body.err != nil || rec == nil {
-			continue
+	subs := make([]Subscription, body.count(3))
+	for i := range subs {
+		subs[i] = body.subscription()
+		if !indexed(subs[i].Filter) && rec != nil && st.mail.full() {
+			res.Err = ErrQuota
 		}
-		existed := rec.Subscribe(s)
-		res.Existed = append(res.Existed, existed)
+	}
+	if body.err != nil || res.Err != nil {
+		return
+	}
+	for _, s := range subs {
+		res.Existed = append(res.Existed, rec.Subscribe(s))
 		if indexed(s.Filter) {
 			st.subscriptions.add(s.Filter, slot, s.Options)
 		} else {

@@ -36,6 +36,7 @@ var components = []Metric{
 	{"dunlin_store_sessions", prometheus.GaugeValue, nil, "Sessions and claims held"},
 	{"dunlin_store_queued_messages", prometheus.GaugeValue, nil, "Messages queued, each counted once per shard"},
 	{"dunlin_store_queued_bytes", prometheus.GaugeValue, nil, "Bytes of the messages queued"},
+	{"dunlin_store_letters", prometheus.GaugeValue, nil, "Messages and news of share groups on their way to other shards"},
 	{"dunlin_store_retained_messages", prometheus.GaugeValue, nil, "Topics with a retained message"},
 	{"dunlin_store_retained_bytes", prometheus.GaugeValue, nil, "Bytes of the retained messages"},
 	{"dunlin_store_retained_reads_total", prometheus.CounterValue, nil, "Pages of retained messages asked for"},
