@@ -40,7 +40,7 @@ func (c *Cluster) startGossip(ctx context.Context) error {
 	conf.Name = gossipKey(c.opts.Identity, c.opts.Start)
 	conf.Label = gossipLabel(c.opts.ClusterID)
 	conf.SecretKey = c.opts.GossipKey
-	conf.LogOutput = gossipLog{c.log}
+	conf.LogOutput = &gossipLog{l: c.log}
 	conf.Delegate = gossipDelegate{c}
 	conf.Events = gossipDelegate{c}
 	conf.Alive = gossipDelegate{c}

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -40,6 +41,17 @@ const (
 	goneRefused  goneReason = "refused"  // its ports are closed
 	goneReplaced goneReason = "replaced" // a later start of it lives
 )
+
+// text is r for people.
+func (r goneReason) text() string {
+	switch r {
+	case goneRefused:
+		return "its ports are closed: it has crashed or was killed"
+	case goneReplaced:
+		return "it was started again"
+	}
+	return "it has left, or was silent for too long"
+}
 
 // eventQueue takes events without blocking; there are few.
 type eventQueue struct {
@@ -199,7 +211,11 @@ func (r *roll) gone(p *peer, reason goneReason) {
 		return
 	}
 	c := r.c
-	c.log.Info("member gone", "peer", p.member.name, "identity", p.identity, "reason", string(reason))
+	level := slog.LevelInfo
+	if reason == goneRefused {
+		level = slog.LevelWarn // whoever is stopped takes its leave
+	}
+	c.log.Log(r.ctx, level, "member gone", "peer", p.member.name, "identity", p.identity, "reason", reason.text())
 	c.metrics.deaths.WithLabelValues(string(reason)).Inc()
 	n := p.node()
 	c.take(p)

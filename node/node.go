@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -50,6 +51,7 @@ type Node struct {
 	started  time.Time
 	serving  atomic.Bool // clients are let in
 	failed   chan error  // why the node must stop
+	tasks    sync.WaitGroup
 }
 
 // New builds a node and binds its addresses, but for those of clients, which are
@@ -194,7 +196,7 @@ func (n *Node) open(ctx context.Context) error {
 		if err == nil {
 			break
 		}
-		if waited%(5*time.Second) == 0 {
+		if waited > 0 && waited%(5*time.Second) == 0 {
 			n.log.Info("waiting to join", "missing", err)
 		}
 		select {
@@ -248,6 +250,7 @@ func (n *Node) undo(ctx context.Context) error {
 	if n.admin != nil {
 		errs = append(errs, n.admin.Shutdown(ctx))
 	}
+	n.tasks.Wait() // their context ended before
 	return errors.Join(errs...)
 }
 

@@ -42,6 +42,7 @@ func (n *Node) enter(ctx context.Context) error {
 	n.links.Attach(store)
 	n.broker.Attach(store, store, routes, n.cluster)
 	n.control.Run(store)
+	n.tasks.Go(func() { n.oversee(ctx, store) })
 	return nil
 }
 

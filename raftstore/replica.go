@@ -2,7 +2,9 @@ package raftstore
 
 import (
 	"bufio"
+	"context"
 	"io"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -264,7 +266,7 @@ func (f *fsm) Apply(l *raft.Log) any { return f.ApplyBatch([]*raft.Log{l})[0] }
 // Snapshot freezes the state.
 func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 	r := (*replica)(f)
-	s := &frozenReplica{r: r}
+	s := &frozenReplica{r: r, began: time.Now()}
 	r.call(func() { s.view = r.sh.st.freeze() })
 	if s.view == nil {
 		return nil, raft.ErrRaftShutdown
@@ -275,29 +277,37 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 // Restore replaces the state.
 func (f *fsm) Restore(from io.ReadCloser) error {
 	r := (*replica)(f)
+	began := time.Now()
 	st, err := restoreState(r.sh.id, bufio.NewReaderSize(from, chunkBytes))
 	if err != nil {
 		return err
 	}
+	level := slog.LevelDebug // every shard does so when a node starts
 	r.call(func() {
+		if r.ready {
+			level = slog.LevelInfo
+		}
 		r.sh.leading.Store(false)
 		r.sh.stopLeading()
 		r.sh.adopt(st)
 		r.index = 0 // no entry is known to have made this state
 		r.sh.base.Store(int64(r.sh.clock() - st.now))
 	})
+	r.sh.log.Log(context.Background(), level, "snapshot restored", "shard", r.sh.id, "took", time.Since(began).Round(time.Millisecond))
 	return nil
 }
 
 // frozenReplica is a snapshot on its way to a sink.
 type frozenReplica struct {
-	r    *replica
-	view *frozen
+	r     *replica
+	view  *frozen
+	began time.Time
 }
 
 // Persist streams the view: a chunk at a time is made on the shard's goroutine,
 // and written here, while Apply goes on between them.
 func (s *frozenReplica) Persist(sink raft.SnapshotSink) error {
+	bytes := 0
 	for more := true; more; {
 		var chunk []byte
 		more = false
@@ -310,8 +320,13 @@ func (s *frozenReplica) Persist(sink raft.SnapshotSink) error {
 			_ = sink.Cancel()
 			return err
 		}
+		bytes += len(chunk)
 	}
-	return sink.Close()
+	if err := sink.Close(); err != nil {
+		return err
+	}
+	s.r.sh.log.Info("snapshot taken", "shard", s.r.sh.id, "bytes", bytes, "took", time.Since(s.began).Round(time.Millisecond))
+	return nil
 }
 
 // Release lets the view go.

@@ -20,11 +20,13 @@ func raftLogger(to *slog.Logger) hclog.Logger {
 	return l
 }
 
-// unreachable is what Raft says again and again of a node that cannot be reached,
-// which the roster has told already.
-var unreachable = []string{
-	"failed to appendEntries to", "failed to pipeline appendEntries to", "failed to heartbeat to",
-	"failed to make requestVote RPC", "failed to make requestPreVote RPC", "failed to contact",
+// ordinary is what Raft calls an error and says again and again while a node
+// cannot be reached, of which the roster has told, or when another leads, of which
+// the node tells once for all groups.
+var ordinary = []string{
+	"failed to appendEntries to", "failed to pipeline appendEntries", "failed to start pipeline replication to",
+	"failed to heartbeat to", "failed to make requestVote RPC", "failed to send snapshot to",
+	"peer has newer term, stopping replication",
 }
 
 // sink is the node's log as hclog sees it.
@@ -34,7 +36,7 @@ type sink struct{ log *slog.Logger }
 // what the node cannot go on after, the log of the groups tells (D2).
 func (s sink) Accept(_ string, level hclog.Level, msg string, args ...any) {
 	to := slog.LevelDebug
-	if level >= hclog.Error && !slices.Contains(unreachable, msg) {
+	if level >= hclog.Error && !slices.Contains(ordinary, msg) {
 		to = slog.LevelWarn
 	}
 	s.log.Log(context.Background(), to, "raft: "+msg, args...)

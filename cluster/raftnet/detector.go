@@ -136,7 +136,7 @@ func (d *detector) stand(t *Transport, f following) {
 		return
 	}
 	d.stood.Add(1)
-	d.net.log.Info("standing for a group whose leader is gone", "group", t.id, "leader", f.leader, "term", f.term)
+	d.net.log.Debug("standing for a group whose leader is gone", "group", t.id, "leader", f.leader, "term", f.term)
 	d.net.wg.Go(t.Stand)
 }
 
