@@ -16,7 +16,6 @@ import (
 	"dunlin/cluster/raftnet"
 	"dunlin/raftstore"
 	"dunlin/raftstore/meta"
-	"dunlin/router"
 )
 
 // MetaGroup is the Raft group meta. Shard sh is group uint16(sh).
@@ -43,6 +42,10 @@ type Options struct {
 	// Members is called often, from any goroutine.
 	Members func() []Member
 
+	// DeadAfter is for how long a node must not be reached before its replicas go
+	// elsewhere; 0: five minutes.
+	DeadAfter time.Duration
+
 	// Failed is called when this node cannot go on: it must stop (D2).
 	Failed func(error)
 
@@ -55,10 +58,15 @@ func (o *Options) validate() error {
 		return fmt.Errorf("control: bootstrap-expect %d: must not be negative", o.BootstrapExpect)
 	case o.Shards < 1 || o.Shards > int(MetaGroup):
 		return fmt.Errorf("control: %d shards: must be 1 to %d", o.Shards, MetaGroup)
+	case o.DeadAfter < 0:
+		return fmt.Errorf("control: dead after %v: must not be negative", o.DeadAfter)
 	case o.Factor < 1:
 		return fmt.Errorf("control: replication factor %d: must be positive", o.Factor)
 	case o.Net == nil || o.Members == nil || o.Failed == nil || o.Logger == nil:
 		return errors.New("control: options are incomplete")
+	}
+	if o.DeadAfter == 0 {
+		o.DeadAfter = defaultDeadAfter
 	}
 	return nil
 }
@@ -70,24 +78,23 @@ type Control struct {
 	log    *slog.Logger
 	former former
 
-	machine *meta.Machine
-	numbers atomic.Pointer[map[string]raftstore.Node] // of State's nodes, by identity; replaced, never written
-	ctx     context.Context                           // ends with Shutdown
-	stop    context.CancelFunc
-	wg      sync.WaitGroup // loops
-	asked   chan struct{}  // room for asks that are being served
-	wake    chan struct{}  // the leader's duties
+	machine   *meta.Machine
+	numbers   atomic.Pointer[map[string]raftstore.Node] // of State's nodes, by identity; replaced, never written
+	ctx       context.Context                           // ends with Shutdown
+	stop      context.CancelFunc
+	wg        sync.WaitGroup // loops
+	asked     chan struct{}  // room for asks that are being served
+	wake      chan struct{}  // the leader's duties
+	rebalance atomic.Bool    // leaders are to move without waiting for calm
 
 	mu struct {
 		sync.Mutex
 		closed   bool
 		serving  sync.WaitGroup // what may wait for meta's Raft
-		raft     *raft.Raft     // meta's, nil before this node is a member
 		watchers []func(*meta.State)
-		changed  chan struct{} // closed and replaced when the state changes
-		shards   Shards        // nil before Run
-		groups   map[router.ShardID]*raftnet.Transport
-		missing  string // for Enter to log
+		changed  chan struct{}       // closed and replaced when the state changes
+		groups   map[uint16]*replica // of this node; meta's too, once it is a member
+		missing  string              // for Enter to log
 	}
 }
 
@@ -103,7 +110,7 @@ func Open(d *Data, o Options) (*Control, error) {
 	c.machine = meta.NewMachine(c.stateChanged)
 	c.numbers.Store(new(map[string]raftstore.Node))
 	c.mu.changed = make(chan struct{})
-	c.mu.groups = make(map[router.ShardID]*raftnet.Transport)
+	c.mu.groups = make(map[uint16]*replica)
 	c.answerAsks()
 	if d.standing().Stage == member {
 		if err := c.startMeta(); err != nil {
@@ -157,11 +164,7 @@ func (c *Control) changed() <-chan struct{} {
 }
 
 // meta is the group's Raft, nil before this node is a member.
-func (c *Control) meta() *raft.Raft {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.mu.raft
-}
+func (c *Control) meta() *raft.Raft { return c.raftOf(MetaGroup) }
 
 // fail says that this node cannot go on.
 func (c *Control) fail(err error) { c.opts.Failed(err) }
@@ -179,11 +182,10 @@ func (c *Control) Shutdown(ctx context.Context) {
 	c.stop()
 	c.mu.Lock()
 	c.mu.closed = true
-	r := c.mu.raft
 	c.mu.Unlock()
 	c.wg.Wait()
 	c.mu.serving.Wait() // while Raft runs, for it answers what it has taken
-	if r != nil {
+	if r := c.meta(); r != nil {
 		if err := r.Shutdown().Error(); err != nil {
 			c.log.Warn("meta did not stop well", "err", err)
 		}
@@ -195,15 +197,15 @@ func (c *Control) handOver(ctx context.Context) {
 		return
 	}
 	c.mu.Lock()
-	rafts := []*raft.Raft{c.mu.raft}
-	for sh := range c.mu.groups {
-		rafts = append(rafts, c.mu.shards.Raft(sh))
+	rafts := make([]*raft.Raft, 0, len(c.mu.groups))
+	for _, rep := range c.mu.groups {
+		rafts = append(rafts, rep.raft)
 	}
 	c.mu.Unlock()
 	done := make(chan struct{}, len(rafts))
 	under := 0
 	for _, r := range rafts {
-		if r == nil || r.State() != raft.Leader {
+		if r.State() != raft.Leader {
 			continue
 		}
 		under++

@@ -1,13 +1,16 @@
 // Package control is this node's part in running the cluster: it keeps the
 // node's data, has empty nodes form one cluster and others join it, runs this
 // node's replica of meta, and starts and stops the replicas of shards that meta
-// places here.
+// places here. While this node leads meta it also brings all groups to where they
+// should be, as nodes come and go.
 //
 //	what a node keeps     data.go (node.db, the log of all groups, snapshots)
 //	forming a cluster     formation.go (pure), survey.go (asks and promises)
 //	entering it           enter.go
 //	the group meta        metagroup.go, propose.go, duties.go (of its leader), directory.go
 //	replicas of shards    replicas.go, groups.go
+//	moving replicas       reconcile.go, plan.go (pure), report.go, change.go, configurations.go
+//	for operators         status.go, operate.go
 //
 // # Order
 //

@@ -11,20 +11,18 @@ import (
 	"dunlin/raftstore/placement"
 )
 
-const (
-	dutyInterval = time.Second
-	// placeGrace is how long the shards wait for nodes that formed the cluster and
-	// have not entered it.
-	placeGrace = 10 * time.Second
-)
+// placeGrace is how long the shards wait for nodes that formed the cluster and
+// have not entered it.
+const placeGrace = 10 * time.Second
 
 // lead sees to the duties of meta's leader while this node is it. Each is done in
 // commands that change nothing when they come twice or late, so that it does not
 // matter how much of the state this node has seen, and the next leader goes on.
 func (c *Control) lead(r *raft.Raft) {
-	tick := time.NewTicker(dutyInterval)
+	tick := time.NewTicker(reconcilePace)
 	defer tick.Stop()
 	var since time.Time
+	var rec *reconciler // while this node leads
 	for {
 		select {
 		case <-tick.C:
@@ -34,16 +32,21 @@ func (c *Control) lead(r *raft.Raft) {
 			return
 		}
 		if r.State() != raft.Leader {
-			since = time.Time{}
+			rec = nil
 			continue
 		}
-		if since.IsZero() {
-			since = time.Now()
+		if rec == nil {
+			rec, since = newReconciler(c), time.Now()
 			c.log.Info("this node leads meta")
 		}
 		if err := c.duties(time.Since(since)); err != nil {
 			c.log.Debug("meta's leader is held up", "err", err)
 		}
+		changed, pace := rec.round(c.ctx)
+		if changed {
+			signal(c.wake)
+		}
+		tick.Reset(pace)
 	}
 }
 

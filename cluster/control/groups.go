@@ -3,11 +3,11 @@ package control
 import (
 	"context"
 	"encoding/json"
+	"sync"
 
 	"github.com/hashicorp/raft"
 
 	"dunlin/cluster/raftnet"
-	"dunlin/router"
 )
 
 // groupAnswer is what a node says of its replica of a group.
@@ -20,18 +20,61 @@ func (c *Control) groupAnswer(group uint16) (a groupAnswer) {
 	return a
 }
 
+// replica is this node's replica of a group.
+type replica struct {
+	raft           *raft.Raft
+	transport      *raftnet.Transport
+	configurations configurations
+
+	mu struct {
+		sync.Mutex
+		ended bool
+		uses  sync.WaitGroup
+	}
+}
+
+// use keeps Raft running until done is called; not ok if it is being ended. What
+// waits in Raft when it ends may never be answered.
+func (rep *replica) use() (done func(), ok bool) {
+	rep.mu.Lock()
+	defer rep.mu.Unlock()
+	if rep.mu.ended {
+		return nil, false
+	}
+	rep.mu.uses.Add(1)
+	return rep.mu.uses.Done, true
+}
+
+// end returns when nobody uses Raft, nor will.
+func (rep *replica) end() {
+	rep.mu.Lock()
+	rep.mu.ended = true
+	rep.mu.Unlock()
+	rep.mu.uses.Wait()
+}
+
+func newReplica(r *raft.Raft, t *raftnet.Transport, log raft.LogStore, snapshots raft.SnapshotStore) *replica {
+	t.Retain(func(index, term uint64) bool {
+		var l raft.Log
+		return r.AppliedIndex() >= index || log.GetLog(index, &l) == nil && l.Term == term
+	})
+	t.Watch(r)
+	return &replica{raft: r, transport: t, configurations: configurations{log: log, snapshots: snapshots}}
+}
+
+// replica is nil if there is none of the group here.
+func (c *Control) replica(group uint16) *replica {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.groups[group]
+}
+
 // raftOf is the Raft of a replica here, nil if there is none.
 func (c *Control) raftOf(group uint16) *raft.Raft {
-	c.mu.Lock()
-	r, shards := c.mu.raft, c.mu.shards
-	c.mu.Unlock()
-	switch {
-	case group == MetaGroup:
-		return r
-	case group > MetaGroup || shards == nil:
-		return nil
+	if rep := c.replica(group); rep != nil {
+		return rep.raft
 	}
-	return shards.Raft(router.ShardID(group))
+	return nil
 }
 
 func (c *Control) askGroup(ctx context.Context, node string, group uint16) (a groupAnswer, err error) {

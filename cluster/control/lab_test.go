@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -28,6 +29,7 @@ type lab struct {
 	net   *clustertest.Network
 	dir   string
 	hosts []*clustertest.Host
+	mu    sync.Mutex // held while nodes is written, and where traffic reads it
 	nodes []*labNode
 	shape func(i int, o *Options)
 }
@@ -100,7 +102,7 @@ func (l *lab) start(i int) *labNode {
 		co.Join = append(co.Join, h.GossipAddr())
 	}
 	l.hosts[i].Use(&co)
-	n := &labNode{lab: l, i: i, data: d, shards: &fakeShards{rafts: map[router.ShardID]*raft.Raft{}}, entered: make(chan struct{})}
+	n := &labNode{lab: l, i: i, data: d, shards: newFakeShards(), entered: make(chan struct{})}
 	if n.cl, err = cluster.New(co, router.NewTable(), nobody{}); err != nil {
 		l.t.Fatal(err)
 	}
@@ -129,6 +131,8 @@ func (l *lab) start(i int) *labNode {
 			n.Run(n.shards)
 		}
 	}()
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.nodes[i] = n
 	return n
 }
@@ -158,6 +162,8 @@ func (n *labNode) end(ctx context.Context) {
 	if err := n.data.Close(); err != nil {
 		n.lab.t.Error(err)
 	}
+	n.lab.mu.Lock()
+	defer n.lab.mu.Unlock()
 	n.lab.nodes[n.i] = nil
 }
 
@@ -216,18 +222,27 @@ func (l *lab) works() {
 		return len(first.State().Groups) == labShards
 	})
 	for sh := range router.ShardID(labShards) {
-		l.until(fmt.Sprintf("a command of shard %d", sh), func() bool { return l.command(sh) == nil })
+		l.until(fmt.Sprintf("a command of shard %d", sh), func() bool { return l.command(sh, []byte("x")) == nil })
 	}
 }
 
-// command has the leader of sh commit something.
-func (l *lab) command(sh router.ShardID) error {
+// running are the nodes that run.
+func (l *lab) running() (nodes []*labNode) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, n := range l.nodes {
-		if n == nil {
-			continue
+		if n != nil {
+			nodes = append(nodes, n)
 		}
+	}
+	return nodes
+}
+
+// command has the leader of sh commit something.
+func (l *lab) command(sh router.ShardID, b []byte) error {
+	for _, n := range l.running() {
 		if r := n.shards.Raft(sh); r != nil && r.State() == raft.Leader {
-			return r.Apply([]byte("x"), time.Second).Error()
+			return r.Apply(b, time.Second).Error()
 		}
 	}
 	return errors.New("no leader")
@@ -254,33 +269,69 @@ func (l *lab) placement(sh uint16) string {
 	return ""
 }
 
-// fakeShards is a store whose shards count commands.
+// fakeShards is a store whose shards list commands.
 type fakeShards struct {
-	mu    sync.Mutex
-	rafts map[router.ShardID]*raft.Raft
+	mu      sync.Mutex
+	rafts   map[router.ShardID]*raft.Raft
+	ledgers map[router.ShardID]*ledger
 }
 
-type counter struct{ n uint64 }
+func newFakeShards() *fakeShards {
+	return &fakeShards{rafts: make(map[router.ShardID]*raft.Raft), ledgers: make(map[router.ShardID]*ledger)}
+}
 
-func (c *counter) Apply(*raft.Log) any                 { c.n++; return c.n }
-func (c *counter) Snapshot() (raft.FSMSnapshot, error) { return frozenCounter{}, nil }
-func (c *counter) Restore(r io.ReadCloser) error       { return r.Close() }
+// ledger is a state machine that keeps what it is told.
+type ledger struct {
+	mu      sync.Mutex
+	entries []string
+}
 
-type frozenCounter struct{}
+func (m *ledger) Apply(l *raft.Log) any {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.entries = append(m.entries, string(l.Data))
+	return nil
+}
 
-func (frozenCounter) Persist(s raft.SnapshotSink) error { return s.Close() }
-func (frozenCounter) Release()                          {}
+func (m *ledger) Snapshot() (raft.FSMSnapshot, error) { return frozenLedger(m.list()), nil }
+
+func (m *ledger) Restore(r io.ReadCloser) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.entries = nil
+	return errors.Join(json.NewDecoder(r).Decode(&m.entries), r.Close())
+}
+
+func (m *ledger) list() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.entries)
+}
+
+type frozenLedger []string
+
+func (f frozenLedger) Persist(s raft.SnapshotSink) error {
+	if err := json.NewEncoder(s).Encode(f); err != nil {
+		return err
+	}
+	return s.Close()
+}
+
+func (frozenLedger) Release() {}
 
 func (f *fakeShards) StartReplica(sh router.ShardID, g raftstore.Group) error {
 	conf := raftstore.RaftConfig(g.ID)
 	g.Tune(conf)
-	r, err := raft.NewRaft(conf, &counter{}, g.Log, g.Stable, g.Snapshots, g.Transport)
+	conf.BatchApplyCh = false // so that commands are answered
+	conf.SnapshotThreshold, conf.SnapshotInterval, conf.TrailingLogs = 32, 5*time.Second, 8
+	m := &ledger{}
+	r, err := raft.NewRaft(conf, m, g.Log, g.Stable, g.Snapshots, g.Transport)
 	if err != nil {
 		return err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.rafts[sh] = r
+	f.rafts[sh], f.ledgers[sh] = r, m
 	return nil
 }
 
@@ -288,6 +339,7 @@ func (f *fakeShards) StopReplica(sh router.ShardID) error {
 	f.mu.Lock()
 	r := f.rafts[sh]
 	delete(f.rafts, sh)
+	delete(f.ledgers, sh)
 	f.mu.Unlock()
 	return r.Shutdown().Error()
 }
@@ -296,6 +348,12 @@ func (f *fakeShards) Raft(sh router.ShardID) *raft.Raft {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.rafts[sh]
+}
+
+func (f *fakeShards) ledger(sh router.ShardID) *ledger {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ledgers[sh]
 }
 
 func (f *fakeShards) close() {

@@ -51,9 +51,9 @@ func (c *Control) startMeta() error {
 		_ = transport.Close()
 		return fmt.Errorf("control: meta: %w", err)
 	}
-	transport.Watch(r)
+	rep := newReplica(r, transport, store, snapshots)
 	c.mu.Lock()
-	c.mu.raft = r
+	c.mu.groups[MetaGroup] = rep
 	c.mu.Unlock()
 	c.wg.Go(func() { c.lead(r) })
 	var first []string

@@ -5,14 +5,15 @@ import (
 	"slices"
 
 	"github.com/hashicorp/raft"
+	"golang.org/x/sync/errgroup"
 
 	"dunlin/raftstore"
 	"dunlin/raftstore/meta"
 	"dunlin/router"
 )
 
-// Shards is the store of this node. StartReplica and StopReplica are called by
-// one goroutine, and return when it is done.
+// Shards is the store of this node. StartReplica and StopReplica return when it is
+// done, and are called for several shards at a time, for each by one goroutine.
 type Shards interface {
 	StartReplica(sh router.ShardID, g raftstore.Group) error
 	StopReplica(sh router.ShardID) error
@@ -24,9 +25,6 @@ type Shards interface {
 // and removes those that it does not, until Shutdown. It returns at once and is
 // called once, after Enter.
 func (c *Control) Run(shards Shards) {
-	c.mu.Lock()
-	c.mu.shards = shards
-	c.mu.Unlock()
 	c.wg.Go(func() {
 		err := c.sweep()
 		for err == nil {
@@ -44,31 +42,32 @@ func (c *Control) Run(shards Shards) {
 	})
 }
 
+// maxStarting is how many replicas start at a time: each reads its latest
+// snapshot, and the entries after it, before it does anything else.
+const maxStarting = 4
+
 // settle makes this node's replicas those of the state.
 func (c *Control) settle(shards Shards) error {
 	s := c.State()
+	var work errgroup.Group
+	work.SetLimit(maxStarting)
 	for sh := range router.ShardID(s.Shards) {
-		if c.ctx.Err() != nil {
-			return nil
+		here := c.placed(s, sh)
+		if here == (c.replica(uint16(sh)) != nil) {
+			continue
 		}
-		var err error
-		switch here, running := c.placed(s, sh), c.running(sh); {
-		case here && !running:
-			err = c.startReplica(shards, sh, s)
-		case !here && running:
-			err = c.stopReplica(shards, sh)
-		}
-		if err != nil {
-			return err
-		}
+		work.Go(func() error {
+			switch {
+			case c.ctx.Err() != nil:
+				return nil
+			case here:
+				return c.startReplica(shards, sh, s)
+			default:
+				return c.stopReplica(shards, sh)
+			}
+		})
 	}
-	return nil
-}
-
-func (c *Control) running(sh router.ShardID) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.mu.groups[sh] != nil
+	return work.Wait()
 }
 
 // startReplica starts one, and bootstraps its group if it is one of those that
@@ -111,9 +110,9 @@ func (c *Control) startReplica(shards Shards, sh router.ShardID, s *meta.State) 
 		return fmt.Errorf("control: shard %d: %w", sh, err)
 	}
 	r := shards.Raft(sh)
-	t.Watch(r)
+	rep := newReplica(r, t, store, snapshots)
 	c.mu.Lock()
-	c.mu.groups[sh] = t
+	c.mu.groups[id] = rep
 	c.mu.Unlock()
 	c.wg.Go(func() { c.electEarly(id, r, t, first) })
 	return nil
@@ -147,15 +146,17 @@ func bootstrap(g raftstore.Group, begins []string) (fresh bool, err error) {
 
 // stopReplica ends one that has been moved away, and removes what it stored.
 func (c *Control) stopReplica(shards Shards, sh router.ShardID) error {
+	id := uint16(sh)
+	rep := c.replica(id)
+	rep.end()
 	if err := shards.StopReplica(sh); err != nil {
 		return fmt.Errorf("control: shard %d: %w", sh, err)
 	}
 	c.mu.Lock()
-	t := c.mu.groups[sh]
-	delete(c.mu.groups, sh)
+	delete(c.mu.groups, id)
 	c.mu.Unlock()
-	_ = t.Close() // Raft has
-	return c.data.forget(uint16(sh))
+	_ = rep.transport.Close() // Raft has
+	return c.data.forget(id)
 }
 
 // sweep removes what is left of replicas that were moved away while the node was

@@ -13,11 +13,14 @@ import (
 
 // Kinds of asks, see raftnet.Ask. Bodies and answers are JSON.
 const (
-	kindStanding uint8 = 64 + iota // what do you stand for? answer
-	kindPromise                    // promise yourself to this formation: promiseRequest, answer
-	kindEnter                      // I have started: enterRequest, outcome
-	kindPropose                    // a command for meta: its entry, outcome
-	kindGroup                      // what of your replica of this group? groupAnswer
+	kindStanding  uint8 = 64 + iota // what do you stand for? answer
+	kindPromise                     // promise yourself to this formation: promiseRequest, answer
+	kindEnter                       // I have started: enterRequest, outcome
+	kindPropose                     // a command for meta: its entry, outcome
+	kindGroup                       // what of your replica of this group? groupAnswer
+	kindReport                      // what of all your replicas? report
+	kindChange                      // change a group that you lead: changeRequest
+	kindRebalance                   // balance the leaders now
 )
 
 // maxAsked bounds the asks that are being served. One that finds no room fails.
@@ -52,6 +55,9 @@ func (c *Control) answerAsks() {
 	})
 	c.serve(kindEnter, c.serveEnter)
 	c.serve(kindPropose, c.servePropose)
+	c.serve(kindReport, func(string, []byte) (any, error) { return c.report(), nil })
+	c.serve(kindChange, c.serveChange)
+	c.serve(kindRebalance, c.serveRebalance)
 }
 
 // serve has f answer asks of a kind, each on a goroutine of its own: it may wait

@@ -127,12 +127,18 @@ func (n *Net) ServeSnapshot(ctx context.Context, from string, s Stream, spawn fu
 		return fail(fmt.Sprintf("no group %d here", r.group))
 	}
 	resp := make(chan raft.RPCResponse, 1)
-	got, ok := t.consume(raft.RPC{Command: req, Reader: io.LimitReader(in, req.Size), RespChan: resp}, resp)
+	body := &retaining{t: t, req: req, Reader: io.LimitReader(in, req.Size)}
+	got, ok := t.consume(raft.RPC{Command: req, Reader: body, RespChan: resp}, resp)
 	if !ok {
 		return fail("group is shut down")
 	}
 	a, ok := got.Response.(*raft.InstallSnapshotResponse)
 	switch {
+	case ok && errors.Is(got.Error, errHeld):
+		if _, err := io.Copy(io.Discard, body.Reader); err != nil {
+			return err
+		}
+		a.Success = true
 	case got.Error != nil:
 		return fail(got.Error.Error())
 	case !ok:
@@ -140,6 +146,32 @@ func (n *Net) ServeSnapshot(ctx context.Context, from string, s Stream, spawn fu
 	}
 	head := openRecord(nil, kindReply, 0, r.group, r.id)
 	return sendAll(s, closeRecord(appendGranted(head, a.ProtocolVersion, a.Term, a.Success), 0))
+}
+
+// retaining is a snapshot as Raft reads it: not, if the replica holds what it ends
+// with, see Transport.Retain. Raft reads it while it does nothing else, so that no
+// entry comes between looking and installing.
+type retaining struct {
+	io.Reader
+	t      *Transport
+	req    *raft.InstallSnapshotRequest
+	looked bool
+	held   bool
+}
+
+var errHeld = errors.New("raftnet: the snapshot is older than the replica")
+
+func (r *retaining) Read(p []byte) (int, error) {
+	if !r.looked {
+		r.looked = true
+		if f := r.t.held.Load(); f != nil {
+			r.held = (*f)(r.req.LastLogIndex, r.req.LastLogTerm)
+		}
+	}
+	if r.held {
+		return 0, errHeld
+	}
+	return r.Reader.Read(p)
 }
 
 // incoming is the bytes of a snapshot as they arrive. Raft's own goroutine reads

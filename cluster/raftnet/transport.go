@@ -27,6 +27,7 @@ type Transport struct {
 	consumer chan raft.RPC
 	inbox    chan *inbound
 	watched  atomic.Pointer[raft.Raft]
+	held     atomic.Pointer[func(index, term uint64) bool]
 
 	// The last term whose heartbeat was answered. Raft writes a new term to the
 	// disk, so only heartbeats of this one are answered by who reads the stream.
@@ -67,6 +68,14 @@ func (t *Transport) Watch(r *raft.Raft) {
 	t.watched.Store(r)
 	t.net.detector.start()
 }
+
+// Retain has f say whether the replica holds an entry, in its log or applied. A
+// snapshot that ends with one that it holds is acknowledged and not installed: Raft
+// would install it, however old, and drop what its log holds beyond, which may have
+// been acknowledged. Such a snapshot comes from a leader that removed this node from
+// the group and added it again meanwhile, by what it had begun before. f is called
+// while Raft waits for it.
+func (t *Transport) Retain(f func(index, term uint64) bool) { t.held.Store(&f) }
 
 // Close implements raft.WithClose: what is under way fails, what comes is refused.
 func (t *Transport) Close() error {

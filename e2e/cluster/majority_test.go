@@ -13,7 +13,6 @@ import (
 // TestGrow: a node alone, with sessions, a queue and retained messages, becomes
 // three without a stop, and then may die.
 func TestGrow(t *testing.T) {
-	t.Skip("left out: replicas are not moved yet")
 	t.Parallel()
 	c := start(t, harness.Options{})
 	first := c.Nodes[0]
@@ -61,7 +60,6 @@ func TestGrow(t *testing.T) {
 // TestEmptyDisk (D5): a node that comes back without its data, under its name, is
 // a new one: it is given replicas, and the others may then die.
 func TestEmptyDisk(t *testing.T) {
-	t.Skip("left out: replicas are not moved yet")
 	t.Parallel()
 	c := start(t, harness.Options{Nodes: 3})
 	sub := connect(t, c.Nodes[1:], keeping("sub"))

@@ -217,7 +217,7 @@ func (c *Retire) apply(s *State, _ *Result) error {
 	if _, ok := s.Nodes[c.Node]; !ok {
 		return ErrNoNode
 	}
-	if s.holds(c.Node) {
+	if s.Holds(c.Node) {
 		return ErrHolds
 	}
 	delete(s.Nodes, c.Node)

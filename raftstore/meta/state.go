@@ -69,8 +69,8 @@ func (s *State) Find(identity string) (number uint32, ok bool) {
 	return 0, false
 }
 
-// holds says whether a node has a replica of any group.
-func (s *State) holds(number uint32) bool {
+// Holds says whether a node has a replica of any group.
+func (s *State) Holds(number uint32) bool {
 	for _, g := range s.Groups {
 		if slices.ContainsFunc(g.Replicas, func(r Replica) bool { return r.Node == number }) {
 			return true

@@ -1,0 +1,141 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+
+	"dunlin/raftstore/meta"
+)
+
+// What operators ask for in vain.
+var (
+	ErrNoNode   = errors.New("no such node")
+	ErrNoGroup  = errors.New("no such group")
+	ErrNotNow   = errors.New("not possible now")
+	ErrLastNode = errors.New("the last node cannot leave")
+)
+
+// Leave has a node emptied: its replicas go to the others, and when it holds none
+// it has left the cluster. stays takes that back, while it still holds some. The
+// node is named by its name, its number or its identity.
+func (c *Control) Leave(ctx context.Context, node string, stays bool) error {
+	s := c.State()
+	number, err := find(s, node)
+	if err != nil {
+		return err
+	}
+	others := 0
+	for k, n := range s.Nodes {
+		if k != number && !n.Leaving {
+			others++
+		}
+	}
+	if others == 0 && !stays {
+		return fmt.Errorf("%s: %w: add another one first", node, ErrLastNode)
+	}
+	_, err = c.Propose(ctx, &meta.Leave{Node: number, Stays: stays})
+	return err
+}
+
+// SetFactor changes how many replicas of each group there are to be. A group has
+// the largest odd number of voters that factor and the number of nodes allow.
+func (c *Control) SetFactor(ctx context.Context, factor int) error {
+	_, err := c.Propose(ctx, &meta.SetFactor{Factor: factor})
+	return err
+}
+
+// Rebalance has leaders move to where they are fewest now, rather than when all
+// nodes have been there for some time.
+func (c *Control) Rebalance(ctx context.Context) error {
+	leader := c.MetaLeader()
+	if leader == "" {
+		return ErrNoLeader
+	}
+	var done struct{}
+	return c.ask(ctx, leader, kindRebalance, nil, &done)
+}
+
+func (c *Control) serveRebalance(string, []byte) (any, error) {
+	if !c.Leading() {
+		return nil, fmt.Errorf("%w: this node does not lead meta any more", ErrNotNow)
+	}
+	c.rebalance.Store(true)
+	signal(c.wake)
+	return struct{}{}, nil
+}
+
+// Transfer has a node lead a group, which is a shard or MetaGroup. It returns when
+// the node has been told to; balance may move the leadership again.
+func (c *Control) Transfer(ctx context.Context, group uint16, node string) error {
+	s := c.State()
+	number, err := find(s, node)
+	if err != nil {
+		return err
+	}
+	if group != MetaGroup && int(group) >= s.Shards {
+		return fmt.Errorf("shard %d: %w: there are 0 to %d, and meta", group, ErrNoGroup, s.Shards-1)
+	}
+	var ids []string
+	for _, n := range s.Nodes {
+		ids = append(ids, n.Identity)
+	}
+	o := outlook{state: s, reports: c.reports(ctx, ids)}
+	to := s.Nodes[number].Identity
+	leader, lead := o.leader(group)
+	member, _ := lead.server(to)
+	switch {
+	case leader == to:
+		return nil
+	case leader == "":
+		return fmt.Errorf("%w: the group has no leader that answers", ErrNotNow)
+	case !member.Voter:
+		var voters []string
+		for _, v := range lead.Servers {
+			if v.Voter {
+				voters = append(voters, nameOf(s, v.Node))
+			}
+		}
+		return fmt.Errorf("%w: %s does not vote in the group; those that do are %v", ErrNotNow, node, voters)
+	}
+	if err := c.change(ctx, leader, changeRequest{Group: group, Kind: transfer, Node: to, Index: lead.Index}); err != nil {
+		return fmt.Errorf("%w: %w", ErrNotNow, err)
+	}
+	return nil
+}
+
+// find gives the number of a node that is named by people.
+func find(s *meta.State, node string) (number uint32, err error) {
+	var named []uint32
+	for _, k := range slices.Sorted(maps.Keys(s.Nodes)) {
+		n := s.Nodes[k]
+		if n.Identity == node {
+			return k, nil
+		}
+		if n.Name == node {
+			named = append(named, k)
+		}
+	}
+	if len(named) == 0 {
+		if k, err := strconv.ParseUint(node, 10, 32); err == nil && s.Nodes[uint32(k)].Identity != "" {
+			return uint32(k), nil
+		}
+	}
+	switch len(named) {
+	case 1:
+		return named[0], nil
+	case 0:
+		return 0, fmt.Errorf("%q: %w; there are %v", node, ErrNoNode, names(s))
+	}
+	return 0, fmt.Errorf("%q: %w: nodes %v are called so, name one by its number", node, ErrNoNode, named)
+}
+
+func names(s *meta.State) (names []string) {
+	for _, k := range slices.Sorted(maps.Keys(s.Nodes)) {
+		names = append(names, s.Nodes[k].Name)
+	}
+	return names
+}
