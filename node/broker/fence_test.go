@@ -20,8 +20,9 @@ type grip struct {
 	fail func(raftstore.Command) error
 	late func(raftstore.Command) bool // their results are kept back
 
-	mu   sync.Mutex
-	kept []func()
+	mu    sync.Mutex
+	kept  []func()
+	lates int // results among them
 }
 
 type underlying = Shards
@@ -42,9 +43,18 @@ func (g *grip) Submit(sh router.ShardID, cmd raftstore.Command, done func(raftst
 			return
 		}
 	}
-	if g.late != nil && g.late(cmd) {
-		told := done
-		done = func(r raftstore.Result) { g.keep(func() { told(r) }) }
+	if told := done; g.late != nil {
+		late := g.late(cmd)
+		done = func(r raftstore.Result) {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			if late || g.lates > 0 { // results stay in order
+				g.lates++
+				g.kept = append(g.kept, func() { told(r) })
+				return
+			}
+			told(r)
+		}
 	}
 	if g.hold != nil && g.hold(cmd) {
 		g.keep(func() { g.underlying.Submit(sh, cmd, done) })
@@ -64,10 +74,10 @@ func (g *grip) release() {
 	g.hold, g.late = nil, nil
 	g.mu.Lock()
 	kept := g.kept
-	g.kept = nil
+	g.kept, g.lates = nil, 0
 	g.mu.Unlock()
-	for _, submit := range kept {
-		submit()
+	for _, f := range kept {
+		f()
 	}
 }
 

@@ -30,12 +30,13 @@ func (n *testNode) slowPages() *slowPages {
 }
 
 func (s *slowPages) ReadRetained(sh router.ShardID, q raftstore.RetainedQuery, done func(raftstore.RetainedPage, error)) {
+	late := s.late != nil && s.late(q)
 	s.RetainedMessages.ReadRetained(sh, q, func(p raftstore.RetainedPage, err error) {
 		if s.fail != nil && s.fail(q) != nil {
 			done(raftstore.RetainedPage{}, s.fail(q))
 			return
 		}
-		if s.late == nil || !s.late(q) {
+		if !late {
 			done(p, err)
 			return
 		}
