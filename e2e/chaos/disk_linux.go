@@ -38,6 +38,7 @@ func power(all bool, hold [2]time.Duration) attack {
 			r.spare(r.cluster.Nodes[first-1])
 		}
 		for _, i := range hit {
+			r.cluster.Nodes[i-1].ExpectEnd() // its writes fail (D2)
 			if err := r.disks.Cut(i - 1); err != nil {
 				r.t.Errorf("chaos: %v", err)
 			}

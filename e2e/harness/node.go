@@ -244,10 +244,11 @@ func (n *Node) Resume() { n.t.Helper(); n.signal(syscall.SIGCONT) }
 
 func (n *Node) signal(s syscall.Signal) {
 	n.t.Helper()
+	ended := n.proc.wanted // perhaps by itself, as it was let
 	if s == syscall.SIGKILL || s == syscall.SIGTERM {
 		n.proc.wanted = true
 	}
-	if err := n.proc.cmd.Process.Signal(s); err != nil {
+	if err := n.proc.cmd.Process.Signal(s); err != nil && !(ended && errors.Is(err, os.ErrProcessDone)) {
 		n.t.Fatalf("harness: %s: %v: %v", n.Name, s, err)
 	}
 }

@@ -11,13 +11,16 @@ import (
 // Rivals are made of.
 type line struct {
 	*conn
-	id     string
-	rec    *history.Recorder
-	answer time.Duration
-	expiry time.Duration
-	lastID uint16
-	newest string // payload of the newest message that came
-	marks  int    // how often the mark of this line came
+	id      string
+	rec     *history.Recorder
+	answer  time.Duration
+	expiry  time.Duration
+	lastID  uint16
+	reading string // topic
+	newest  string // payload of the newest message that came on it
+	came    bool   // there was one
+	marks   int    // how often the mark of this line came
+	lingers bool   // any message will do
 }
 
 // connectLine opens a connection and sends CONNECT; nil if it is not accepted.
@@ -62,8 +65,10 @@ func (l *line) done(e history.Event, at time.Duration, ok bool) {
 
 // await takes packets until one of this kind comes, of messages the mark. Other
 // messages are recorded and acknowledged. It is false when none comes in time.
-func (l *line) await(k mqtt.Kind) (a arrived, ok bool) {
-	timer := time.NewTimer(l.answer)
+func (l *line) await(k mqtt.Kind) (a arrived, ok bool) { return l.awaitFor(k, l.answer) }
+
+func (l *line) awaitFor(k mqtt.Kind, patience time.Duration) (a arrived, ok bool) {
+	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	for {
 		select {
@@ -75,7 +80,7 @@ func (l *line) await(k mqtt.Kind) (a arrived, ok bool) {
 			switch a.packet.Kind {
 			case mqtt.PUBLISH:
 				l.deliver(a)
-				if k == mqtt.PUBLISH && l.marks > 0 {
+				if k == mqtt.PUBLISH && (l.marks > 0 || l.lingers) {
 					return a, true
 				}
 			case k:
@@ -103,7 +108,9 @@ func (l *line) deliver(a arrived) {
 	if p.QoS == 1 {
 		l.send(&mqtt.Ack{Kind: mqtt.PUBACK, PacketID: p.PacketID})
 	}
-	l.newest = e.Payload
+	if e.Topic == l.reading {
+		l.newest, l.came = e.Payload, true
+	}
 	l.done(e, a.at, true)
 }
 
@@ -159,6 +166,22 @@ func (l *line) reachMark() (at time.Duration, ok bool) {
 		}
 	}
 	return l.alive, true
+}
+
+// linger waits a while for any message, if none has come since SUBSCRIBE: what
+// is written just then is left out of the replay and comes live. It is false if the
+// connection ends.
+func (l *line) linger(patience time.Duration) (at time.Duration, ok bool) {
+	if l.came {
+		return l.alive, true
+	}
+	l.lingers = true
+	defer func() { l.lingers = false }()
+	began := l.rec.Now()
+	if _, ok := l.awaitFor(mqtt.PUBLISH, patience); !ok && l.rec.Now()-began < patience {
+		return 0, false
+	}
+	return l.rec.Now(), true
 }
 
 // end drops the connection.

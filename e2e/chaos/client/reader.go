@@ -49,12 +49,15 @@ func NewReader(id string, nodes []Node, topics []string, every time.Duration, se
 // readTopic is one read: SUBSCRIBE, SUBACK, and the newest message that came before
 // all was there that is retained.
 func (l *line) readTopic(topic string) bool {
-	l.newest = ""
+	l.reading, l.newest, l.came = topic, "", false
 	e := history.Event{Op: history.Read, Topic: topic, Invoke: l.rec.Now()}
 	if !l.subscribe(topic) {
 		return false
 	}
 	at, ok := l.reachMark()
+	if ok {
+		at, ok = l.linger(300 * time.Millisecond)
+	}
 	e.Payload = l.newest
 	l.done(e, at, ok)
 	return ok && l.unsubscribe(topic)
