@@ -159,9 +159,13 @@ func (w *worker) refuse(c *conn, err error) {
 	w.end(c, bad.Reason)
 }
 
-// bye takes a DISCONNECT: whether the will is due, and a new session expiry.
+// bye takes a DISCONNECT: whether the will is due, and a new session expiry. We
+// close our side when that is committed, so that a client which waits for it may
+// come back anywhere and meets no will of its own (P6).
 func (w *worker) bye(c *conn, d *mqtt.Disconnect) {
 	c.graceful = !session.WillFires(true, d.Reason)
 	c.client.agreed.SessionExpiry = c.client.agreed.Disconnected(d, w.Policy)
-	w.drop(c)
+	w.lastAnswers(c)
+	id := c.id
+	w.depart(c, func() { w.loop.Close(id) })
 }

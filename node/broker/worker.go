@@ -236,15 +236,16 @@ func (w *worker) drop(c *conn) {
 		return
 	}
 	w.lastAnswers(c)
-	w.depart(c)
+	w.depart(c, nil)
 	w.loop.Close(c.id)
 }
 
-// depart ends what a connection stands for: its subscriptions, its claim.
-func (w *worker) depart(c *conn) {
+// depart ends what a connection stands for: its subscriptions, its claim. The
+// worker calls done, unless it is nil, when its shard knows.
+func (w *worker) depart(c *conn, done func()) {
 	c.phase = closing
 	w.leave(c)
-	w.detach(c)
+	w.detach(c, done)
 }
 
 // Closed frees the place of a connection.
@@ -254,7 +255,7 @@ func (w *worker) Closed(id listen.ID, _ error) {
 		return
 	}
 	if c.phase != closing {
-		w.depart(c)
+		w.depart(c, nil)
 	}
 	*c = conn{}
 	w.Broker.conns.Add(-1)
@@ -280,9 +281,12 @@ func (w *worker) withdraw(c *conn) {
 	c.client.filters, c.client.durable = nil, nil
 }
 
-// detach tells the shard that the connection is over.
-func (w *worker) detach(c *conn) {
+// detach tells the shard that the connection is over; for done see depart.
+func (w *worker) detach(c *conn, done func()) {
 	if !c.claimed {
+		if done != nil {
+			done()
+		}
 		return
 	}
 	c.claimed = false
@@ -290,7 +294,11 @@ func (w *worker) detach(c *conn) {
 	w.submitLast(c.shard, raftstore.Detach{
 		ClientID: c.client.ClientID, Epoch: c.epoch, Fire: !c.graceful,
 		HasExpiry: true, Expiry: c.client.agreed.SessionExpiry,
-	}, func(raftstore.Result) {})
+	}, func(raftstore.Result) {
+		if done != nil {
+			w.loop.Post(func(*worker) { done() })
+		}
+	})
 }
 
 // closeAll closes every connection of the worker. First they all leave their share
