@@ -64,7 +64,7 @@ const (
 	dropQueueOldest
 	dropShardFull
 	dropOverload
-	dropNoMember   // of a share group whose last member left
+	dropNoMember   // of a share group whose last member left, or for QoS 0 none has room
 	dropShareEnded // of QoS 2, sent to a member of a share group whose session ended
 	dropReasons
 )
@@ -85,21 +85,19 @@ type passing struct {
 	cmd Transient
 }
 
-// passOn brings a QoS 0 message to one connected member of a group.
+// passOn brings a QoS 0 message to one member of a group that has room.
 func (fx *effects) passOn(g *group, m *session.Message) {
-	for range g.members {
-		fx.turn++
-		to := g.members[fx.turn%len(g.members)]
-		if !to.attached {
-			continue
-		}
-		p := passing{to.shard, Transient{To: to.clientID, Message: *m, Retain: m.Retain && to.options.RetainAsPublished}}
-		if to.options.ID != 0 {
-			p.cmd.IDs = []uint32{to.options.ID}
-		}
-		fx.passing = append(fx.passing, p)
+	if len(g.ready) == 0 {
+		fx.drop(dropNoMember, 1)
 		return
 	}
+	fx.turn++
+	to := g.ready[fx.turn%len(g.ready)]
+	p := passing{to.shard, Transient{To: to.clientID, Message: *m, Retain: m.Retain && to.options.RetainAsPublished}}
+	if to.options.ID != 0 {
+		p.cmd.IDs = []uint32{to.options.ID}
+	}
+	fx.passing = append(fx.passing, p)
 }
 
 // push adds p to what the owner of rec is sent.

@@ -29,14 +29,15 @@ type groups struct{ of map[string]*group }
 //  2. a group that is none holds no message;
 //  3. a member that is not subscribed is kept only while something is given to it;
 //  4. numbers rise along the queue, up to last; bytes sums up the sizes;
-//  5. subscribed, stored and roomy count the members.
+//  5. subscribed and stored count the members; ready are those with room.
 type group struct {
 	filter  router.Filter
 	queues  bool
-	members []*groupMember // by client identifier
-	turn    string         // client identifier of the member that was given the latest message
+	members seats
+	turn    string // client identifier of the member that was given the latest message
 
-	subscribed, stored, roomy int // members, those whose session is stored, and those with room
+	ready              seats
+	subscribed, stored int // members, and those whose session is stored
 
 	queue []waitingMessage
 	last  uint64 // number of the latest message
@@ -68,6 +69,26 @@ type news struct {
 }
 
 func (m *groupMember) hasRoom() bool { return m.attached && m.given < uint32(m.room) }
+
+// seats are members by client identifier.
+type seats []*groupMember
+
+// find is the place of a member, or where it would be.
+func (s seats) find(clientID string) (i int, ok bool) {
+	return slices.BinarySearchFunc(s, clientID, func(m *groupMember, id string) int {
+		return strings.Compare(m.clientID, id)
+	})
+}
+
+func (s *seats) add(m *groupMember) {
+	i, _ := s.find(m.clientID)
+	*s = slices.Insert(*s, i, m)
+}
+
+func (s *seats) remove(m *groupMember) {
+	i, _ := s.find(m.clientID)
+	*s = slices.Delete(*s, i, i+1)
+}
 
 func newGroups() groups { return groups{of: make(map[string]*group)} }
 
@@ -109,8 +130,7 @@ func (st *state) hear(l *letter, from router.ShardID) {
 		return
 	case m == nil:
 		m = &groupMember{clientID: l.clientID}
-		i, _ := g.find(m.clientID)
-		g.members = slices.Insert(g.members, i, m)
+		g.members.add(m)
 	}
 	g.change(m, func() { m.news, m.shard = l.news, from })
 	st.settle(g, m)
@@ -118,9 +138,16 @@ func (st *state) hear(l *letter, from router.ShardID) {
 
 // change has f change m, and counts again.
 func (g *group) change(m *groupMember, f func()) {
+	had := m.hasRoom()
 	g.tally(m, -1)
 	f()
 	g.tally(m, 1)
+	switch has := m.hasRoom(); {
+	case has && !had:
+		g.ready.add(m)
+	case had && !has:
+		g.ready.remove(m)
+	}
 }
 
 func (g *group) tally(m *groupMember, by int) {
@@ -129,9 +156,6 @@ func (g *group) tally(m *groupMember, by int) {
 	}
 	if m.subscribed && m.stored {
 		g.stored += by
-	}
-	if m.hasRoom() {
-		g.roomy += by
 	}
 }
 
@@ -143,7 +167,7 @@ func (st *state) settle(g *group, m *groupMember) {
 		st.subscriptions.table.Subscribe(g.filter, groupSubscriber, router.Options{QoS: 2})
 	}
 	if m != nil && !m.subscribed && m.given == 0 {
-		g.remove(m)
+		g.members.remove(m)
 	}
 	if g.subscribed == 0 {
 		st.fx.drop(dropNoMember, len(g.queue))
@@ -166,24 +190,11 @@ func (st *state) settle(g *group, m *groupMember) {
 // groupSubscriber stands for a group's queue in the shard's table.
 const groupSubscriber router.Subscriber = 1
 
-// find is the place of a member.
-func (g *group) find(clientID string) (i int, ok bool) {
-	return slices.BinarySearchFunc(g.members, clientID, func(m *groupMember, id string) int {
-		return strings.Compare(m.clientID, id)
-	})
-}
-
 func (g *group) member(clientID string) *groupMember {
-	if i, ok := g.find(clientID); ok {
+	if i, ok := g.members.find(clientID); ok {
 		return g.members[i]
 	}
 	return nil
-}
-
-func (g *group) remove(m *groupMember) {
-	g.tally(m, -1)
-	i, _ := g.find(m.clientID)
-	g.members = slices.Delete(g.members, i, i+1)
 }
 
 // queueUp adds a stored message to a group's queue, if it is one and has room.
@@ -227,7 +238,7 @@ func (st *state) expired(g *group, w waitingMessage) bool {
 
 // assign gives what waits to members with room, in turn.
 func (st *state) assign(g *group) {
-	for len(g.queue) > 0 && g.roomy > 0 {
+	for len(g.queue) > 0 && len(g.ready) > 0 {
 		w := g.queue[0]
 		g.queue = g.queue[1:]
 		if st.expired(g, w) {
@@ -254,16 +265,13 @@ func (st *state) assign(g *group) {
 
 // draw is the next member in turn that has room; there is one.
 func (g *group) draw() *groupMember {
-	i, taken := g.find(g.turn)
-	if taken {
+	i, found := g.ready.find(g.turn)
+	if found {
 		i++
 	}
-	for ; ; i++ {
-		if m := g.members[i%len(g.members)]; m.hasRoom() {
-			g.turn = m.clientID
-			return m
-		}
-	}
+	m := g.ready[i%len(g.ready)]
+	g.turn = m.clientID
+	return m
 }
 
 // storedFlags are QoS and retain flag of a message as it was published.
@@ -365,7 +373,8 @@ func (st *state) refoundGroups() {
 
 // check verifies the group's invariants, by number.
 func (g *group) check(st *state) error {
-	subscribed, stored, roomy, bytes := 0, 0, 0, 0
+	subscribed, stored, bytes := 0, 0, 0
+	var ready seats
 	for i, m := range g.members {
 		if i > 0 && m.clientID <= g.members[i-1].clientID {
 			return fmt.Errorf("group %q: member %q after %q", g.filter, m.clientID, g.members[i-1].clientID)
@@ -380,10 +389,10 @@ func (g *group) check(st *state) error {
 			}
 		}
 		if m.hasRoom() {
-			roomy++
+			ready = append(ready, m)
 		}
 	}
-	if subscribed != g.subscribed || stored != g.stored || roomy != g.roomy {
+	if subscribed != g.subscribed || stored != g.stored || !slices.Equal(ready, g.ready) {
 		return fmt.Errorf("group %q: invariant 5", g.filter)
 	}
 	routed := st.subscriptions.table.Group(g.filter) != nil
@@ -434,7 +443,9 @@ func (rs *restoring) group(r *reader) {
 		m := &groupMember{clientID: r.string(), shard: r.shardID(), given: uint32(min(r.uvarint(), 1<<32-1))}
 		m.news = r.news()
 		g.members = append(g.members, m)
-		g.tally(m, 1)
+		if g.tally(m, 1); m.hasRoom() {
+			g.ready = append(g.ready, m)
+		}
 	}
 	for range r.count(2) {
 		w := waitingMessage{r.uvarint(), uint32(min(r.uvarint(), 1<<32-1))}

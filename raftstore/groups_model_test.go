@@ -252,27 +252,30 @@ func (m *model) wanting(to router.Topic) (names []string) {
 	return names
 }
 
-// pass gives a QoS 0 message to a connected member.
+// pass gives a QoS 0 message to a member with room.
 func (m *model) pass(group string, msg *session.Message) {
-	ids := slices.Sorted(maps.Keys(m.groups[group].members))
-	for range ids {
-		m.turn++
-		id := ids[m.turn%len(ids)]
-		mm := m.groups[group].members[id]
-		if !mm.attached {
-			continue
+	var ids []string
+	for id, mm := range m.groups[group].members {
+		if mm.attached && mm.given < mm.room {
+			ids = append(ids, id)
 		}
-		it := &modelItem{payload: string(msg.Payload), retain: msg.Retain && mm.options.RetainAsPublished}
-		if mm.options.ID != 0 {
-			it.ids = []uint32{mm.options.ID}
-		}
-		m.post(func() {
-			if s := m.sessions[id]; s != nil && s.attached {
-				m.push(s, it)
-			}
-		})
+	}
+	if len(ids) == 0 {
 		return
 	}
+	slices.Sort(ids)
+	m.turn++
+	id := ids[m.turn%len(ids)]
+	mm := m.groups[group].members[id]
+	it := &modelItem{payload: string(msg.Payload), retain: msg.Retain && mm.options.RetainAsPublished}
+	if mm.options.ID != 0 {
+		it.ids = []uint32{mm.options.ID}
+	}
+	m.post(func() {
+		if s := m.sessions[id]; s != nil && s.attached {
+			m.push(s, it)
+		}
+	})
 }
 
 // bySlot are the clients in the order of the shard's slots.

@@ -301,7 +301,7 @@ func TestGroupsInABackup(t *testing.T) {
 		}
 		for text, g := range st.groups.of {
 			expect(t, "messages in "+text, len(g.queue), waiting[text])
-			expect(t, "with room", g.roomy, 0)
+			expect(t, "with room", len(g.ready), 0)
 		}
 		for to := range st.mail.out {
 			for _, l := range st.mail.out[to].letters {
