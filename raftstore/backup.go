@@ -24,8 +24,8 @@ import (
 // It goes into a new cluster, of as many shards, in which the shard holds
 // nothing. What it says of nodes and connections is over there: every session is
 // detached, as if its node had died at the moment of the backup, its will due; and
-// what numbers of proposers the shard has taken is forgotten, since the nodes of
-// the new cluster begin theirs. Backups of different shards are not of one moment:
+// what numbers of proposers the shard has taken is forgotten, for those that it has
+// taken in the new cluster. Backups of different shards are not of one moment:
 // epochs and publishers' numbers go on far above what they were, so that no other
 // shard, whose backup was later, takes for known what comes next; and letters
 // begin anew: what sessions hold of share groups stays theirs, and what was on its
@@ -59,8 +59,7 @@ func (s *Store) Salvage(sh router.ShardID, to io.Writer) error {
 	from, err := s.openStream(sh, func(*shard) {})
 	if err == nil {
 		defer from.Close()
-		head := binary.BigEndian.AppendUint16([]byte(backupMagic), uint16(len(s.shards)))
-		if _, err = to.Write(binary.BigEndian.AppendUint16(head, uint16(sh))); err == nil {
+		if err = writeBackupHead(to, sh, len(s.shards)); err == nil {
 			_, err = io.Copy(to, from)
 		}
 	}
@@ -68,6 +67,25 @@ func (s *Store) Salvage(sh router.ShardID, to io.Writer) error {
 		return fmt.Errorf("raftstore: back up shard %d: %w", sh, err)
 	}
 	return nil
+}
+
+func writeBackupHead(to io.Writer, sh router.ShardID, shards int) error {
+	head := binary.BigEndian.AppendUint16([]byte(backupMagic), uint16(shards))
+	_, err := to.Write(binary.BigEndian.AppendUint16(head, uint16(sh)))
+	return err
+}
+
+// Used says whether shard sh, which this node leads, holds anything of clients.
+func (s *Store) Used(sh router.ShardID) (bool, error) {
+	if !s.Leads(sh) {
+		return false, fmt.Errorf("raftstore: look into shard %d: %w", sh, ErrNotLeader)
+	}
+	used := make(chan bool, 1)
+	shard := s.shards[sh]
+	if !shard.call(func() { used <- !shard.st.empty() }) {
+		return false, ErrClosed
+	}
+	return <-used, nil
 }
 
 // Restore has shard sh, which this node leads and which holds nothing, take over a
@@ -106,10 +124,6 @@ func (s *Store) readBackup(sh router.ShardID, from io.Reader) (*state, error) {
 func (r *replica) takeOver(st *state) error {
 	st.shards = len(r.sh.store.shards)
 	st.refound(r.rep.outage(st.wall))
-	var size byteCount
-	if err := st.snapshot(&size); err != nil {
-		return err
-	}
 	var term uint64
 	err := ErrClosed
 	for tries := 0; tries == 0 || err == errBusy && tries < 100; tries++ {
@@ -117,6 +131,7 @@ func (r *replica) takeOver(st *state) error {
 		r.call(func() {
 			if err = r.suspend(); err == nil {
 				term = r.raft.CurrentTerm()
+				st.proposers = r.sh.st.proposers.clone()
 			}
 		})
 	}
@@ -124,6 +139,10 @@ func (r *replica) takeOver(st *state) error {
 		return err
 	}
 	defer r.call(r.resume)
+	var size byteCount
+	if err := st.snapshot(&size); err != nil {
+		return err
+	}
 	view := st.freeze()
 	err = r.raft.Restore(
 		&raft.SnapshotMeta{Version: raft.SnapshotVersionMax, Size: int64(size)},
@@ -166,10 +185,11 @@ func (r *replica) resume() {
 	r.turn(r.raft.State() == raft.Leader)
 }
 
-// empty says that nobody has used the shard.
+// empty says that the shard holds nothing of clients. Nodes may have numbered
+// commands for it that left nothing: one that begins to serve does (P4).
 func (st *state) empty() bool {
 	return st.sessions.ids.used == 0 && st.retained.tree.Len() == 0 && st.messages.stored() == 0 &&
-		len(st.publishers.seen) == 0 && len(st.wills.fired) == 0 && len(st.proposers.of) == 0
+		len(st.publishers.seen) == 0 && len(st.wills.fired) == 0
 }
 
 // refound makes of a backup what a new cluster begins with: see backupMagic.
@@ -191,7 +211,7 @@ func (st *state) refound(outage session.Time) {
 		}
 	}
 	st.epochs += backupGap
-	st.proposers, st.endings = newProposers(), nil
+	st.endings = nil
 	st.now += outage
 	st.fx.reset()
 }

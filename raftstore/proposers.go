@@ -40,6 +40,17 @@ type proposer struct {
 
 func newProposers() proposers { return proposers{of: make(map[Node]*proposer)} }
 
+// clone is a table of its own, with no entry in hand.
+func (t *proposers) clone() proposers {
+	c := newProposers()
+	for node, p := range t.of {
+		own := *p
+		own.answers, own.claims.above = slices.Clone(p.answers), slices.Clone(p.claims.above)
+		c.of[node] = &own
+	}
+	return c
+}
+
 // source says whose commands follow in an entry.
 type source struct {
 	node  Node
