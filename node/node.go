@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"dunlin/cluster"
+	"dunlin/cluster/bulk"
 	"dunlin/cluster/control"
 	"dunlin/cluster/shardnet"
 	"dunlin/cluster/shardroutes"
@@ -42,6 +43,7 @@ type Node struct {
 	control *control.Control
 	store   atomic.Pointer[raftstore.Store] // nil until the node has entered the cluster
 	links   *shardnet.Net
+	calls   *bulk.Calls
 	routes  atomic.Pointer[shardroutes.Routes] // likewise
 	loops   *listen.Loops
 	admin   *admin.Server
@@ -101,11 +103,14 @@ func New(cfg config.Config, log *slog.Logger) (*Node, error) {
 	if n.links, err = shardnet.New(n.linkOptions()); err != nil {
 		return nil, err
 	}
+	n.calls = bulk.New(n.cluster.Raft(), known...)
+	n.serveBackups()
 	if n.loops, err = listen.New(loopOptions(cfg, n.started, log), n.broker.Worker); err != nil {
 		return nil, err
 	}
 	n.admin = admin.New(admin.Options{
-		Version: Version(), Cluster: members{n}, Clients: clients{n}, Shards: shards{n}, Metrics: n.registry, Log: log,
+		Version: Version(), Cluster: members{n}, Clients: clients{n}, Shards: shards{n},
+		Backups: backups{n}, Metrics: n.registry, Log: log,
 	})
 	if err := n.admin.Listen(cfg.HTTPAddr, cfg.DataDir); err != nil {
 		return nil, fmt.Errorf("http-addr: %w", err)
@@ -228,6 +233,9 @@ func (n *Node) undo(ctx context.Context) error {
 	var errs []error
 	if n.loops != nil {
 		errs = append(errs, n.loops.StopAccepting(ctx), n.broker.Disconnect(ctx), n.loops.Shutdown(ctx))
+	}
+	if n.calls != nil {
+		n.calls.Close() // they use the store
 	}
 	if n.control != nil {
 		n.control.Shutdown(ctx)

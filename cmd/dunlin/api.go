@@ -37,35 +37,16 @@ func (a *api) bind(cmd *cobra.Command) {
 
 // do asks and decodes the answer into v, unless v is nil.
 func (a *api) do(ctx context.Context, method, path string, v any) error {
-	client, base, err := a.client()
-	if err != nil {
-		return err
-	}
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, base+path, nil)
+	answer, err := a.stream(ctx, method, path, nil)
 	if err != nil {
 		return err
 	}
-	resp, err := client.Do(req)
-	if err != nil {
-		var ue *url.Error
-		if errors.As(err, &ue) {
-			err = ue.Err
-		}
-		return fmt.Errorf("ask the node at %s: %w", a.where(), err)
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))
+	defer answer.Close()
+	body, err := io.ReadAll(io.LimitReader(answer, 64<<20))
 	if err != nil {
 		return fmt.Errorf("read the answer of the node: %w", err)
-	}
-	if resp.StatusCode/100 != 2 {
-		var f admin.Failure
-		if json.Unmarshal(body, &f) != nil || f.Error == "" {
-			f.Error = resp.Status
-		}
-		return errors.New(f.Error)
 	}
 	if v == nil {
 		return nil
@@ -74,6 +55,48 @@ func (a *api) do(ctx context.Context, method, path string, v any) error {
 		return fmt.Errorf("read the answer of the node: %w", err)
 	}
 	return nil
+}
+
+// refusal is an answer of a node that is not 2xx.
+type refusal struct {
+	code int
+	text string
+}
+
+func (r *refusal) Error() string { return r.text }
+
+// stream asks, with a body if it is not nil, and returns the answer of a node that
+// did what was asked, to be read as it comes and closed.
+func (a *api) stream(ctx context.Context, method, path string, body io.Reader) (io.ReadCloser, error) {
+	client, base, err := a.client()
+	if err != nil {
+		return nil, err
+	}
+	req, err := http.NewRequestWithContext(ctx, method, base+path, body)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		var ue *url.Error
+		if errors.As(err, &ue) {
+			err = ue.Err
+		}
+		return nil, fmt.Errorf("ask the node at %s: %w", a.where(), err)
+	}
+	if resp.StatusCode/100 == 2 {
+		return resp.Body, nil
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return nil, fmt.Errorf("read the answer of the node: %w", err)
+	}
+	var f admin.Failure
+	if json.Unmarshal(text, &f) != nil || f.Error == "" {
+		f.Error = resp.Status
+	}
+	return nil, &refusal{resp.StatusCode, f.Error}
 }
 
 // client chooses the way: --http, --data-dir, ./data if a node is there, else

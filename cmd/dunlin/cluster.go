@@ -11,7 +11,8 @@ import (
 )
 
 func newCluster() *cobra.Command {
-	return parent("cluster", "Look at the cluster", newClusterStatus())
+	return parent("cluster", "Look at the cluster, back it up, restore it", newClusterStatus(),
+		newClusterBackup(), newClusterRestore(), newClusterRecover())
 }
 
 func newClusterStatus() *cobra.Command {

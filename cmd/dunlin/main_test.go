@@ -85,6 +85,14 @@ func TestExitCodes(t *testing.T) {
 		{"clients show", 2, "dunlin clients show: want the client identifier"},
 		{"clients kick a b", 2, `"b" is one argument too many`},
 		{"cluster status --http " + nobody, 1, "connection refused"},
+		{"cluster backup", 2, "want the file to write"},
+		{"cluster backup " + bad, 1, "is there already"},
+		{"cluster restore", 2, "want the file of a backup"},
+		{"cluster restore " + bad, 1, "not a whole backup file"},
+		{"cluster recover", 2, "want the data directories"},
+		{"cluster recover --data-dir x f", 2, "want --accept-loss"},
+		{"cluster recover --data-dir x --accept-loss", 2, "want the file to write"},
+		{"cluster recover --data-dir /nowhere", 1, "nothing of a cluster is here"},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
 			code, stdout, stderr := dunlin(t, "", strings.Fields(tt.args)...)
@@ -106,7 +114,8 @@ func TestExitCodes(t *testing.T) {
 }
 
 func TestHelpTeaches(t *testing.T) {
-	for _, args := range []string{"serve", "dev", "pub", "sub", "config check", "config show", "cluster status", "clients ls"} {
+	for _, args := range []string{"serve", "dev", "pub", "sub", "config check", "config show", "cluster status", "cluster backup", "cluster restore", "cluster recover",
+		"clients ls"} {
 		code, stdout, _ := dunlin(t, "", append(strings.Fields(args), "--help")...)
 		if code != 0 || !strings.Contains(stdout, "Examples:") {
 			t.Errorf("%s --help: %d\n%s", args, code, stdout)

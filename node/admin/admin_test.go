@@ -82,21 +82,54 @@ func (fakeShards) Sessions(shard int, cursor uint32, limit int) (SessionPage, bo
 	return page, true
 }
 
+// fakeBackups are shards 0 and 1: 0 holds something, of 1 nobody knows the leader
+// once it has written a little.
+type fakeBackups struct {
+	took []byte
+	set  map[string]string
+	err  error
+}
+
+func (f *fakeBackups) Contents(context.Context) (Contents, error) {
+	return Contents{Cluster: "c", Shards: 2}, f.err
+}
+
+func (f *fakeBackups) Backup(_ context.Context, shard int, to io.Writer) error {
+	if f.err != nil {
+		return f.err
+	}
+	if _, err := to.Write([]byte("some")); err != nil || shard == 0 {
+		return err
+	}
+	return errors.New("its leader was lost")
+}
+
+func (f *fakeBackups) Restore(_ context.Context, _ int, from io.Reader) (err error) {
+	f.took, err = io.ReadAll(from)
+	return errors.Join(err, f.err)
+}
+
+func (f *fakeBackups) Set(_ context.Context, settings map[string]string) error {
+	f.set = settings
+	return f.err
+}
+
 type fixture struct {
 	*Server
+	backups *fakeBackups
 	clients *fakeClients
 	cluster *fakeCluster
 }
 
 func newFixture(ids ...string) *fixture {
-	f := &fixture{clients: new(fakeClients), cluster: new(fakeCluster)}
+	f := &fixture{clients: new(fakeClients), cluster: new(fakeCluster), backups: new(fakeBackups)}
 	for _, id := range ids {
 		f.clients.all = append(f.clients.all, Client{ClientID: id, Node: "n1", Version: "5.0"})
 	}
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "dunlin_ready"}))
 	f.Server = New(Options{
-		Version: "v1", Cluster: f.cluster, Clients: f.clients, Shards: fakeShards{}, Metrics: reg,
+		Version: "v1", Cluster: f.cluster, Clients: f.clients, Shards: fakeShards{}, Backups: f.backups, Metrics: reg,
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
 	return f

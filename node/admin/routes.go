@@ -44,6 +44,10 @@ func (s *Server) routes() []route {
 		{"DELETE", "/api/v1/clients/{id}", false, s.kick},
 		{"GET", "/api/v1/shards", false, s.shards},
 		{"GET", "/api/v1/shards/{shard}/sessions", false, s.sessions},
+		{"GET", "/api/v1/backup", false, s.contents},
+		{"PUT", "/api/v1/backup/settings", false, s.set},
+		{"GET", "/api/v1/backup/shards/{shard}", false, s.backUp},
+		{"PUT", "/api/v1/backup/shards/{shard}", false, s.restore},
 
 		{"GET", "/{$}", false, file("page/index.html", "text/html; charset=utf-8")},
 		{"GET", "/page.css", false, file("page/page.css", "text/css; charset=utf-8")},
@@ -60,6 +64,9 @@ func (s *Server) handler(may access) http.Handler {
 	mux := http.NewServeMux()
 	for _, r := range s.routes() {
 		h := http.Handler(r.handle)
+		if !uploads[r.method+" "+r.path] {
+			h = http.MaxBytesHandler(h, maxBodyBytes)
+		}
 		if !r.open {
 			h = restrict(may, h)
 		}

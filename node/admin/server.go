@@ -32,6 +32,7 @@ type Options struct {
 	Cluster Cluster
 	Clients Clients
 	Shards  Shards
+	Backups Backups
 	Metrics prometheus.Gatherer
 	Log     *slog.Logger
 }
@@ -76,7 +77,7 @@ func (s *Server) Listen(addr, dataDir string) error {
 
 func (s *Server) add(l net.Listener, h http.Handler) {
 	s.parts = append(s.parts, part{l, &http.Server{
-		Handler:           http.MaxBytesHandler(h, maxBodyBytes),
+		Handler:           h,
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,

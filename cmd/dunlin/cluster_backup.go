@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"dunlin/node/admin"
+	"dunlin/node/backup"
+)
+
+func newClusterBackup() *cobra.Command {
+	var node api
+	cmd := &cobra.Command{
+		Use:   "backup FILE",
+		Short: "Write all that the cluster holds into one file, while it serves",
+		Long: `Write all that the cluster holds into one file, while it serves: sessions with
+their subscriptions and queues, retained messages, wills, and settings. Any node
+can be asked; it fetches each shard from the shard's leader.
+
+Whatever was acknowledged before the command began is in the file. What is
+acknowledged while it runs may be or not: each shard is of one moment, and the
+moments of the shards differ.
+
+The file is for "dunlin cluster restore". It is written as FILE.partial and gets
+its name when it is whole and on the disk; a file that is there is not replaced.
+It holds messages of clients: keep it as you keep those.`,
+		Example: `  dunlin cluster backup dunlin.backup
+  dunlin cluster backup --http 127.0.0.1:18084 /var/backups/dunlin-$(date +%F)`,
+		Args: exactly("the file to write"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var written int64
+			c, err := writeFile(args[0], func(to *os.File) (c admin.Contents, err error) {
+				if err := node.do(cmd.Context(), http.MethodGet, "/api/v1/backup", &c); err != nil {
+					return c, err
+				}
+				b := backingUp{node: &node, progress: newProgress(cmd), contents: c}
+				defer b.progress.clear()
+				if err := b.write(cmd.Context(), to); err != nil {
+					return c, err
+				}
+				written, err = to.Seek(0, io.SeekCurrent)
+				return c, err
+			})
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "backed up %d shards of cluster %s into %s, %s\n",
+				c.Shards, c.Cluster, args[0], size(written))
+			return err
+		},
+	}
+	node.bind(cmd)
+	return cmd
+}
+
+// writeFile has write make a file, which has its name once it is whole and on the
+// disk.
+func writeFile[T any](name string, write func(*os.File) (T, error)) (result T, err error) {
+	if _, err := os.Lstat(name); err == nil {
+		return result, fmt.Errorf("%s is there already", name)
+	}
+	partial := name + ".partial"
+	f, err := os.OpenFile(partial, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return result, err
+	}
+	result, err = write(f)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return result, errors.Join(err, os.Remove(partial))
+	}
+	return result, os.Rename(partial, name)
+}
+
+// backingUp is a backup that is being written.
+type backingUp struct {
+	node     *api
+	progress *progress
+	contents admin.Contents
+}
+
+func (b *backingUp) write(ctx context.Context, to *os.File) error {
+	w, err := backup.NewWriter(to, backup.Head{
+		Cluster: b.contents.Cluster, Shards: b.contents.Shards, Taken: time.Now().UTC(),
+		Program: b.contents.Version, Settings: b.contents.Settings,
+	})
+	if err != nil {
+		return err
+	}
+	for sh := range b.contents.Shards {
+		if err := tryAgain(ctx, func() error {
+			return w.Shard(sh, func(to io.Writer) error { return b.fetch(ctx, sh, to) })
+		}); err != nil {
+			return fmt.Errorf("back up shard %d: %w", sh, err)
+		}
+	}
+	return w.Close()
+}
+
+// fetch writes a shard as its leader tells it.
+func (b *backingUp) fetch(ctx context.Context, sh int, to io.Writer) error {
+	from, err := b.node.stream(ctx, http.MethodGet, shardPath(sh), nil)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	_, err = io.Copy(to, &watched{from: from, seen: func(n int64) {
+		b.progress.show("shard %d of %d, %s", sh+1, b.contents.Shards, size(n))
+	}})
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return &refusal{http.StatusServiceUnavailable, "the shard's leader was lost on the way"}
+	}
+	return err
+}
+
+func shardPath(sh int) string { return fmt.Sprintf("/api/v1/backup/shards/%d", sh) }
+
+// tries is how often something is tried that a node cannot do just now.
+const tries = 5
+
+// tryAgain does something again while a node says that it cannot do it now.
+func tryAgain(ctx context.Context, do func() error) (err error) {
+	for try := range tries {
+		if try > 0 {
+			select {
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		var r *refusal
+		if err = do(); !errors.As(err, &r) || r.code != http.StatusServiceUnavailable {
+			return err
+		}
+	}
+	return err
+}
+
+// watched tells how much has been read.
+type watched struct {
+	from io.Reader
+	n    int64
+	seen func(n int64)
+}
+
+func (w *watched) Read(b []byte) (int, error) {
+	n, err := w.from.Read(b)
+	w.n += int64(n)
+	w.seen(w.n)
+	return n, err
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"dunlin/node/admin"
+	"dunlin/node/backup"
+)
+
+func newClusterRestore() *cobra.Command {
+	var node api
+	cmd := &cobra.Command{
+		Use:   "restore FILE",
+		Short: "Give a new, empty cluster what a backup holds",
+		Long: `Give a new cluster what "dunlin cluster backup" or "dunlin cluster recover" wrote.
+
+The cluster has to be empty, and to have as many shards as the one that the file
+is of: form it with --shards of the same number (the number of nodes may differ).
+Keep clients away until the command is done, for instance by listening on a
+loopback address: a single session or retained message that is there already has
+the command refused.
+
+Every session comes back as if its node had died when the backup was taken:
+without a connection, its will due. Clients find their sessions present when they
+connect again; they may hear once more what they had acknowledged after the
+backup (QoS 1 and 2), and do not hear what was published after it.
+
+The file is verified before anything is changed. If the command fails half-way,
+some shards hold something: form another empty cluster and begin anew.`,
+		Example: `  dunlin serve --shards 16 --data-dir /var/lib/dunlin-new    a new cluster
+  dunlin cluster restore --data-dir /var/lib/dunlin-new dunlin.backup`,
+		Args: exactly("the file of a backup"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			file, err := os.Open(args[0])
+			if err != nil {
+				return err
+			}
+			defer file.Close()
+			b, err := backup.Open(file)
+			if err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
+			}
+			r := restoring{node: &node, progress: newProgress(cmd), file: b}
+			err = r.run(cmd.Context())
+			r.progress.clear()
+			if err != nil {
+				return err
+			}
+			what := "backup"
+			if len(b.Recovered) > 0 {
+				what = "recovery"
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "restored %d of %d shards from the %s of cluster %s of %s\n",
+				len(b.Held()), b.Shards, what, b.Cluster, b.Taken.Format(time.RFC3339))
+			return err
+		},
+	}
+	node.bind(cmd)
+	return cmd
+}
+
+// restoring is a backup on its way into a cluster.
+type restoring struct {
+	node     *api
+	progress *progress
+	file     *backup.File
+}
+
+func (r *restoring) run(ctx context.Context) error {
+	var c admin.Contents
+	if err := r.node.do(ctx, http.MethodGet, "/api/v1/backup", &c); err != nil {
+		return err
+	}
+	switch {
+	case c.Shards != r.file.Shards:
+		return fmt.Errorf("the backup is of %d shards and this cluster has %d: form a new one with --shards %d",
+			r.file.Shards, c.Shards, r.file.Shards)
+	case len(c.Used) > 0:
+		return fmt.Errorf("the cluster is not empty (shards %s hold something): a backup is restored into a new one only",
+			strings.Trim(fmt.Sprint(c.Used), "[]"))
+	}
+	for name, value := range r.file.Settings {
+		if err := r.set(ctx, name, value); err != nil {
+			return fmt.Errorf("restore setting %q: %w", name, err)
+		}
+	}
+	for _, sh := range r.file.Held() {
+		if err := tryAgain(ctx, func() error { return r.give(ctx, sh) }); err != nil {
+			return fmt.Errorf("restore shard %d: %w; begin anew with an empty cluster", sh, err)
+		}
+	}
+	return nil
+}
+
+func (r *restoring) set(ctx context.Context, name, value string) error {
+	body, err := json.Marshal(admin.Settings{Settings: map[string]string{name: value}})
+	if err != nil {
+		return err
+	}
+	return r.put(ctx, "/api/v1/backup/settings", bytes.NewReader(body))
+}
+
+// give brings a shard to its leader.
+func (r *restoring) give(ctx context.Context, sh int) error {
+	return r.put(ctx, shardPath(sh), &watched{from: r.file.Shard(sh), seen: func(n int64) {
+		r.progress.show("shard %d of %d, %s", sh+1, r.file.Shards, size(n))
+	}})
+}
+
+func (r *restoring) put(ctx context.Context, path string, body io.Reader) error {
+	answer, err := r.node.stream(ctx, http.MethodPut, path, body)
+	if err != nil {
+		return err
+	}
+	return answer.Close()
+}

@@ -1,0 +1,74 @@
+package admin
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+func request(t *testing.T, client *http.Client, method, url string, body io.Reader) (int, string, error) {
+	t.Helper()
+	r, err := http.NewRequest(method, url, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	return resp.StatusCode, string(b), err
+}
+
+// A backup that breaks off is not taken for whole; a restore takes bodies of any
+// length, and tells what is refused from what is not known and what may be tried
+// again.
+func TestBackups(t *testing.T) {
+	f := newFixture()
+	dir := t.TempDir()
+	serve(t, f, dir)
+	client := overSocket(dir)
+	const at = "http://node/api/v1/backup"
+	if code, body, err := request(t, client, "GET", at+"/shards/0", nil); code != 200 || body != "some" || err != nil {
+		t.Errorf("%d %q %v", code, body, err)
+	}
+	if code, body, err := request(t, client, "GET", at+"/shards/1", nil); err == nil {
+		t.Errorf("a part is taken for the whole: %d %q", code, body)
+	}
+	large := bytes.Repeat([]byte("x"), 10*maxBodyBytes)
+	if code, _, _ := request(t, client, "PUT", at+"/shards/0", bytes.NewReader(large)); code != 204 || !bytes.Equal(f.backups.took, large) {
+		t.Errorf("%d, %d bytes", code, len(f.backups.took))
+	}
+	if code, _, _ := request(t, client, "PUT", at+"/settings", strings.NewReader(`{"settings": {"a": "b"}}`)); code != 204 || f.backups.set["a"] != "b" {
+		t.Errorf("%d %v", code, f.backups.set)
+	}
+	if code, _, _ := request(t, client, "PUT", at+"/settings", bytes.NewReader(bytes.Repeat([]byte(" "), 2*maxSettingsBytes))); code != 400 {
+		t.Errorf("%d", code)
+	}
+	if code, body, _ := request(t, client, "GET", at, nil); code != 200 || !strings.Contains(body, `"used": []`) || !strings.Contains(body, `"version": "v1"`) {
+		t.Errorf("%d %s", code, body)
+	}
+	for want, err := range map[int]error{
+		409: fmt.Errorf("%w: holds something", ErrRefused), 500: fmt.Errorf("%w: lost", ErrUnknown), 503: io.ErrNoProgress,
+	} {
+		f.backups.err = err
+		for _, ask := range [][2]string{{"GET", "/shards/0"}, {"PUT", "/shards/0"}, {"PUT", "/settings"}} {
+			if code, body, _ := request(t, client, ask[0], at+ask[1], strings.NewReader("{}")); code != want || !strings.Contains(body, err.Error()) {
+				t.Errorf("%v: %d %s instead of %d", ask, code, body, want)
+			}
+		}
+	}
+	if code, _, _ := request(t, client, "GET", at+"/shards/x", nil); code != 400 {
+		t.Error(code)
+	}
+	// Other routes take short bodies only, and nothing of this is for strangers.
+	for _, path := range []string{"/api/v1/backup", "/api/v1/backup/shards/0"} {
+		if code, _ := f.ask(healthOnly, "GET", path); code != 403 {
+			t.Errorf("%s: %d", path, code)
+		}
+	}
+}
