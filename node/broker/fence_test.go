@@ -22,13 +22,13 @@ type grip struct {
 
 	mu    sync.Mutex
 	kept  []func()
-	lates int // results among them
+	lates map[router.ShardID]bool // there are results among them
 }
 
 type underlying = Shards
 
 func (n *testNode) grip() *grip {
-	g := &grip{underlying: n.b.shards}
+	g := &grip{underlying: n.b.shards, lates: map[router.ShardID]bool{}}
 	n.b.shards = g
 	return g
 }
@@ -48,8 +48,8 @@ func (g *grip) Submit(sh router.ShardID, cmd raftstore.Command, done func(raftst
 		done = func(r raftstore.Result) {
 			g.mu.Lock()
 			defer g.mu.Unlock()
-			if late || g.lates > 0 { // results stay in order
-				g.lates++
+			if late || g.lates[sh] { // results of a shard stay in order
+				g.lates[sh] = true
 				g.kept = append(g.kept, func() { told(r) })
 				return
 			}
@@ -74,7 +74,7 @@ func (g *grip) release() {
 	g.hold, g.late = nil, nil
 	g.mu.Lock()
 	kept := g.kept
-	g.kept, g.lates = nil, 0
+	g.kept, g.lates = nil, map[router.ShardID]bool{}
 	g.mu.Unlock()
 	for _, f := range kept {
 		f()

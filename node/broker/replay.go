@@ -44,7 +44,7 @@ type replay struct {
 
 // beginReplays has the retained messages of new subscriptions sent.
 func (w *worker) beginReplays(c *conn, s *suback) {
-	if len(s.replays) == 0 {
+	if !s.wants {
 		return
 	}
 	c.client.wanting--

@@ -77,7 +77,7 @@ func (r *reader) missing(sent map[string]int) error {
 // all that is published since, in order and once, however long pages, commits and
 // answers are under way.
 func TestRetainedIsARegister(t *testing.T) {
-	for seed := range uint64(100) {
+	for seed := range uint64(30) {
 		synctest.Test(t, func(t *testing.T) {
 			if err := registerRun(t, rand.New(rand.NewPCG(seed, 1))); err != nil {
 				t.Fatalf("seed %d: %v", seed, err)

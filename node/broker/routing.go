@@ -23,9 +23,6 @@ type routing struct {
 
 // awaitRoutes has s sent when its routes are everywhere.
 func (w *worker) awaitRoutes(s suback) {
-	if c := w.conn(s.conn); c != nil && len(s.replays) > 0 {
-		c.client.wanting++
-	}
 	r := w.routingTo(s.routes)
 	r.subacks = append(r.subacks, s)
 	r.routes.version = max(r.routes.version, s.routes.version)

@@ -18,7 +18,8 @@ type suback struct {
 	packetID uint16
 	reasons  []mqtt.Reason
 	routes   whereabouts
-	replays  []*replay     // retained messages to send after it
+	wants    bool          // retained messages may follow
+	replays  []*replay     // those that do
 	cuts     []session.Cut // of them
 }
 
@@ -45,6 +46,7 @@ func (w *worker) subscribe(c *conn, p *mqtt.Subscribe) {
 			RetainAsPublished: line.RetainAsPublished, ID: p.SubscriptionID,
 		}
 		sub := raftstore.Subscription{Filter: f, Options: o, RetainHandling: line.RetainHandling}
+		s.wants = s.wants || sub.WantsRetained(false)
 		if c.persistent || f.Group() != "" {
 			durable = append(durable, sub)
 			places = append(places, i)
@@ -59,6 +61,9 @@ func (w *worker) subscribe(c *conn, p *mqtt.Subscribe) {
 	}
 	w.work += filterWork * len(p.Filters)
 	c.client.asking++
+	if s.wants {
+		c.client.wanting++ // from now on it may be sent live what a replay finds
+	}
 	if len(durable) == 0 {
 		w.awaitRoutes(s)
 		return
