@@ -7,9 +7,11 @@ import (
 	"dunlin/session"
 )
 
-// accepted remembers which QoS 2 messages of persistent publishers this node has
-// given to its live subscribers, so that a publisher's resend reaches none of them
-// twice (R2). It is the same for all loops and for what peers forward, and it is
+// accepted remembers which QoS 2 messages of persistent publishers were given to
+// live subscribers, so that a publisher's resend reaches none of them twice (R2).
+// Each loop has one for its connections, and judges a message when it comes there:
+// then of two copies that come by different ways, each in order, the first of each
+// message are in order too (P7). One more is the node's, for share groups. They are
 // kept until the publisher's session ends.
 type accepted struct {
 	mu      sync.Mutex
@@ -60,4 +62,32 @@ func (a *accepted) forget(origin uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.origins, origin)
+}
+
+// forget drops the node's memory of a publisher whose session has ended.
+func (b *Broker) forget(origin uint64) {
+	b.accepted.forget(origin)
+	for _, w := range b.workers {
+		w.heard.forget(origin)
+	}
+}
+
+// judgement is what a loop has found of the message at hand.
+type judgement byte
+
+const (
+	unjudged judgement = iota
+	firstCopy
+	laterCopy
+)
+
+// isFirst says whether the message at hand is the first of its copies to come to
+// this loop, which it remembers: once for all subscribers that it is for.
+func (w *worker) isFirst(m *session.Message, j *judgement) bool {
+	if *j == unjudged {
+		if *j = laterCopy; w.heard.first(m) {
+			*j = firstCopy
+		}
+	}
+	return *j == firstCopy
 }

@@ -358,7 +358,11 @@ func TestResentQoS2ReachesNoLiveSubscriberTwice(t *testing.T) {
 		}
 		c.sleep(100*time.Second + 700*time.Second) // the session ends, and is forgotten
 		for i, n := range c.nodes {
-			if left := len(n.b.accepted.origins); left != 0 {
+			left := len(n.b.accepted.origins)
+			for _, w := range n.b.workers {
+				left += len(w.heard.origins)
+			}
+			if left != 0 {
 				t.Errorf("node %d remembers %d publishers that are gone", i, left)
 			}
 		}

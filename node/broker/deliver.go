@@ -111,8 +111,9 @@ func (a *arrival) land() {
 // once.
 func (w *worker) beginMessage() { w.serial++ }
 
-// offer brings m to one subscriber of this node, here or on another loop.
-func (w *worker) offer(m *session.Message, x router.Match, ids []uint32) {
+// offer brings m to one subscriber of this node, here or on another loop, which
+// judges for itself.
+func (w *worker) offer(m *session.Message, x router.Match, ids []uint32, here *judgement) {
 	qos := min(m.QoS, mqtt.QoS(x.QoS)) // [MQTT-3.8.4-8]
 	retain := m.Retain && x.RetainAsPublished
 	loop := listen.ID(x.Subscriber).Loop()
@@ -121,7 +122,7 @@ func (w *worker) offer(m *session.Message, x router.Match, ids []uint32) {
 		it.to, it.qos, it.retain = x.Subscriber, qos, retain
 		return
 	}
-	if c := w.conn(listen.ID(x.Subscriber)); c != nil {
+	if c := w.conn(listen.ID(x.Subscriber)); c != nil && w.isFirst(m, here) {
 		d := &w.delivery
 		*d = session.Delivery{}
 		d.Message, d.QoS, d.Retain, d.IDs = m, qos, retain, ids
@@ -270,10 +271,11 @@ func (c *conn) expects(it *item) bool {
 func (w *worker) receiveBatch(b *batch) {
 	m := &w.message
 	at := ^uint32(0)
+	var copies judgement
 	for i := range b.items {
 		it := &b.items[i]
 		if it.offset != at {
-			at = it.offset
+			at, copies = it.offset, unjudged
 			if _, err := m.Parse(b.bytes[at:], w.now()); err != nil {
 				panic("broker: packed message does not parse: " + err.Error())
 			}
@@ -287,7 +289,7 @@ func (w *worker) receiveBatch(b *batch) {
 			w.takeShared(c, m, it, &b.shared[it.share-1], b.ids[it.ids[0]:it.ids[1]])
 			continue
 		}
-		if c == nil || it.pushed && !c.expects(it) {
+		if c == nil || it.pushed && !c.expects(it) || !it.pushed && !w.isFirst(m, &copies) {
 			continue
 		}
 		d := &w.delivery

@@ -123,7 +123,7 @@ func TestIsolationGivesUpWills(t *testing.T) {
 		c.isolate(0)
 		n.confirm()
 		n.silent, n.fate = false, cluster.Accepted
-		c.nodes[1].b.accepted.forget(1<<40 | 7)
+		c.nodes[1].b.forget(1<<40 | 7)
 		n.b.Accept(true)
 		c.sleep(20 * time.Second)
 		sub.none()

@@ -184,7 +184,7 @@ func (b *Broker) Joined(n cluster.Node) { b.ingresses.Store(n.ID, newIngress(b, 
 // Forget is called by the store when a publisher's session has ended: here and
 // at the peers nobody needs to remember its messages (R2).
 func (b *Broker) Forget(origin uint64) {
-	b.accepted.forget(origin)
+	b.forget(origin)
 	b.workers[0].loop.Post(func(w *worker) {
 		b.ingresses.Range(func(n, _ any) bool {
 			o := w.frameFor(n.(router.NodeID))

@@ -90,7 +90,7 @@ func (in *ingress) record(rec cluster.Record, a *arrival) {
 		p.kinds = append(p.kinds, rec.Kind)
 		return
 	case cluster.RecordForget:
-		in.b.accepted.forget(rec.Handle)
+		in.b.forget(rec.Handle)
 		return
 	}
 	m := &in.message
@@ -103,17 +103,21 @@ func (in *ingress) record(rec cluster.Record, a *arrival) {
 		in.group(rec, m, now, a)
 		return
 	}
+	for loop, b := range in.batches {
+		if b != nil && len(b.items) >= maxPosted {
+			in.post(loop)
+		}
+	}
 	ms := &in.matches
 	in.b.table.Match(m.Topic, 0, ms)
-	if !in.b.accepted.first(m) {
-		ms.Local = ms.Local[:0] // R2
-	}
 	for i := range ms.Local {
 		x := &ms.Local[i]
 		b := in.batchFor(x.Subscriber, a)
 		it := b.add(m, in.serial, now, ms.IDs(*x))
 		it.to, it.qos, it.retain = x.Subscriber, min(m.QoS, mqtt.QoS(x.QoS)), m.Retain && x.RetainAsPublished
-		if len(b.items) >= maxPosted {
+		// One that the loop judges stays in one batch, or the rest would look like
+		// another copy.
+		if len(b.items) >= maxPosted && m.Origin == 0 {
 			in.post(listen.ID(x.Subscriber).Loop())
 		}
 	}

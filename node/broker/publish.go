@@ -209,12 +209,12 @@ func (w *worker) route(from *publisher, m *session.Message, slot int32) {
 		m.Share(&w.forms)
 	}
 	legs := legs{w: w, from: from, slot: slot}
-	if !w.accepted.first(m) {
-		// The live subscribers here had it (R2); shards and peers judge for themselves.
-		ms.Local, ms.Groups = ms.Local[:0], ms.Groups[:0]
+	if len(ms.Groups) > 0 && !w.accepted.first(m) {
+		ms.Groups = ms.Groups[:0] // a member had it (R2); loops, shards and peers judge for themselves
 	}
+	var here judgement
 	for i := range ms.Local {
-		w.offer(m, ms.Local[i], ms.IDs(ms.Local[i]))
+		w.offer(m, ms.Local[i], ms.IDs(ms.Local[i]), &here)
 	}
 	for _, n := range ms.Nodes {
 		w.forward(n, m, &legs)

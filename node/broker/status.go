@@ -27,8 +27,9 @@ func (w *worker) publishStatus() {
 		ms := &w.matches
 		w.table.Match(m.Topic, 0, ms)
 		w.beginMessage()
+		var here judgement
 		for i := range ms.Local {
-			w.offer(m, ms.Local[i], ms.IDs(ms.Local[i]))
+			w.offer(m, ms.Local[i], ms.IDs(ms.Local[i]), &here)
 		}
 	})
 }

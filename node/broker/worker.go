@@ -66,6 +66,7 @@ type worker struct {
 	abroad     int        // errands under way
 
 	serial        uint64       // numbers messages, so that a batch packs each once
+	heard         accepted     // by the connections of this loop
 	statusDue     session.Time // when the node's values are published next
 	trimmed       int          // the chunk of connections trimmed last
 	subscriptions int          // of connections that are up
