@@ -132,6 +132,7 @@ func (r *replica) takeOver(st *state) error {
 			if err = r.suspend(); err == nil {
 				term = r.raft.CurrentTerm()
 				st.proposers = r.sh.st.proposers.clone()
+				st.mail.follow(&r.sh.st.mail)
 			}
 		})
 	}

@@ -316,6 +316,25 @@ func TestGroupsInABackup(t *testing.T) {
 	}
 }
 
+// A shard that is restored after it has written to others goes on numbering.
+func TestRestoredLettersFollow(t *testing.T) {
+	letters := func(to ...router.ShardID) (m mail) {
+		st := newState(0)
+		for _, sh := range to {
+			st.send(sh, letter{kind: letterDone, group: filter("$share/g/s")})
+		}
+		return st.mail
+	}
+	before, restored := letters(0, 0, 2), letters(0, 1)
+	restored.follow(&before)
+	expect(t, "check", restored.check(), nil)
+	var got []string
+	for to, o := range restored.out {
+		got = append(got, fmt.Sprint(to, " up to ", o.last, " from ", o.low()))
+	}
+	expectAll(t, "outboxes", got, "0 up to 3 from 3", "1 up to 1 from 1", "2 up to 1 from 2")
+}
+
 // A letter counts once, in its turn, whoever brings it how often.
 func TestLettersAreNumbered(t *testing.T) {
 	sh := newManual(DefaultOptions())

@@ -231,6 +231,22 @@ func (st *state) refoundMail() {
 	}
 }
 
+// follow has the letters numbered on from those that the shard had for others
+// before it was restored: they may know these. What was taken of theirs is not in
+// what was restored, so that what they still have comes again.
+func (t *mail) follow(before *mail) {
+	for to := range before.out {
+		if to == len(t.out) {
+			t.out = append(t.out, outbox{})
+		}
+		o, last := &t.out[to], before.out[to].last
+		o.last += last
+		for i := range o.letters {
+			o.letters[i].number += last
+		}
+	}
+}
+
 // check verifies the numbers.
 func (t *mail) check() error {
 	for to := range t.out {

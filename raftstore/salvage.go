@@ -95,8 +95,11 @@ func Replay(log raft.LogStore, snapshots raft.SnapshotStore, restore func(io.Rea
 // committed, see Replay, and lack what only others had.
 func SalvageStopped(sh router.ShardID, shards int, log raft.LogStore, snapshots raft.SnapshotStore, to io.Writer) error {
 	st := newState(sh)
+	st.shards = shards
 	err := Replay(log, snapshots, func(from io.ReadCloser) (err error) {
-		st, err = restoreState(sh, bufio.NewReaderSize(from, chunkBytes))
+		if st, err = restoreState(sh, bufio.NewReaderSize(from, chunkBytes)); err == nil {
+			st.shards = shards
+		}
 		return err
 	}, func(l *raft.Log) {
 		st.apply(l.Data, nil)

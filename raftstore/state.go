@@ -18,7 +18,7 @@ type state struct {
 	wall   uint64       // latest wall clock of a leader, Unix seconds: for an outage of all (T2)
 	digest uint64       // of all that was done: equal on every replica at equal index (D6)
 	limits Limits
-	shards int // of the store, for the life of the data
+	shards int // of the cluster, for the life of the data; whoever makes a state says so
 
 	sessions   *sessions
 	messages   messages
