@@ -62,7 +62,7 @@ func benchmarkForward(b *testing.B, batch int, reliable bool) {
 		o.GossipAddr, o.ClusterAddr = "127.0.0.1:0", "127.0.0.1:0"
 		o.Logger = slog.New(slog.DiscardHandler)
 		if i == 1 {
-			o.Join, o.BootstrapExpect = []string{ends[0].GossipAddr()}, 0
+			o.Join = []string{ends[0].GossipAddr()}
 		}
 		c, err := cluster.New(o, router.NewTable(), &counters[i])
 		if err != nil {
@@ -74,7 +74,7 @@ func benchmarkForward(b *testing.B, batch int, reliable bool) {
 		defer func() { _ = c.Shutdown(b.Context()) }()
 		ends[i] = c
 	}
-	for ends[1].Ready() != nil || len(ends[0].Nodes()) != 2 || ends[0].Nodes()[1].State != "alive" {
+	for !met(ends[0], 2) || !met(ends[1], 2) {
 		time.Sleep(time.Millisecond)
 	}
 	to := ends[0].Nodes()[1].ID

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"math"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -95,7 +94,7 @@ type Node struct {
 	Name        string        // node name, for people
 	Identity    string        // stable identity
 	ClusterAddr string
-	State       string            // "alive", "suspect" (its streams are down), "joining"
+	State       string            // "alive", "suspect" (it cannot be reached), "joining" (routes were not exchanged yet)
 	Meta        map[string]string // addresses for people: mqtt, http
 }
 
@@ -117,6 +116,7 @@ type Cluster struct {
 	serverTLS, clientTLS *tls.Config
 
 	raft    *raftnet.Net
+	leases  Leases // constant after Start
 	pool    buffers
 	barrier *feed.Barrier
 	numbers atomic.Uint64 // of conversations
@@ -141,9 +141,7 @@ type Cluster struct {
 
 		peers    map[string]*peer // by identity
 		changed  chan struct{}    // closed and replaced when peers changes
-		ready    bool
-		tellings uint64 // versions of what frameMembers says
-		usurper  uint64 // start of a newer process with this identity, 0 for none
+		usurper  uint64           // start of a newer process with this identity, 0 for none
 		shutdown bool
 	}
 }
@@ -176,6 +174,7 @@ func New(o Options, routes Routes, recv Receiver) (*Cluster, error) {
 	c.mu.changed = make(chan struct{})
 	c.byID.Store(new([]*peer))
 	c.barrier = feed.NewBarrier()
+	c.leases = unleased{c}
 	c.mu.clusterAddr = advertised(o.ClusterAdvertise, o.ClusterAddr) // the port may be 0 yet
 	if _, err := c.encodeMeta(); err != nil {
 		return nil, err
@@ -189,7 +188,7 @@ func New(o Options, routes Routes, recv Receiver) (*Cluster, error) {
 }
 
 // Start listens, and looks for the others from then on. It waits for none of
-// them: see Ready.
+// them.
 func (c *Cluster) Start(ctx context.Context) error {
 	l, err := c.opts.Listen(c.opts.ClusterAddr)
 	if err != nil {
@@ -207,7 +206,6 @@ func (c *Cluster) Start(ctx context.Context) error {
 		return err
 	}
 	c.routes.Notify(c.routesChanged)
-	c.reckon()
 	c.wg.Go(func() { c.roster(life) })
 	c.wg.Go(func() { c.rejoin(life) })
 	c.wg.Go(func() {
@@ -323,8 +321,8 @@ func (c *Cluster) Full(to router.NodeID) bool {
 	return p != nil && p.out.full()
 }
 
-// Routed calls done, from any goroutine and at once if it can, when every live
-// member has confirmed this node's routes up to version (E4; P4).
+// Routed calls done, from any goroutine and at once if it can, when everybody who
+// counts has confirmed this node's routes up to version (E4; P4).
 func (c *Cluster) Routed(version uint64, done func()) { c.barrier.Wait(version, done) }
 
 // Nodes lists the members, this node first.
@@ -335,11 +333,8 @@ func (c *Cluster) Nodes() []Node {
 		Name:        c.opts.Name,
 		Identity:    c.opts.Identity,
 		ClusterAddr: c.mu.clusterAddr,
-		State:       "joining",
+		State:       "alive",
 		Meta:        maps.Clone(c.opts.Meta),
-	}
-	if c.mu.ready {
-		self.State = "alive"
 	}
 	nodes := []Node{self}
 	for _, p := range *c.byID.Load() {
@@ -376,25 +371,4 @@ func (c *Cluster) routesChanged() {
 			signal(p.feedWake)
 		}
 	}
-}
-
-// count has SUBACKs wait for p from now on.
-func (c *Cluster) count(p *peer) {
-	if !p.counted.Swap(true) {
-		c.settle()
-	}
-}
-
-// settle works out anew what all peers hold of this node's routes. It is called
-// whenever one holds more or less, comes or goes.
-func (c *Cluster) settle() {
-	c.barrier.Set(func() uint64 {
-		reached := uint64(math.MaxUint64)
-		for _, p := range *c.byID.Load() {
-			if p != nil && p.counted.Load() {
-				reached = min(reached, p.holds.Load())
-			}
-		}
-		return reached
-	})
 }

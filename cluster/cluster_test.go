@@ -133,20 +133,32 @@ type node struct {
 	broker *broker
 	table  *router.Table
 	opts   cluster.Options
+	want   int // members that are to meet
 }
 
 func newNode(t *testing.T, o cluster.Options) *node {
 	t.Helper()
-	n := &node{t: t, broker: newBroker(t), table: router.NewTable(), opts: o}
+	return makeNode(t, o).begin()
+}
+
+// makeNode makes one that is not started.
+func makeNode(t *testing.T, o cluster.Options) *node {
+	t.Helper()
+	n := &node{t: t, broker: newBroker(t), table: router.NewTable(), opts: o, want: 1 + len(o.Join)}
 	c, err := cluster.New(o, n.table, n.broker)
 	if err != nil {
 		t.Fatal(err)
 	}
 	n.Cluster = c
-	if err := c.Start(t.Context()); err != nil {
-		t.Fatal(err)
+	return n
+}
+
+func (n *node) begin() *node {
+	n.t.Helper()
+	if err := n.Start(n.t.Context()); err != nil {
+		n.t.Fatal(err)
 	}
-	t.Cleanup(n.shutdown)
+	n.t.Cleanup(n.shutdown)
 	return n
 }
 
@@ -158,17 +170,28 @@ func (n *node) shutdown() {
 	}
 }
 
-// ready waits until the node is.
+// ready waits until the node has met those that it is to meet.
 func (n *node) ready() *node {
 	n.t.Helper()
 	late := time.Now().Add(time.Minute)
-	for n.Ready() != nil {
+	for !met(n.Cluster, n.want) {
 		if time.Now().After(late) {
-			n.t.Fatalf("%s: %v", n.opts.Name, n.Ready())
+			n.t.Fatalf("%s: %v", n.opts.Name, n.Nodes())
 		}
 		time.Sleep(time.Millisecond)
 	}
 	return n
+}
+
+// met says whether c and as many members as make want have each other's routes.
+func met(c *cluster.Cluster, want int) bool {
+	nodes := c.Nodes()
+	for _, m := range nodes {
+		if m.State != "alive" {
+			return false
+		}
+	}
+	return len(nodes) >= want
 }
 
 // peer is the number of the member of that name, once it is one.
@@ -262,9 +285,7 @@ func (w *testWriter) stop() {
 
 func TestLoopback(t *testing.T) {
 	a := newNode(t, loopback(t, "a")).ready()
-	o := loopback(t, "b", a.GossipAddr())
-	o.BootstrapExpect = 0
-	b := newNode(t, o).ready()
+	b := newNode(t, loopback(t, "b", a.GossipAddr())).ready()
 	a.broker.until("b", func() bool { return len(a.broker.members) == 1 })
 
 	_, v := b.table.Subscribe(filter(t, "x/+"), 7, router.Options{})

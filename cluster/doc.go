@@ -8,7 +8,7 @@
 // version held down, Raft carries requests up and replies down. Where to look:
 //
 //	who is a member      gossip.go, roster.go, watch.go, join.go
-//	when a node is ready ready.go (with the argument for P4)
+//	who is waited for    leases.go, by what package lease says
 //	a member             peer.go; the handshake is in hello.go, server.go
 //	frames               frame.go; the records in them batch.go; codec.go, buffer.go
 //	forwarding           forward.go over outbox.go and inbox.go

@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/proto"
 
 	"dunlin/cluster/feed"
 	"dunlin/proto/clusterpb"
@@ -22,8 +21,8 @@ const (
 	maxChanges = 1 << 10
 )
 
-// feed opens the Feed stream to the peer and tells it this node's routes and
-// members until it breaks. The peer starts from what it holds, or from a full
+// feed opens the Feed stream to the peer and tells it this node's routes until it
+// breaks. The peer starts from what it holds, or from a full
 // copy.
 func (p *peer) feed(ctx context.Context) error {
 	st, w, ctx, cancel, err := p.open(ctx, p.c.hello(p), func(ctx context.Context) (grpc.ClientStream, error) {
@@ -35,12 +34,11 @@ func (p *peer) feed(ctx context.Context) error {
 	defer cancel()
 	if w.Whole = w.Whole && w.Held <= p.c.routes.Version(); w.Whole {
 		p.holds.Store(w.Held + 1)
-		p.counted.Store(true)
 	} else {
 		p.holds.Store(0) // it may have held something before it declared us dead
 	}
 	p.c.settle()
-	p.c.setStreams(func() { p.feedUp = true })
+	p.c.setStreams(func() { p.feedUp, p.dead = true, false })
 
 	readErr := make(chan error, 1)
 	go func() {
@@ -61,16 +59,7 @@ func (p *peer) feed(ctx context.Context) error {
 func (p *peer) writeFeed(ctx context.Context, st grpc.ClientStream, whole bool, at uint64) error {
 	var b batch
 	var changes []router.Change
-	told := uint64(0)
 	for {
-		// Members go first, so that a peer with a full copy knows whose copies it
-		// needs besides (see ready.go).
-		if now := p.c.tellings(); now != told {
-			told = now
-			if err := p.sendMembers(st, &b); err != nil {
-				return err
-			}
-		}
 		if whole {
 			var version uint64
 			changes, version, whole = p.c.routes.Changes(at, maxChanges, changes[:0])
@@ -104,16 +93,6 @@ func (p *peer) send(st interface{ SendMsg(any) error }, b *batch) error {
 	return st.SendMsg(b)
 }
 
-func (p *peer) sendMembers(st grpc.ClientStream, b *batch) error {
-	body, err := proto.Marshal(p.c.members())
-	if err != nil {
-		return err
-	}
-	b.grab(frameHeaderSize + len(body))
-	b.data = appendFrame(b.data, frame{kind: frameMembers, body: body})
-	return p.send(st, b)
-}
-
 // sendChanges sends the changes that lead from one version to the next. As each
 // makes one version, they can be cut anywhere.
 func (p *peer) sendChanges(st grpc.ClientStream, b *batch, from, to uint64, changes []router.Change) error {
@@ -137,11 +116,9 @@ func (p *peer) sendChanges(st grpc.ClientStream, b *batch, from, to uint64, chan
 	return nil
 }
 
-// sendCopy sends all own routes. What is acknowledged without the peer until now
-// lies in the copy; for the rest the peer counts. They are packed before the first is sent, for
-// the table may hold writers up while it is read and the network must not.
+// sendCopy sends all own routes. They are packed before the first is sent, for the
+// table may hold writers up while it is read and the network must not.
 func (p *peer) sendCopy(st grpc.ClientStream, b *batch) (version uint64, err error) {
-	p.c.count(p)
 	var chunks [][]byte
 	var chunk []byte
 	version = p.c.routes.Snapshot(func(cs []router.Change) bool {
@@ -195,7 +172,7 @@ func (p *peer) readHeld(st grpc.ClientStream) error {
 		}
 		p.c.settle()
 		if before == 0 {
-			p.c.reckon()
+			p.c.changed()
 		}
 	}
 }
@@ -308,11 +285,6 @@ func (p *peer) takeFeed(st *inStream, f frame, changes []router.Change) ([]route
 	routes := p.c.routes
 	var err error
 	switch {
-	case f.kind == frameMembers:
-		m := new(clusterpb.Members)
-		if err = proto.Unmarshal(f.body, m); err == nil {
-			p.c.setTold(p, m)
-		}
 	case f.kind == frameCopyBegin && !in.mu.copying:
 		routes.BeginRemote(p.id)
 		in.mu.copying, in.mu.whole = true, false

@@ -45,7 +45,7 @@ func (p *peer) forward(ctx context.Context) error {
 		return errConversationOver
 	}
 	p.c.metrics.resent.Add(float64(resent))
-	p.c.setStreams(func() { p.forwardUp = true })
+	p.c.setStreams(func() { p.forwardUp, p.dead = true, false })
 
 	readErr := make(chan error, 1)
 	go func() {

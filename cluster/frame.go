@@ -38,8 +38,6 @@ const (
 	frameRecords frameType = 1 + iota
 	// Down a Forward stream: spans of sequences whose records are accepted.
 	frameConfirm
-	// Up a Feed stream: what the sender knows of members (clusterpb.Members).
-	frameMembers
 	// Up a Feed stream: a full copy begins, goes on, ends. sequence is the version
 	// that the copy shows, known at the end.
 	frameCopyBegin

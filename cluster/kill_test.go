@@ -34,7 +34,7 @@ func runNode(join string) error {
 	o := cluster.DefaultOptions()
 	o.Name, o.Identity, o.Start = "child", "id-child", 1
 	o.GossipAddr, o.ClusterAddr = "127.0.0.1:0", "127.0.0.1:0"
-	o.Join, o.BootstrapExpect = []string{join}, 0
+	o.Join = []string{join}
 	o.Logger = slog.New(slog.DiscardHandler)
 	c, err := cluster.New(o, router.NewTable(), new(counter))
 	if err != nil {

@@ -39,12 +39,11 @@ func inLab(t *testing.T, n int, f func(t *testing.T, l *lab)) {
 	})
 }
 
-// options are those of node i: expecting all, joining all.
+// options are those of node i: joining all.
 func (l *lab) options(i int) cluster.Options {
 	o := cluster.DefaultOptions()
 	name := string(rune('a' + i))
 	o.Name, o.Identity, o.Start, o.ClusterID = name, "id-"+name, 1, "lab"
-	o.BootstrapExpect = len(l.hosts)
 	for _, h := range l.hosts {
 		o.Join = append(o.Join, h.GossipAddr())
 	}
@@ -56,11 +55,18 @@ func (l *lab) options(i int) cluster.Options {
 // start starts node i, with changes to its options.
 func (l *lab) start(i int, change ...func(*cluster.Options)) *node {
 	l.t.Helper()
+	return l.make(i, change...).begin()
+}
+
+// make makes node i.
+func (l *lab) make(i int, change ...func(*cluster.Options)) *node {
+	l.t.Helper()
 	o := l.options(i)
 	for _, f := range change {
 		f(&o)
 	}
-	l.nodes[i] = newNode(l.t, o)
+	l.nodes[i] = makeNode(l.t, o)
+	l.nodes[i].want = len(l.hosts)
 	return l.nodes[i]
 }
 
@@ -86,17 +92,11 @@ func TestStartInEveryOrder(t *testing.T) {
 	for _, order := range [][]int{{0, 1, 2}, {0, 2, 1}, {1, 0, 2}, {1, 2, 0}, {2, 0, 1}, {2, 1, 0}} {
 		t.Run(strings.Trim(fmt.Sprint(order), "[]"), func(t *testing.T) {
 			inLab(t, 3, func(t *testing.T, l *lab) {
-				for k, i := range order {
-					n := l.start(i)
+				for _, i := range order {
+					l.start(i)
 					time.Sleep(7 * time.Second)
-					if k < 2 && n.Ready() == nil {
-						t.Fatalf("ready with %d of 3", k+1)
-					}
 				}
 				for _, n := range l.nodes {
-					if err := n.Ready(); err != nil {
-						t.Errorf("%s: %v", n.opts.Name, err)
-					}
 					if got := len(n.Nodes()); got != 3 {
 						t.Errorf("%s has %d members", n.opts.Name, got)
 					}
@@ -122,17 +122,6 @@ func TestJoinOneMeetAll(t *testing.T) {
 			if got := len(n.Nodes()); got != 4 {
 				t.Errorf("%s has %d members", n.opts.Name, got)
 			}
-		}
-	})
-}
-
-func TestJoinOnlyWaitsForACluster(t *testing.T) {
-	inLab(t, 2, func(t *testing.T, l *lab) {
-		only := func(o *cluster.Options) { o.BootstrapExpect = 0 }
-		a, b := l.start(0, only), l.start(1, only)
-		time.Sleep(time.Minute)
-		if a.Ready() == nil || b.Ready() == nil {
-			t.Fatal("two nodes that only join have made a cluster")
 		}
 	})
 }
@@ -432,8 +421,8 @@ func TestRestartElsewhereWhileTheOldHangs(t *testing.T) {
 		if got := len(a.broker.events); got != 4 {
 			t.Error(a.broker.events)
 		}
-		if hung.Ready() == nil {
-			t.Error("the old process takes itself for a member")
+		if hung.Usurped() == nil {
+			t.Error("the old process takes itself for the only one")
 		}
 		hung.shutdown()
 	})
@@ -613,52 +602,6 @@ func TestRoutedWaitsForEveryMember(t *testing.T) {
 	})
 }
 
-// P4 while nodes join: what was routed before C is ready, C knows.
-func TestReadyHoldsAllRoutes(t *testing.T) {
-	inLab(t, 5, func(t *testing.T, l *lab) {
-		for i := range 5 {
-			l.net.Delay(l.hosts[i], l.hosts[(i+2)%5], time.Duration(i)*20*time.Millisecond)
-		}
-		three := func(o *cluster.Options) { o.BootstrapExpect = 3 }
-		for i := range 3 {
-			l.start(i, three)
-		}
-		l.nodes[0].ready()
-		var routed []string
-		next := 3
-		for i := range 200 {
-			a := l.nodes[i%next]
-			if a.Ready() == nil {
-				f := fmt.Sprintf("r/%d", i)
-				_, v := a.table.Subscribe(filter(t, f), 1, router.Options{})
-				a.routed(v)
-				routed = append(routed, f)
-			}
-			if i == 50 || i == 52 {
-				l.start(next, three)
-				next++
-			}
-			for _, n := range l.nodes[:next] {
-				if n.Ready() != nil {
-					continue
-				}
-				for j, f := range routed {
-					own, _ := router.ParseTopic([]byte(f))
-					var ms router.Matches
-					n.table.Match(own, 0, &ms)
-					if len(ms.Nodes)+len(ms.Local) == 0 {
-						t.Fatalf("round %d: %s is ready and does not know route %d", i, n.opts.Name, j)
-					}
-				}
-			}
-			time.Sleep(5 * time.Millisecond)
-		}
-		for _, n := range l.nodes {
-			n.ready()
-		}
-	})
-}
-
 func TestFeedDeltaAfterABrokenStream(t *testing.T) {
 	inLab(t, 2, func(t *testing.T, l *lab) {
 		l.startAll()
@@ -688,31 +631,11 @@ func TestFeedDeltaAfterABrokenStream(t *testing.T) {
 
 func TestStrangersAreRefused(t *testing.T) {
 	inLab(t, 2, func(t *testing.T, l *lab) {
-		a := l.start(0, func(o *cluster.Options) { o.BootstrapExpect = 1 }).ready()
-		l.start(1, func(o *cluster.Options) { o.ClusterID, o.BootstrapExpect = "other", 0 })
+		a := l.start(0)
+		l.start(1, func(o *cluster.Options) { o.ClusterID = "other" })
 		time.Sleep(time.Minute)
 		if len(a.broker.events) != 0 || len(a.Nodes()) != 1 {
 			t.Fatal("a stranger joined")
-		}
-	})
-}
-
-// A joiner whose cluster port nobody reaches is a member for gossip, and is never
-// ready. It must not keep the others from answering SUBSCRIBE.
-func TestUnreachableJoinerHoldsNobodyUp(t *testing.T) {
-	inLab(t, 3, func(t *testing.T, l *lab) {
-		two := func(o *cluster.Options) { o.BootstrapExpect = 2 }
-		a := l.start(0, two)
-		b := l.start(1, two)
-		a.ready()
-		b.ready()
-		c := l.start(2, two, func(o *cluster.Options) { o.ClusterAdvertise = "127.0.1.200:1" })
-		a.broker.until("meeting of c", func() bool { return len(a.broker.members) == 2 })
-		_, v := a.table.Subscribe(filter(t, "x"), 1, router.Options{})
-		a.routed(v)
-		time.Sleep(time.Minute)
-		if c.Ready() == nil {
-			t.Error("c is ready, and nobody could feed it")
 		}
 	})
 }

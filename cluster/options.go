@@ -44,9 +44,6 @@ type Options struct {
 	// Join names the gossip addresses of others, host:port; a name may stand for
 	// several addresses. This node's own may be among them.
 	Join []string
-	// BootstrapExpect is how many members, this one counted, must have met before
-	// any of them is ready, unless one of them already is. 0 means to join only.
-	BootstrapExpect int
 
 	GossipKey []byte     // 16, 24 or 32 bytes for AES, nil for none
 	TLS       TLSOptions // of the cluster port
@@ -102,7 +99,6 @@ func DefaultOptions() Options {
 	return Options{
 		GossipAddr:         "127.0.0.1:7946",
 		ClusterAddr:        "127.0.0.1:7947",
-		BootstrapExpect:    1,
 		Logger:             slog.Default(),
 		MaxFrameBytes:      2 << 20,
 		MaxUnreliableBytes: 8 << 20,
@@ -128,8 +124,6 @@ func (o *Options) validate() error {
 		return errors.New("cluster: no identity")
 	case o.Start == 0:
 		return errors.New("cluster: start number 0")
-	case o.BootstrapExpect < 0:
-		return fmt.Errorf("cluster: bootstrap-expect %d: must not be negative", o.BootstrapExpect)
 	case o.Logger == nil, o.Dial == nil, o.Listen == nil, o.Resolve == nil:
 		return errors.New("cluster: options not made by DefaultOptions")
 	case o.MaxFrameBytes <= 0, o.MaxUnreliableBytes <= 0, o.MaxReliableBytes <= 0, o.MaxReliableFrames <= 0:

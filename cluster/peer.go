@@ -40,9 +40,7 @@ type peer struct {
 	in  inbox
 
 	feedIn   feedIn
-	feedWake chan struct{} // own routes or members have changed
-	// counted says that a SUBACK waits for the peer: see ready.go.
-	counted atomic.Bool
+	feedWake chan struct{} // own routes have changed
 	// holds is the number of versions, from 0 on, of this node's routes that the
 	// peer has confirmed: 0 is nothing at all.
 	holds atomic.Uint64
@@ -60,8 +58,8 @@ type peer struct {
 
 	// Guarded by Cluster.mu.
 	forwardUp, feedUp bool
-	copied            bool               // it has given a full copy of its routes
-	told              *clusterpb.Members // whom it holds for members, nil if it has not said
+	copied            bool // it has given a full copy of its routes
+	dead              bool // its ports were found closed, and no stream has opened since
 }
 
 // newPeer makes a peer of a member. Nothing runs before run; ctx ends all of it.
@@ -240,12 +238,32 @@ func (p *peer) nodeLocked() Node {
 		Meta:        maps.Clone(p.member.addrs),
 	}
 	switch {
-	case p.told == nil || !p.told.Ready:
+	case !p.copied || p.holds.Load() == 0 && p.feedUp:
 		n.State = "joining"
 	case !p.forwardUp || !p.feedUp:
 		n.State = "suspect"
 	}
 	return n
+}
+
+// setStreams runs set, which changes what is known of the streams of a peer.
+func (c *Cluster) setStreams(set func()) {
+	c.mu.Lock()
+	set()
+	c.mu.Unlock()
+	c.changed()
+}
+
+func (c *Cluster) setCopied(p *peer) { c.setStreams(func() { p.copied = true }) }
+
+// Usurped is an error if another process runs under this node's identity.
+func (c *Cluster) Usurped() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.usurper != 0 {
+		return errors.New("another process runs under this node's identity")
+	}
+	return nil
 }
 
 // routed is the version of this node's routes that the peer holds, if any.

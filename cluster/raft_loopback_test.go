@@ -100,7 +100,7 @@ func newThreeNodes(t testing.TB, n int) *threeNodes {
 		o.Dial, o.Listen = l.sockets[i].dial, l.sockets[i].listen
 		o.Registerer = prometheus.WrapRegistererWith(prometheus.Labels{"on": o.Name}, l.reg)
 		if i > 0 {
-			o.Join, o.BootstrapExpect = []string{l.nodes[0].GossipAddr()}, 0
+			o.Join = []string{l.nodes[0].GossipAddr()}
 		}
 		c, err := cluster.New(o, router.NewTable(), &counter{})
 		if err != nil {
@@ -111,16 +111,10 @@ func newThreeNodes(t testing.TB, n int) *threeNodes {
 		}
 		l.nodes[i] = c
 	}
-	met := func() bool {
-		for _, c := range l.nodes {
-			if c.Ready() != nil || len(c.Nodes()) != 3 {
-				return false
-			}
+	for _, c := range l.nodes {
+		for !met(c, 3) {
+			time.Sleep(time.Millisecond)
 		}
-		return true
-	}
-	for !met() {
-		time.Sleep(time.Millisecond)
 	}
 	for i, c := range l.nodes {
 		l.groups[i] = startGroups(t, c, n, "id-a", "id-b", "id-c")

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"dunlin/cluster/lease"
 	"dunlin/router"
 )
 
@@ -13,17 +14,21 @@ import (
 // ends peers and calls Joined and Left, so that for every identity these
 // alternate.
 //
-// It believes gossip, with two exceptions. A start of a node makes an end of every
-// earlier start of that node, without waiting for gossip to miss it. And a
-// process whose ports refuse connections is gone at once (watch.go).
+// Who comes, gossip says. A start of a node makes an end of every earlier start of
+// that node: it holds the lock of the data that the earlier one held. Otherwise a
+// peer seems to be gone when gossip says so or its ports refuse connections
+// (watch.go), and is taken for gone only once it does not count (leases.go): no
+// lease of it is left, or it never had one. Until then what is sent to it waits.
 
 type eventKind uint8
 
 const (
-	eventUp   eventKind = iota // gossip has a member, or more about it
-	eventDown                  // gossip has it no more: dead, or left
-	eventGone                  // evidence against a peer
-	eventSeen                  // a member that was declared gone has called, or can be called
+	eventUp      eventKind = iota // gossip has a member, or more about it
+	eventDown                     // gossip has it no more: dead, or left
+	eventGone                     // evidence against a peer
+	eventSeen                     // a member that was declared gone has called, or can be called
+	eventOver                     // no lease of it is left
+	eventRecount                  // who counts has changed
 )
 
 type event struct {
@@ -40,6 +45,7 @@ const (
 	goneGossip   goneReason = "gossip"   // it left, or gossip declared it dead
 	goneRefused  goneReason = "refused"  // its ports are closed
 	goneReplaced goneReason = "replaced" // a later start of it lives
+	goneRevoked  goneReason = "revoked"  // it cannot be reached and its lease is over
 )
 
 // text is r for people.
@@ -49,6 +55,8 @@ func (r goneReason) text() string {
 		return "its ports are closed: it has crashed or was killed"
 	case goneReplaced:
 		return "it was started again"
+	case goneRevoked:
+		return "its lease is over"
 	}
 	return "it has left, or was silent for too long"
 }
@@ -89,7 +97,7 @@ type roll struct {
 	c     *Cluster
 	ctx   context.Context // of the peers: the roster's
 	known map[string]*known
-	met   map[string]uint64 // starts that were members, the latest by identity
+	fated map[*peer]goneReason // who seems to be gone and counts, or can be reached
 	ids   numbering
 }
 
@@ -98,7 +106,7 @@ type roll struct {
 const recallInterval = time.Second
 
 func (c *Cluster) roster(ctx context.Context) {
-	r := &roll{c: c, ctx: ctx, known: make(map[string]*known), met: make(map[string]uint64)}
+	r := &roll{c: c, ctx: ctx, known: make(map[string]*known), fated: make(map[*peer]goneReason)}
 	tick := time.NewTicker(recallInterval)
 	defer tick.Stop()
 	for {
@@ -106,6 +114,7 @@ func (c *Cluster) roster(ctx context.Context) {
 		case <-c.events.wake:
 		case <-tick.C:
 			r.recall()
+			r.part()
 		case <-ctx.Done():
 			for _, p := range c.peerList() {
 				c.take(p)
@@ -138,7 +147,7 @@ func (r *roll) handle(e event) {
 		if k.identity == r.c.opts.Identity {
 			r.c.setUsurper(0)
 		}
-		r.gone(r.c.peerOf(k.identity, k.start), goneGossip)
+		r.seems(r.c.peerOf(k.identity, k.start), goneGossip)
 		// A process that was passed over for one with a higher start number may be
 		// alive after all: its clock was set back.
 		for _, other := range r.known {
@@ -147,17 +156,62 @@ func (r *roll) handle(e event) {
 			}
 		}
 	case eventGone:
-		if k := r.known[e.peer.member.key]; k != nil {
-			k.refused = e.reason == goneRefused
-			k.replaced = e.reason == goneReplaced
+		if r.c.peerOf(e.peer.identity, e.peer.start) != e.peer {
+			return
 		}
-		if r.c.peerOf(e.peer.identity, e.peer.start) == e.peer {
-			r.gone(e.peer, e.reason)
+		if e.reason == goneReplaced {
+			r.gone(e.peer, goneReplaced)
+			return
 		}
+		r.c.setStreams(func() { e.peer.dead = !e.peer.forwardUp && !e.peer.feedUp })
+		r.seems(e.peer, e.reason)
 	case eventSeen:
 		if k := r.known[gossipKey(e.member.identity, e.member.start)]; k != nil && k.refused {
 			k.refused = false
 			r.up(k)
+		}
+	case eventOver:
+		if p := r.c.peerWith(e.member.identity); p != nil && p.start <= e.member.start {
+			r.seems(p, goneRevoked)
+		}
+	case eventRecount:
+		r.part()
+	}
+}
+
+// seems has p gone, if it is not nil, once it may be.
+func (r *roll) seems(p *peer, reason goneReason) {
+	if p == nil {
+		return
+	}
+	if _, ok := r.fated[p]; !ok {
+		r.fated[p] = reason
+	}
+	r.part()
+}
+
+// part ends the peers that seem to be gone, but for those that count and those
+// that can be reached. What one leads that counts is taken over all the same.
+func (r *roll) part() {
+	for p, reason := range r.fated {
+		r.c.mu.Lock()
+		here, reach := r.c.mu.peers[p.identity] == p, p.reachLocked()
+		r.c.mu.Unlock()
+		_, gossiped := r.known[p.member.key]
+		counts := r.c.leases.Counts(p.identity)
+		switch {
+		case !here:
+			delete(r.fated, p)
+		case reason == goneRevoked && counts:
+			delete(r.fated, p) // it was admitted anew
+		case reach == lease.Up:
+			if gossiped && reason != goneRevoked {
+				delete(r.fated, p)
+			}
+		case counts:
+			r.c.raft.Severed(p.identity)
+		default:
+			r.gone(p, reason)
 		}
 	}
 }
@@ -193,8 +247,6 @@ func (r *roll) up(k *known) {
 		r.ids.give(id, time.Now())
 		return
 	}
-	p.counted.Store(r.met[k.identity] == k.start)
-	r.met[k.identity] = k.start
 	c.log.Info("member joined", "peer", k.name, "identity", k.identity, "addr", k.clusterAddr)
 	// The Receiver hears of it before anything comes from it.
 	c.recv.Joined(Node{
@@ -211,6 +263,11 @@ func (r *roll) gone(p *peer, reason goneReason) {
 		return
 	}
 	c := r.c
+	delete(r.fated, p)
+	if k := r.known[p.member.key]; k != nil {
+		k.refused = reason != goneReplaced // it may be back, which gossip need not notice
+		k.replaced = reason == goneReplaced
+	}
 	level := slog.LevelInfo
 	if reason == goneRefused {
 		level = slog.LevelWarn // whoever is stopped takes its leave
@@ -272,7 +329,6 @@ func (c *Cluster) add(p *peer) {
 	c.changedLocked(all)
 	c.mu.Unlock()
 	c.settle()
-	c.reckon()
 	c.changed()
 }
 
@@ -285,7 +341,6 @@ func (c *Cluster) take(p *peer) {
 	delete(c.mu.peers, p.identity)
 	c.changedLocked(all)
 	c.mu.Unlock()
-	c.reckon()
 	c.changed()
 }
 
@@ -297,14 +352,8 @@ func (c *Cluster) changed() {
 
 func (c *Cluster) changedLocked(all []*peer) {
 	c.byID.Store(&all)
-	c.mu.tellings++
 	close(c.mu.changed)
 	c.mu.changed = make(chan struct{})
-	for _, p := range all {
-		if p != nil {
-			signal(p.feedWake)
-		}
-	}
 }
 
 func (c *Cluster) peerWith(identity string) *peer {

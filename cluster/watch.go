@@ -40,8 +40,6 @@ func (p *peer) watch(ctx context.Context) {
 		}
 		if closed {
 			p.c.post(event{kind: eventGone, peer: p, reason: goneRefused})
-			<-ctx.Done()
-			return
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"dunlin/cluster"
 	"dunlin/cluster/bulk"
 	"dunlin/cluster/control"
+	"dunlin/cluster/lease"
 	"dunlin/cluster/shardnet"
 	"dunlin/cluster/shardroutes"
 	"dunlin/node/admin"
@@ -41,6 +42,7 @@ type Node struct {
 	broker  *broker.Broker
 	cluster *cluster.Cluster
 	control *control.Control
+	lease   *lease.Lease
 	store   atomic.Pointer[raftstore.Store] // nil until the node has entered the cluster
 	links   *shardnet.Net
 	calls   *bulk.Calls
@@ -54,6 +56,17 @@ type Node struct {
 	serving  atomic.Bool // clients are let in
 	failed   chan error  // why the node must stop
 	tasks    sync.WaitGroup
+
+	life     context.Context // ends when Run takes the node down
+	end      context.CancelCauseFunc
+	mourning chan struct{}
+	door     struct {
+		sync.Mutex
+		open     bool // clients were let in once
+		standing lease.Standing
+		shut     context.Context // ends when there is no client left, for good
+		close    context.CancelFunc
+	}
 }
 
 // New builds a node and binds its addresses, but for those of clients, which are
@@ -67,7 +80,9 @@ func New(cfg config.Config, log *slog.Logger) (*Node, error) {
 			return nil, fmt.Errorf("%s-addr: %w", l.Name, err)
 		}
 	}
-	n := &Node{cfg: cfg, log: log, started: time.Now(), failed: make(chan error, 1)}
+	n := &Node{cfg: cfg, log: log, started: time.Now(), failed: make(chan error, 1), mourning: make(chan struct{}, 1)}
+	n.life, n.end = context.WithCancelCause(context.Background())
+	n.door.shut, n.door.close = context.WithCancel(context.Background())
 	built := false
 	defer func() {
 		if !built {
@@ -98,6 +113,9 @@ func New(cfg config.Config, log *slog.Logger) (*Node, error) {
 		return nil, err
 	}
 	if n.control, err = control.Open(n.data, n.controlOptions()); err != nil {
+		return nil, err
+	}
+	if err = n.newLease(); err != nil {
 		return nil, err
 	}
 	if n.links, err = shardnet.New(n.linkOptions()); err != nil {
@@ -138,8 +156,10 @@ func (n *Node) Run(ctx context.Context) error {
 			n.fail(fmt.Errorf("admin: %w", err))
 		}
 	}()
-	life, cancel := context.WithCancelCause(ctx)
+	life, cancel := n.life, n.end
 	defer cancel(nil)
+	defer context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })()
+	n.tasks.Go(n.mournAlways)
 	go func() {
 		select {
 		case err := <-n.failed:
@@ -182,22 +202,22 @@ func (n *Node) fail(err error) {
 	}
 }
 
-// missing is what the node lacks to take clients: the routes of all members and
-// shards, or a publish could miss subscribers that were promised it (P4).
+// missing is what the node lacks to serve clients: a lease, for which it must have
+// been admitted, with all routes (E4, P4).
 func (n *Node) missing() error {
-	if err := n.cluster.Ready(); err != nil {
+	if err := n.cluster.Usurped(); err != nil {
 		return err
 	}
-	if n.store.Load() == nil {
-		return errors.New("the node has not entered the cluster yet")
-	}
-	return n.routes.Load().Whole()
+	return n.lease.Ready()
 }
 
 // open lets clients in once nothing is missing.
 func (n *Node) open(ctx context.Context) error {
 	for waited := time.Duration(0); ; waited += joinPoll {
 		err := n.missing()
+		if err == nil {
+			err = n.letIn()
+		}
 		if err == nil {
 			break
 		}
@@ -210,7 +230,6 @@ func (n *Node) open(ctx context.Context) error {
 		case <-time.After(joinPoll):
 		}
 	}
-	n.broker.Accept(true)
 	for _, l := range n.cfg.Listeners() {
 		addr, err := n.loops.Listen(l.Name, l.Addr)
 		if err != nil {
@@ -233,6 +252,11 @@ func (n *Node) undo(ctx context.Context) error {
 	var errs []error
 	if n.loops != nil {
 		errs = append(errs, n.loops.StopAccepting(ctx), n.broker.Disconnect(ctx), n.loops.Shutdown(ctx))
+	}
+	n.end(nil)
+	n.door.close()
+	if n.lease != nil {
+		n.release(ctx)
 	}
 	if n.calls != nil {
 		n.calls.Close() // they use the store

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"dunlin/cluster"
@@ -9,6 +10,8 @@ import (
 	"dunlin/cluster/shardnet"
 	"dunlin/cluster/shardroutes"
 	"dunlin/raftstore"
+	"dunlin/raftstore/meta"
+	"dunlin/router"
 )
 
 // outageCap bounds by how much deadlines move on after all replicas of a shard
@@ -32,7 +35,7 @@ func (n *Node) enter(ctx context.Context) error {
 	o := n.storeOptions(shards)
 	store, err := raftstore.OpenReplicated(o, raftstore.Replication{
 		Node: raftstore.Node(self.Node), Start: self.Start,
-		Leaders: n.links, Owners: n.links, World: n.broker, Routes: routes,
+		Leaders: n.links, Owners: n.links, World: n.broker, Routes: leading{routes, n},
 		OutageCap: outageCap, Wall: time.Now,
 	})
 	if err != nil {
@@ -43,6 +46,7 @@ func (n *Node) enter(ctx context.Context) error {
 	n.broker.Attach(store, store, routes, n.cluster)
 	n.control.Run(store)
 	n.tasks.Go(func() { n.oversee(ctx, store) })
+	n.lease.Start(meta.Result{Node: self.Node, Start: self.Start, Generation: self.Generation})
 	return nil
 }
 
@@ -73,7 +77,7 @@ func (n *Node) clusterOptions() cluster.Options {
 	o.Name, o.Identity, o.Start, o.ClusterID = cfg.NodeName, n.data.Identity(), n.data.Starts(), cfg.ClusterID
 	o.GossipAddr, o.GossipAdvertise = cfg.GossipAddr, cfg.GossipAdvertiseAddr
 	o.ClusterAddr, o.ClusterAdvertise = cfg.ClusterAddr, cfg.ClusterAdvertiseAddr
-	o.Join, o.BootstrapExpect = cfg.Join, cfg.Bootstrap()
+	o.Join = cfg.Join
 	o.GossipKey = cfg.GossipKey
 	o.TLS = cluster.TLSOptions{CertFile: cfg.ClusterTLS.Cert, KeyFile: cfg.ClusterTLS.Key, CAFile: cfg.ClusterTLS.CA}
 	o.Meta = map[string]string{"mqtt": cfg.MQTTAddr, "http": cfg.HTTPAddr}
@@ -82,8 +86,14 @@ func (n *Node) clusterOptions() cluster.Options {
 	return o
 }
 
-// membersChanged has those who feed others look at who is there.
+// membersChanged has those look who ask who is there and can be reached.
 func (n *Node) membersChanged() {
+	n.lease.Wake()
+	n.routesChanged()
+}
+
+// routesChanged has those look who feed others.
+func (n *Node) routesChanged() {
 	if r := n.routes.Load(); r != nil {
 		r.Changed()
 	}
@@ -106,9 +116,19 @@ func (n *Node) linkOptions() shardnet.Options {
 
 func (n *Node) routeOptions(shards int) shardroutes.Options {
 	return shardroutes.Options{
-		Net: n.cluster.Raft(), Table: n.table, Shards: shards, Leader: n.control.Leader, Nodes: counted{n},
+		Net: n.cluster.Raft(), Table: n.table, Shards: shards, Leader: n.shardLeader, Nodes: counted{n},
 		Logger: n.log, Registerer: n.registry,
 	}
+}
+
+// shardLeader is who leads a shard, as far as this node knows; without a replica of
+// it, from what commands for it met.
+func (n *Node) shardLeader(sh router.ShardID) (identity string, ok bool) {
+	at, ok := n.links.Leader(sh)
+	if !ok {
+		return "", false
+	}
+	return n.control.Identity(at)
 }
 
 // counted are the nodes that shardroutes feeds and waits for.
@@ -121,4 +141,9 @@ func (c counted) Members() (ids []string) {
 	return ids
 }
 
-func (c counted) Counts() (ids []string, ok bool) { return c.Members(), true }
+// Counts has this node count as well, which waits for itself.
+func (c counted) Counts() (ids []string, ok bool) {
+	return append(slices.Clip(c.n.lease.Counted()), c.n.data.Identity()), c.n.lease.Entered()
+}
+
+func (c counted) Leased() bool { return c.n.lease.Held() }

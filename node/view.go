@@ -6,6 +6,7 @@ import (
 	"sort"
 	"time"
 
+	"dunlin/cluster/lease"
 	"dunlin/node/admin"
 	"dunlin/node/broker"
 )
@@ -20,8 +21,12 @@ func (m members) Nodes() []admin.Node {
 		for k, v := range x.Meta {
 			addrs[k] = v
 		}
+		state := x.State
+		if s := m.n.lease.Standing(); x.ID == 0 && s != lease.Leased {
+			state = s.String()
+		}
 		out = append(out, admin.Node{
-			Name: x.Name, Identity: x.Identity, State: x.State, Self: x.ID == 0, Address: addrs,
+			Name: x.Name, Identity: x.Identity, State: state, Self: x.ID == 0, Address: addrs,
 		})
 	}
 	return out

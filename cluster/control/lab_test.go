@@ -96,7 +96,6 @@ func (l *lab) start(i int) *labNode {
 	}
 	co := cluster.DefaultOptions()
 	co.Name, co.Identity, co.Start, co.ClusterID = name, d.Identity(), d.Starts(), "lab"
-	co.BootstrapExpect = 1
 	co.Logger = slog.New(slog.DiscardHandler)
 	for _, h := range l.hosts {
 		co.Join = append(co.Join, h.GossipAddr())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"dunlin/raftstore/meta"
 )
@@ -84,10 +85,41 @@ func (l *Lease) lacksLocked(ctx context.Context, s *meta.State) (missing error) 
 			lack("the routes of %s are not all here yet", name)
 		}
 	}
-	if err := l.opts.Whole(); err != nil {
-		lack("%w", err)
+	if missing == nil && l.mu.caughtUp != me.Generation {
+		l.catchUpLocked(ctx)
+		lack("the routes of the shards are not all here yet")
 	}
 	return missing
+}
+
+// patience bounds one CatchUp, for what it waits for may change.
+const patience = 15 * time.Second
+
+func (l *Lease) catchUpLocked(ctx context.Context) {
+	if l.mu.catching {
+		return
+	}
+	l.mu.catching = true
+	generation := l.mu.me.Generation
+	l.running.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		err := l.opts.CatchUp(ctx)
+		if err != nil {
+			l.opts.Logger.Info("routes of shards are missing", "err", err)
+			select {
+			case <-time.After(retry):
+			case <-ctx.Done():
+			}
+		}
+		l.mu.Lock()
+		l.mu.catching = false
+		if err == nil {
+			l.mu.caughtUp = generation
+		}
+		l.mu.Unlock()
+		l.Wake()
+	})
 }
 
 var (

@@ -2,6 +2,7 @@ package lease
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -34,10 +35,11 @@ type Lease struct {
 	running sync.WaitGroup
 
 	onChange func()
-	onOver   func(node uint32, start uint64)
+	onOver   func(Ended)
+	entered  atomic.Bool // who counts is known
 
-	until  atomic.Int64                      // end of the lease, since began; 0 for none
-	counts atomic.Pointer[map[string]holder] // who counts, by identity; never written
+	until  atomic.Int64           // end of the lease, since began; 0 for none
+	counts atomic.Pointer[counts] // never written
 
 	// Guarded by mu. Options.Peers, Meta and Replica are called holding it.
 	mu struct {
@@ -51,6 +53,7 @@ type Lease struct {
 		standing Standing
 		missing  error // why there is no lease
 
+		looked    time.Time // last
 		renewed   time.Time // when a round was begun last
 		told      report    // in that round
 		proposing bool
@@ -59,6 +62,8 @@ type Lease struct {
 			at    time.Time
 		}
 		answered map[holder]counted // who waits for me.Generation
+		catching bool               // CatchUp is under way
+		caughtUp uint64             // generation in which it has succeeded
 		asking   map[ask]bool       // asks under way that are not repeated meanwhile
 
 		others map[uint32]*other
@@ -86,6 +91,12 @@ type other struct {
 	over     bool
 }
 
+// counts are who counts, by identity.
+type counts struct {
+	of   map[string]holder
+	list []string
+}
+
 // heard is a renewal that came here.
 type heard struct {
 	holder
@@ -100,8 +111,8 @@ func New(o Options) (*Lease, error) {
 	}
 	l := &Lease{opts: o, began: time.Now(), wake: make(chan struct{}, 1)}
 	l.onChange = func() {}
-	l.onOver = func(uint32, uint64) {}
-	l.counts.Store(&map[string]holder{})
+	l.onOver = func(Ended) {}
+	l.counts.Store(&counts{})
 	l.mu.answered = make(map[holder]counted)
 	l.mu.asking = make(map[ask]bool)
 	l.mu.others = make(map[uint32]*other)
@@ -113,14 +124,36 @@ func New(o Options) (*Lease, error) {
 	return l, nil
 }
 
-// OnChange has f called when who counts has changed, from any goroutine. It is set
-// before Start, and so is Over.
+// OnChange has f called when who counts has changed, or has become known, from any
+// goroutine. It is set before Start, and so is OnOver.
 func (l *Lease) OnChange(f func()) { l.onChange = f }
 
-// Over has f called once no lease can be held any more by what a start of a node
+// Ended is a start of a node of which no lease is left. It may begin anew.
+type Ended struct {
+	Node     uint32
+	Identity string
+	Start    uint64
+}
+
+// OnOver has f called once no lease can be held any more by what a start of a node
 // was until now: what its connections own may be given up (raftstore.Store.Lost),
-// and it does not count. The same start may begin anew after.
-func (l *Lease) Over(f func(node uint32, start uint64)) { l.onOver = f }
+// and it does not count.
+func (l *Lease) OnOver(f func(Ended)) { l.onOver = f }
+
+// Ended lists of whom OnOver told last and who have not begun anew: for a shard's
+// new leader, whom it was not told.
+func (l *Lease) Ended() (list []Ended) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, o := range l.sortedLocked() {
+		if o.over {
+			list = append(list, o.ended())
+		}
+	}
+	return list
+}
+
+func (o *other) ended() Ended { return Ended{Node: o.Node, Identity: o.identity, Start: o.start} }
 
 // Start asks for leases from now on, as what entered says.
 func (l *Lease) Start(entered meta.Result) {
@@ -142,10 +175,13 @@ func (l *Lease) Release(ctx context.Context) error {
 	l.until.Store(0)
 	me := l.mu.me
 	l.mu.Unlock()
+	if me.Node == 0 {
+		return nil
+	}
 	for {
-		res, err := l.opts.Meta.Propose(ctx, &meta.Revoke{Node: me.Node, Generation: me.Generation, Released: true})
-		if err == nil {
-			return res.Err
+		_, err := l.opts.Meta.Propose(ctx, &meta.Revoke{Node: me.Node, Generation: me.Generation, Released: true})
+		if err == nil || refused(err) {
+			return err
 		}
 		select {
 		case <-time.After(retry):
@@ -190,18 +226,23 @@ func (l *Lease) Generation() uint64 {
 // Counts says whether the node of that identity must be waited for. It takes no
 // lock.
 func (l *Lease) Counts(identity string) bool {
-	_, ok := (*l.counts.Load())[identity]
+	_, ok := l.counts.Load().of[identity]
 	return ok
 }
 
-// Counted lists who counts, in no order. It takes no lock.
-func (l *Lease) Counted() []string {
-	counts := *l.counts.Load()
-	list := make([]string, 0, len(counts))
-	for identity := range counts {
-		list = append(list, identity)
-	}
-	return list
+// Entered says that who counts is known: nobody else holds a lease, or may before
+// this node has said that it counts.
+func (l *Lease) Entered() bool { return l.entered.Load() }
+
+// Counted lists who counts, this node left out, in no order. The list is not to be
+// written. It takes no lock.
+func (l *Lease) Counted() []string { return l.counts.Load().list }
+
+// Standing is this node's, as Options.Standing was told last.
+func (l *Lease) Standing() Standing {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.mu.standing
 }
 
 // Ready says whether this node has joined and holds a lease; the error names what
@@ -222,38 +263,39 @@ func (l *Lease) Ready() error {
 // of an earlier one of the same node, which its beginning has ended. It says
 // whether anything changed.
 func (l *Lease) countLocked(identity string, h holder) bool {
-	now := *l.counts.Load()
+	now := l.counts.Load().of
 	if have, ok := now[identity]; ok && (have == h || have.Node > h.Node || have.Node == h.Node && have.Generation > h.Generation) {
 		return false
 	}
-	next := make(map[string]holder, len(now)+1)
-	for k, v := range now {
-		next[k] = v
+	next := maps.Clone(now)
+	if next == nil {
+		next = make(map[string]holder)
 	}
 	next[identity] = h
-	l.counts.Store(&next)
+	l.setCountsLocked(next)
 	return true
 }
 
 // dropLocked has nobody counted whose generation is over.
 func (l *Lease) dropLocked(s *meta.State) bool {
-	now := *l.counts.Load()
-	next := make(map[string]holder, len(now))
-	for identity, h := range now {
+	next := maps.Clone(l.counts.Load().of)
+	before := len(next)
+	maps.DeleteFunc(next, func(_ string, h holder) bool {
 		o := l.mu.others[h.Node]
-		if fateOf(s, h) == over || o != nil && o.holder == h && o.over {
-			continue
-		}
-		next[identity] = h
-	}
-	if len(next) == len(now) {
+		return fateOf(s, h) == over || o != nil && o.holder == h && o.over
+	})
+	if len(next) == before {
 		return false
 	}
-	l.counts.Store(&next)
+	l.setCountsLocked(next)
 	return true
 }
 
-// sorted lists the others by number.
+func (l *Lease) setCountsLocked(of map[string]holder) {
+	l.counts.Store(&counts{of: of, list: slices.Collect(maps.Keys(of))})
+}
+
+// sortedLocked lists the others by number.
 func (l *Lease) sortedLocked() []*other {
 	list := make([]*other, 0, len(l.mu.others))
 	for _, o := range l.mu.others {

@@ -23,9 +23,10 @@ type Options struct {
 	Replica Replica
 	Net     Net
 	Peers   Peers
-	// Whole says what this node lacks of the routes of shards, nil if nothing: it
-	// is admitted once it has them all.
-	Whole func() error
+	// CatchUp returns nil once this node holds the routes of shards that were
+	// promised to anybody before the call. It is called when everybody whose lease
+	// may run waits for this node, and again if it fails.
+	CatchUp func(ctx context.Context) error
 	// Standing hears of each change, from one goroutine. Told Isolated, it closes
 	// all clients, and returns once nothing more will be acknowledged to them.
 	Standing func(Standing)
@@ -38,7 +39,7 @@ type Options struct {
 	Renew time.Duration
 	// Isolation is how long after losing its lease a node closes its clients.
 	Isolation time.Duration
-	// Broken is how long two nodes may not reach each other before one is revoked.
+	// Broken is how long a node may be Down for another before one is revoked.
 	Broken time.Duration
 
 	Logger *slog.Logger
@@ -49,8 +50,9 @@ type Meta interface {
 	// State is the latest that this node has applied, nil if none yet. It may be
 	// behind. Lease.Wake is to be called when it has changed.
 	State() *meta.State
-	// Propose has the leader, wherever it is, commit c. After an error it may have
-	// been committed, be committed later, or never.
+	// Propose has the leader, wherever it is, commit c. An error of package meta is
+	// what it was refused with; after any other it may have been committed, may be
+	// later, or never.
 	Propose(ctx context.Context, c meta.Command) (meta.Result, error)
 }
 
@@ -90,7 +92,7 @@ type Peers interface {
 type Reach uint8
 
 const (
-	Down Reach = iota // a stream is missing
+	Down Reach = iota // a stream is missing, or nothing is heard on it
 	Up                // all streams are open
 	Gone              // its process was found dead: its ports are closed
 )
@@ -102,16 +104,17 @@ const (
 	AskCount uint8 = 0x22 // a node that is to be admitted: to be waited for
 )
 
-// DefaultOptions have the times of E4.
+// DefaultOptions have the times of E4: the 5 s of two nodes that cannot reach each
+// other are a second of silence until they are Down, and Broken.
 func DefaultOptions() Options {
 	return Options{
-		Whole:     func() error { return nil },
+		CatchUp:   func(context.Context) error { return nil },
 		Standing:  func(Standing) {},
 		Term:      3 * time.Second,
 		Margin:    300 * time.Millisecond,
 		Renew:     500 * time.Millisecond,
 		Isolation: 10 * time.Second,
-		Broken:    5 * time.Second,
+		Broken:    4 * time.Second,
 		Logger:    slog.Default(),
 	}
 }
@@ -121,7 +124,7 @@ func (o *Options) validate() error {
 		return errors.New("lease: no identity")
 	}
 	if o.Meta == nil || o.Replica == nil || o.Net == nil || o.Peers == nil ||
-		o.Whole == nil || o.Standing == nil || o.Logger == nil {
+		o.CatchUp == nil || o.Standing == nil || o.Logger == nil {
 		return errors.New("lease: options not made by DefaultOptions, or incomplete")
 	}
 	for _, d := range []struct {

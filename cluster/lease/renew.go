@@ -134,9 +134,9 @@ func (l *Lease) leadLocked(ctx context.Context, now time.Time, s *meta.State) {
 	if l.mu.led.IsZero() {
 		l.mu.led = now
 	}
-	if h, ok := decide(l.viewLocked(now, s)); ok {
+	h, ok := decide(l.viewLocked(now, s))
+	if ok && l.proposeLocked(ctx, &meta.Revoke{Node: h.Node, Generation: h.Generation}) {
 		l.opts.Logger.Warn("revoking a node that others cannot reach", "node", h.Node, "identity", s.Nodes[h.Node].Identity)
-		l.proposeLocked(ctx, &meta.Revoke{Node: h.Node, Generation: h.Generation})
 	}
 }
 

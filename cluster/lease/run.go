@@ -56,12 +56,13 @@ func (l *Lease) look(ctx context.Context) time.Duration {
 		l.selfLocked(s)
 		l.othersLocked(ctx, now, s, &f)
 		f.changed = l.dropLocked(s)
-		if !s.Nodes[l.mu.me.Node].Entitled(l.mu.me.Generation) {
+		if n := s.Nodes[l.mu.me.Node]; n.Generation == l.mu.me.Generation && !n.Admitted {
 			// It is to be admitted, and will have to wait for all of them. None whose
 			// routes it holds is dropped before.
 			for _, o := range l.mu.others {
 				f.changed = !o.over && l.countLocked(o.identity, o.holder) || f.changed
 			}
+			f.changed = !l.entered.Swap(true) || f.changed
 		}
 	}
 	standing, told := l.standLocked(now)
@@ -69,7 +70,7 @@ func (l *Lease) look(ctx context.Context) time.Duration {
 
 	for _, o := range f.over {
 		l.opts.Logger.Info("no lease of the node is left", "node", o.Node, "identity", o.identity, "start", o.start)
-		l.onOver(o.Node, o.start)
+		l.onOver(o.ended())
 	}
 	if f.changed {
 		l.onChange()
@@ -86,6 +87,10 @@ func (l *Lease) look(ctx context.Context) time.Duration {
 		return l.opts.Renew
 	}
 	now = time.Now()
+	if now.Sub(l.mu.looked) >= l.opts.Broken/2 {
+		l.mu.led = time.Time{} // this process stood still: it has heard nobody meanwhile
+	}
+	l.mu.looked = now
 	again := l.opts.Renew
 	if joining := l.joinLocked(ctx, s); joining {
 		again = retry
@@ -268,18 +273,17 @@ func (l *Lease) askLocked(ctx context.Context, kind uint8, of string, h holder, 
 
 // proposeLocked has meta commit c, unless something is being proposed, or c was
 // answered just now and this node's state may not show it yet.
-func (l *Lease) proposeLocked(ctx context.Context, c meta.Command) {
+func (l *Lease) proposeLocked(ctx context.Context, c meta.Command) (begun bool) {
 	entry := string(meta.Encode(c))
 	if l.mu.proposing || l.mu.answer.entry == entry && time.Since(l.mu.answer.at) < proposal {
-		return
+		return false
 	}
 	l.mu.proposing = true
 	l.running.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, proposal)
 		defer cancel()
-		res, err := l.opts.Meta.Propose(ctx, c)
-		if err == nil {
-			err = res.Err
+		_, err := l.opts.Meta.Propose(ctx, c)
+		if err == nil || refused(err) {
 			l.mu.Lock()
 			l.mu.answer.entry, l.mu.answer.at = entry, time.Now()
 			l.mu.Unlock()
@@ -297,4 +301,10 @@ func (l *Lease) proposeLocked(ctx context.Context, c meta.Command) {
 		l.mu.Unlock()
 		l.Wake()
 	})
+	return true
+}
+
+// refused says that meta's answer was no, which it stays.
+func refused(err error) bool {
+	return errors.Is(err, meta.ErrOver) || errors.Is(err, meta.ErrNotYet) || errors.Is(err, meta.ErrNoNode)
 }

@@ -193,6 +193,12 @@ func (n *Net) hear(p *peer) {
 	}
 }
 
+// Silent is for how long nothing has come from a node; nodes let each other hear of
+// them every BeatInterval while there is a stream.
+func (n *Net) Silent(identity string) time.Duration {
+	return time.Duration(n.detector.now() - n.peer(identity).heard.Load())
+}
+
 // Severed tells that a connection to a node was reset by the other side or
 // refused: its process may be gone. It counts once nothing has been heard of the
 // node for two intervals; a word from it takes it back.

@@ -199,6 +199,7 @@ type world struct {
 	members []string
 	leaders []atomic.Pointer[string] // by shard, as everybody knows it
 	nodes   map[string]*node
+	lapsed  atomic.Bool // no node holds a lease
 }
 
 // node is one process.
@@ -223,6 +224,7 @@ func (w *world) Counts() (identities []string, ok bool) {
 	}
 	return *c, true
 }
+func (w *world) Leased() bool { return !w.lapsed.Load() }
 
 func (w *world) start(name string) *node {
 	w.Helper()

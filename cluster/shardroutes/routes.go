@@ -34,6 +34,9 @@ type Nodes interface {
 	// called: barriers wait for them (E4). ok is false while this node cannot know,
 	// and then no barrier is passed.
 	Counts() (identities []string, ok bool)
+	// Leased says whether this node holds a lease now: it promises nothing in the
+	// name of a shard without (E4).
+	Leased() bool
 }
 
 // Options are what Routes are made with.
@@ -233,7 +236,8 @@ func (r *Routes) serveLeader(from string, group uint16, body []byte, reply func(
 		return
 	}
 	l.synced(q.index, func(ok bool) {
-		if ok {
+		// Who catches up asks for no promise, and must not wait for this node's lease.
+		if ok && (q.verb == verbHolding || r.nodes.Leased()) {
 			reply(nil, nil)
 		} else {
 			reply(nil, errElsewhere)

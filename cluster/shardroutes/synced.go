@@ -24,7 +24,7 @@ func (r *Routes) Synced(sh router.ShardID, index uint64, done func(ok bool)) {
 		return
 	}
 	l.synced(index, func(ok bool) {
-		if ok {
+		if ok && r.nodes.Leased() {
 			done(true)
 		} else {
 			s.add(index, done)
@@ -161,7 +161,7 @@ func (r *Routes) askSynced(sh router.ShardID, index uint64, done func(ok bool)) 
 	at, ok := r.leader(sh)
 	switch l := r.led[sh].Load(); {
 	case l != nil:
-		l.synced(index, done)
+		l.synced(index, func(ok bool) { done(ok && r.nodes.Leased()) })
 	case !ok || at == r.net.Self():
 		done(false)
 	default:

@@ -362,7 +362,6 @@ func TestRetainedSurvives(t *testing.T) {
 // killed. A session that is resumed before its will's delay is over has none
 // published.
 func TestWillsSurvive(t *testing.T) {
-	t.Skip("left out: nobody declares a node dead to the shards yet")
 	for _, all := range []bool{false, true} {
 		t.Run(map[bool]string{false: "a node", true: "all nodes"}[all], func(t *testing.T) {
 			t.Parallel()

@@ -371,111 +371,6 @@ func (x *Meta) GetAddrs() map[string]string {
 	return nil
 }
 
-// Members is who a node holds for members, itself left out.
-type Members struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Members       []*Members_Member      `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
-	Ready         bool                   `protobuf:"varint,2,opt,name=ready,proto3" json:"ready,omitempty"` // the teller has joined
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Members) Reset() {
-	*x = Members{}
-	mi := &file_cluster_proto_msgTypes[4]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Members) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Members) ProtoMessage() {}
-
-func (x *Members) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[4]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Members.ProtoReflect.Descriptor instead.
-func (*Members) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{4}
-}
-
-func (x *Members) GetMembers() []*Members_Member {
-	if x != nil {
-		return x.Members
-	}
-	return nil
-}
-
-func (x *Members) GetReady() bool {
-	if x != nil {
-		return x.Ready
-	}
-	return false
-}
-
-type Members_Member struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Identity      string                 `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
-	Start         uint64                 `protobuf:"varint,2,opt,name=start,proto3" json:"start,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Members_Member) Reset() {
-	*x = Members_Member{}
-	mi := &file_cluster_proto_msgTypes[6]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Members_Member) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Members_Member) ProtoMessage() {}
-
-func (x *Members_Member) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[6]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Members_Member.ProtoReflect.Descriptor instead.
-func (*Members_Member) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{4, 0}
-}
-
-func (x *Members_Member) GetIdentity() string {
-	if x != nil {
-		return x.Identity
-	}
-	return ""
-}
-
-func (x *Members_Member) GetStart() uint64 {
-	if x != nil {
-		return x.Start
-	}
-	return 0
-}
-
 var File_cluster_proto protoreflect.FileDescriptor
 
 const file_cluster_proto_rawDesc = "" +
@@ -517,13 +412,7 @@ const file_cluster_proto_rawDesc = "" +
 	"\n" +
 	"AddrsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x98\x01\n" +
-	"\aMembers\x12;\n" +
-	"\amembers\x18\x01 \x03(\v2!.dunlin.cluster.v1.Members.MemberR\amembers\x12\x14\n" +
-	"\x05ready\x18\x02 \x01(\bR\x05ready\x1a:\n" +
-	"\x06Member\x12\x1a\n" +
-	"\bidentity\x18\x01 \x01(\tR\bidentity\x12\x14\n" +
-	"\x05start\x18\x02 \x01(\x04R\x05start2\x8d\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x012\x8d\x02\n" +
 	"\x04Peer\x12A\n" +
 	"\aForward\x12\x18.dunlin.cluster.v1.Batch\x1a\x18.dunlin.cluster.v1.Batch(\x010\x01\x12>\n" +
 	"\x04Feed\x12\x18.dunlin.cluster.v1.Batch\x1a\x18.dunlin.cluster.v1.Batch(\x010\x01\x12>\n" +
@@ -542,32 +431,29 @@ func file_cluster_proto_rawDescGZIP() []byte {
 	return file_cluster_proto_rawDescData
 }
 
-var file_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_cluster_proto_goTypes = []any{
-	(*Batch)(nil),          // 0: dunlin.cluster.v1.Batch
-	(*Hello)(nil),          // 1: dunlin.cluster.v1.Hello
-	(*Welcome)(nil),        // 2: dunlin.cluster.v1.Welcome
-	(*Meta)(nil),           // 3: dunlin.cluster.v1.Meta
-	(*Members)(nil),        // 4: dunlin.cluster.v1.Members
-	nil,                    // 5: dunlin.cluster.v1.Meta.AddrsEntry
-	(*Members_Member)(nil), // 6: dunlin.cluster.v1.Members.Member
+	(*Batch)(nil),   // 0: dunlin.cluster.v1.Batch
+	(*Hello)(nil),   // 1: dunlin.cluster.v1.Hello
+	(*Welcome)(nil), // 2: dunlin.cluster.v1.Welcome
+	(*Meta)(nil),    // 3: dunlin.cluster.v1.Meta
+	nil,             // 4: dunlin.cluster.v1.Meta.AddrsEntry
 }
 var file_cluster_proto_depIdxs = []int32{
-	5, // 0: dunlin.cluster.v1.Meta.addrs:type_name -> dunlin.cluster.v1.Meta.AddrsEntry
-	6, // 1: dunlin.cluster.v1.Members.members:type_name -> dunlin.cluster.v1.Members.Member
-	0, // 2: dunlin.cluster.v1.Peer.Forward:input_type -> dunlin.cluster.v1.Batch
-	0, // 3: dunlin.cluster.v1.Peer.Feed:input_type -> dunlin.cluster.v1.Batch
-	0, // 4: dunlin.cluster.v1.Peer.Raft:input_type -> dunlin.cluster.v1.Batch
-	0, // 5: dunlin.cluster.v1.Peer.Snapshot:input_type -> dunlin.cluster.v1.Batch
-	0, // 6: dunlin.cluster.v1.Peer.Forward:output_type -> dunlin.cluster.v1.Batch
-	0, // 7: dunlin.cluster.v1.Peer.Feed:output_type -> dunlin.cluster.v1.Batch
-	0, // 8: dunlin.cluster.v1.Peer.Raft:output_type -> dunlin.cluster.v1.Batch
-	0, // 9: dunlin.cluster.v1.Peer.Snapshot:output_type -> dunlin.cluster.v1.Batch
-	6, // [6:10] is the sub-list for method output_type
-	2, // [2:6] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	4, // 0: dunlin.cluster.v1.Meta.addrs:type_name -> dunlin.cluster.v1.Meta.AddrsEntry
+	0, // 1: dunlin.cluster.v1.Peer.Forward:input_type -> dunlin.cluster.v1.Batch
+	0, // 2: dunlin.cluster.v1.Peer.Feed:input_type -> dunlin.cluster.v1.Batch
+	0, // 3: dunlin.cluster.v1.Peer.Raft:input_type -> dunlin.cluster.v1.Batch
+	0, // 4: dunlin.cluster.v1.Peer.Snapshot:input_type -> dunlin.cluster.v1.Batch
+	0, // 5: dunlin.cluster.v1.Peer.Forward:output_type -> dunlin.cluster.v1.Batch
+	0, // 6: dunlin.cluster.v1.Peer.Feed:output_type -> dunlin.cluster.v1.Batch
+	0, // 7: dunlin.cluster.v1.Peer.Raft:output_type -> dunlin.cluster.v1.Batch
+	0, // 8: dunlin.cluster.v1.Peer.Snapshot:output_type -> dunlin.cluster.v1.Batch
+	5, // [5:9] is the sub-list for method output_type
+	1, // [1:5] is the sub-list for method input_type
+	1, // [1:1] is the sub-list for extension type_name
+	1, // [1:1] is the sub-list for extension extendee
+	0, // [0:1] is the sub-list for field type_name
 }
 
 func init() { file_cluster_proto_init() }
@@ -581,7 +467,7 @@ func file_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cluster_proto_rawDesc), len(file_cluster_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

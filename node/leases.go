@@ -1,0 +1,126 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"dunlin/cluster/control"
+	"dunlin/cluster/lease"
+	"dunlin/raftstore"
+	"dunlin/raftstore/meta"
+	"dunlin/router"
+)
+
+// newLease makes the node's lease and tells all who ask for it or live by it.
+func (n *Node) newLease() error {
+	o := lease.DefaultOptions()
+	o.Identity, o.Group = n.data.Identity(), control.MetaGroup
+	o.Meta, o.Replica, o.Net, o.Peers = n.control, n.control, n.cluster.Raft(), n.cluster
+	o.CatchUp, o.Standing, o.Logger = n.catchUp, n.stand, n.log
+	l, err := lease.New(o)
+	if err != nil {
+		return err
+	}
+	n.lease = l
+	l.OnChange(func() {
+		n.cluster.Recount()
+		n.routesChanged()
+	})
+	l.OnOver(func(e lease.Ended) {
+		n.cluster.Over(e.Identity, e.Start)
+		n.mourn()
+	})
+	n.cluster.Leases(l)
+	n.broker.Lease(l)
+	n.control.Watch(func(*meta.State) { l.Wake() })
+	return nil
+}
+
+// catchUp has this node hold what was promised in the name of shards before.
+func (n *Node) catchUp(ctx context.Context) error {
+	store := n.store.Load()
+	return n.routes.Load().CatchUp(ctx, func(sh router.ShardID, done func(uint64, error)) {
+		store.Submit(sh, raftstore.Acks{}, func(r raftstore.Result) { done(r.Index, r.Err) })
+	})
+}
+
+// stand has clients follow this node's standing.
+func (n *Node) stand(s lease.Standing) {
+	n.door.Lock()
+	defer n.door.Unlock()
+	n.door.standing = s
+	if !n.door.open {
+		return // there are no clients yet
+	}
+	switch s {
+	case lease.Leased:
+		n.broker.Accept(true)
+		n.broker.LeaseBack()
+	case lease.Isolated:
+		// Nothing else may follow before they are closed, one way or the other.
+		_ = n.broker.Isolate(n.door.shut)
+	}
+}
+
+// letIn lets clients in, once this node may serve them.
+func (n *Node) letIn() error {
+	n.door.Lock()
+	defer n.door.Unlock()
+	if n.door.standing != lease.Leased {
+		return errors.New("this node's lease has ended meanwhile")
+	}
+	n.door.open = true
+	n.broker.Accept(true)
+	return nil
+}
+
+// mourn has the shards that this node leads give up what nodes owned of which no
+// lease is left.
+func (n *Node) mourn() {
+	select {
+	case n.mourning <- struct{}{}:
+	default:
+	}
+}
+
+func (n *Node) mournAlways() {
+	for {
+		select {
+		case <-n.mourning:
+		case <-n.life.Done():
+			return
+		}
+		if store := n.store.Load(); store != nil {
+			for _, e := range n.lease.Ended() {
+				store.Lost(raftstore.Node(e.Node), e.Start)
+			}
+		}
+	}
+}
+
+// leading implements raftstore.Routes. A new leader does not know what the leader
+// before gave up.
+type leading struct {
+	raftstore.Routes
+	n *Node
+}
+
+func (l leading) LeadShard(sh router.ShardID, reign uint64, table *router.Table) {
+	l.Routes.LeadShard(sh, reign, table)
+	l.n.mourn()
+}
+
+// releaseTimeout bounds how long a node that stops tries to say that nobody need
+// wait for its lease.
+const releaseTimeout = 300 * time.Millisecond
+
+// release gives the lease up, when no client is left.
+func (n *Node) release(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, releaseTimeout)
+	defer cancel()
+	if err := n.lease.Release(ctx); err != nil {
+		n.log.Info("the others wait for the end of this node's lease", "err", err)
+	}
+	n.lease.Close()
+}
