@@ -3,6 +3,7 @@ package broker
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"dunlin/proto/mqtt"
@@ -246,4 +247,42 @@ func TestSharedQoS0OfAQueue(t *testing.T) {
 		pub.publish("t", "here", 0, 0)
 		same(t, "b", b.take(), "here")
 	})
+}
+
+// What a queue gives is bounded by the queue: the bounds of a member's own neither
+// drop it nor, where they drop the oldest, lose it (P9).
+func TestGivenMessagesOutlastTheMembersOwnBounds(t *testing.T) {
+	for _, dropOldest := range []bool{false, true} {
+		t.Run(fmt.Sprint("drop oldest ", dropOldest), func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				c := newCell(t, 1, 1, func(o *Options) {
+					o.Session.MaxQueueMessages, o.Session.MaxQueueBytes, o.Session.DropOldest = 2, 400, dropOldest
+				})
+				p := c.persistent(0, 0, "p")
+				p.subscribe("$share/g/t", 1)
+				p.hangUp()
+				e := c.connect(0, 0, "e")
+				e.subscribe("$share/g/t", 1)
+				e.subscribe("own", 1)
+				pub := c.connect(0, 0, "pub")
+				e.unsent = 2 << 20 // its socket takes nothing
+				var want []string
+				for i := range 6 {
+					want = append(want, strings.Repeat(fmt.Sprint(i), 100))
+				}
+				pub.publishAll("t", 1, want...)
+				pub.publishAll("own", 1, "a", "b", "c", "d")
+				e.unsent = 0
+				c.settle()
+				var got []string
+				for _, m := range e.take() {
+					if len(m) == 100 {
+						got = append(got, m)
+					}
+				}
+				slices.Sort(got)
+				same(t, "e", got, want...)
+			})
+		})
+	}
 }
