@@ -24,6 +24,7 @@ const (
 	callBackup  uint8 = 1 + iota // its output is a backup of the shard
 	callRestore                  // its input is one
 	callUsed                     // its output is whether the shard holds anything, in JSON
+	callBegin                    // the shard, restored, goes on
 )
 
 // serveBackups does for other nodes what this one leads.
@@ -34,6 +35,9 @@ func (n *Node) serveBackups() {
 	n.calls.Handle(callRestore, n.led(func(s *raftstore.Store, sh router.ShardID, in io.Reader, _ io.Writer) error {
 		return s.Restore(sh, in)
 	}))
+	n.calls.Handle(callBegin, n.about(func(s *raftstore.Store, sh router.ShardID, _ io.Reader, _ io.Writer) error {
+		return s.Begin(sh) // it does not lead while it waits for this
+	}))
 	n.calls.Handle(callUsed, n.led(func(s *raftstore.Store, sh router.ShardID, _ io.Reader, out io.Writer) error {
 		used, err := s.Used(sh)
 		if err != nil {
@@ -43,8 +47,21 @@ func (n *Node) serveBackups() {
 	}))
 }
 
+// work is what a node does about a shard for another.
+type work func(s *raftstore.Store, sh router.ShardID, in io.Reader, out io.Writer) error
+
 // led makes a handler of what the leader of a shard does.
-func (n *Node) led(do func(s *raftstore.Store, sh router.ShardID, in io.Reader, out io.Writer) error) bulk.Handler {
+func (n *Node) led(do work) bulk.Handler {
+	return n.about(func(s *raftstore.Store, sh router.ShardID, in io.Reader, out io.Writer) error {
+		if !s.Leads(sh) {
+			return raftstore.ErrNotLeader
+		}
+		return do(s, sh, in, out)
+	})
+}
+
+// about makes a handler of what is done about a shard.
+func (n *Node) about(do work) bulk.Handler {
 	return func(_ context.Context, arg []byte, in io.Reader, out io.Writer) error {
 		store := n.store.Load()
 		if store == nil {
@@ -53,11 +70,7 @@ func (n *Node) led(do func(s *raftstore.Store, sh router.ShardID, in io.Reader, 
 		if len(arg) != 1 || int(arg[0]) >= store.Shards() {
 			return errNoShard
 		}
-		sh := router.ShardID(arg[0])
-		if !store.Leads(sh) {
-			return raftstore.ErrNotLeader
-		}
-		return do(store, sh, in, out)
+		return do(store, router.ShardID(arg[0]), in, out)
 	}
 }
 
@@ -69,7 +82,7 @@ var known = []error{
 	raftstore.ErrUnknown, raftstore.ErrClosed, errNoShard,
 }
 
-// backups shows administrators what the cluster holds.
+// backups shows administrators what the cluster holds, and takes it from them.
 type backups struct{ n *Node }
 
 // Contents implements admin.Backups.
@@ -100,7 +113,7 @@ func (b backups) Backup(ctx context.Context, shard int, to io.Writer) error {
 	return b.n.atLeader(ctx, shard, callBackup, func(call caller) error { return call(nil, to) })
 }
 
-// Restore implements admin.Backups. The input is read once, so that a leader that
+// Restore implements admin.Restores. The input is read once, so that a leader that
 // was lost meanwhile is the client's to look for.
 func (b backups) Restore(ctx context.Context, shard int, from io.Reader) error {
 	var used bool
@@ -116,9 +129,22 @@ func (b backups) Restore(ctx context.Context, shard int, from io.Reader) error {
 			return nil
 		})
 	}
-	switch {
-	case err == nil:
+	return told(err)
+}
+
+// Begin implements admin.Restores.
+func (b backups) Begin(ctx context.Context, shard int) error {
+	return told(b.n.atLeader(ctx, shard, callBegin, func(call caller) error {
+		if err := call(nil, io.Discard); err != nil {
+			return &final{err}
+		}
 		return nil
+	}))
+}
+
+// told makes of what a restore came to what administrators are told.
+func told(err error) error {
+	switch {
 	case errors.Is(err, raftstore.ErrNotEmpty), errors.Is(err, raftstore.ErrBackup), errors.Is(err, raftstore.ErrSnapshot):
 		return fmt.Errorf("%w: %w", admin.ErrRefused, err)
 	case errors.Is(err, raftstore.ErrUnknown), errors.Is(err, raftnet.ErrBroken):
@@ -127,7 +153,7 @@ func (b backups) Restore(ctx context.Context, shard int, from io.Reader) error {
 	return err
 }
 
-// Set implements admin.Backups.
+// Set implements admin.Restores.
 func (b backups) Set(ctx context.Context, settings map[string]string) error {
 	for _, name := range slices.Sorted(maps.Keys(settings)) {
 		if _, err := b.n.control.Propose(ctx, &meta.Set{Name: name, Value: settings[name]}); err != nil {

@@ -128,7 +128,7 @@ func New(cfg config.Config, log *slog.Logger) (*Node, error) {
 	}
 	n.admin = admin.New(admin.Options{
 		Version: Version(), Cluster: members{n}, Clients: clients{n}, Shards: shards{n},
-		Backups: backups{n}, Metrics: n.registry, Log: log,
+		Backups: backups{n}, Restores: backups{n}, Metrics: n.registry, Log: log,
 	})
 	if err := n.admin.Listen(cfg.HTTPAddr, cfg.DataDir); err != nil {
 		return nil, fmt.Errorf("http-addr: %w", err)

@@ -124,13 +124,11 @@ func (s *Store) readBackup(sh router.ShardID, from io.Reader) (*state, error) {
 func (r *replica) takeOver(st *state) error {
 	st.shards = len(r.sh.store.shards)
 	st.refound(r.rep.outage(st.wall))
-	var term uint64
 	err := ErrClosed
 	for tries := 0; tries == 0 || err == errBusy && tries < 100; tries++ {
 		time.Sleep(time.Duration(min(tries, 1)) * laneRetry)
 		r.call(func() {
 			if err = r.suspend(); err == nil {
-				term = r.raft.CurrentTerm()
 				st.proposers = r.sh.st.proposers.clone()
 				st.mail.follow(&r.sh.st.mail)
 			}
@@ -139,21 +137,51 @@ func (r *replica) takeOver(st *state) error {
 	if err != nil {
 		return err
 	}
-	defer r.call(r.resume)
+	if err = r.install(st); err != nil {
+		r.call(r.resume)
+	}
+	return err
+}
+
+// install has Raft take st for what its log came to.
+func (r *replica) install(st *state) error {
 	var size byteCount
 	if err := st.snapshot(&size); err != nil {
 		return err
 	}
 	view := st.freeze()
-	err = r.raft.Restore(
+	err := r.raft.Restore(
 		&raft.SnapshotMeta{Version: raft.SnapshotVersionMax, Size: int64(size)},
 		&stream{view: view, at: func(f func()) bool { f(); return true }}, restorePatience,
 	)
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	if err == nil {
+		r.call(func() { err = r.same() })
+		return err
 	}
-	if r.raft.CurrentTerm() != term {
-		return fmt.Errorf("%w: another leader was elected meanwhile", ErrUnknown)
+	return fmt.Errorf("%w: %w", ErrUnknown, err)
+}
+
+// Begin has shard sh, which Restore has brought to this node, go on. It is called
+// when all shards of the cluster are restored. After ErrUnknown another node has led
+// it meanwhile, and it may have begun too soon.
+func (s *Store) Begin(sh router.ShardID) error {
+	err := ErrUnknown
+	if r := s.posts[sh].replica.Load(); r != nil {
+		r.call(func() {
+			err = r.same()
+			r.resume()
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("raftstore: begin shard %d: %w", sh, err)
+	}
+	return nil
+}
+
+// same says whether this node has led the shard ever since it was suspended.
+func (r *replica) same() error {
+	if !r.suspended || r.raft.State() != raft.Leader || r.raft.CurrentTerm() != r.suspendedIn {
+		return fmt.Errorf("%w: another node led the shard meanwhile", ErrUnknown)
 	}
 	return nil
 }
@@ -175,13 +203,16 @@ func (r *replica) suspend() error {
 	case !sh.st.empty():
 		return ErrNotEmpty
 	}
-	r.suspended = true
+	r.suspended, r.suspendedIn = true, r.raft.CurrentTerm()
 	r.turn(false)
 	return nil
 }
 
-// resume ends it.
+// resume ends it, if it is.
 func (r *replica) resume() {
+	if !r.suspended {
+		return
+	}
 	r.suspended = false
 	r.turn(r.raft.State() == raft.Leader)
 }
@@ -190,7 +221,8 @@ func (r *replica) resume() {
 // commands for it that left nothing: one that begins to serve does (P4).
 func (st *state) empty() bool {
 	return st.sessions.ids.used == 0 && st.retained.tree.Len() == 0 && st.messages.stored() == 0 &&
-		len(st.publishers.seen) == 0 && len(st.wills.fired) == 0
+		len(st.publishers.seen) == 0 && len(st.wills.fired) == 0 &&
+		len(st.groups.of) == 0 && len(st.mail.out) == 0 && len(st.mail.taken) == 0
 }
 
 // refound makes of a backup what a new cluster begins with: see backupMagic.

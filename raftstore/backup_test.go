@@ -65,7 +65,15 @@ func TestBackupAndRestore(t *testing.T) {
 		clear(c.entries) // there is a hole, and a state that they did not make
 		clear(c.digests)
 		c.Unlock()
+		if err := m.store.Load().Begin(0); !errors.Is(err, ErrUnknown) {
+			t.Errorf("begun without a restore: %v", err)
+		}
 		if err := m.store.Load().Restore(0, bytes.NewReader(backup.Bytes())); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		expect(t, "waits", c.told("gone") || m.store.Load().Leads(0), false)
+		if err := m.store.Load().Begin(0); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(5 * time.Second)

@@ -25,14 +25,15 @@ type replica struct {
 	stall   *time.Timer    // calls stalled, after something was proposed
 
 	// Of the shard's goroutine.
-	maker     uint64    // names this start of the node in the entries it makes
-	ready     bool      // raft is set
-	suspended bool      // nothing is taken: see Restore
-	first     *proposal // the first entry of the term that this node was elected for, until it is applied
-	oldest    uint64    // number of the proposal that stalled last saw first
-	heard     bool      // another node led since this one started
-	index     uint64    // of the latest entry applied
-	grown     uint64    // bytes of entries since the latest snapshot
+	maker       uint64    // names this start of the node in the entries it makes
+	ready       bool      // raft is set
+	suspended   bool      // nothing is taken: see Restore
+	suspendedIn uint64    // term in which this node led then
+	first       *proposal // the first entry of the term that this node was elected for, until it is applied
+	oldest      uint64    // number of the proposal that stalled last saw first
+	heard       bool      // another node led since this one started
+	index       uint64    // of the latest entry applied
+	grown       uint64    // bytes of entries since the latest snapshot
 
 	before, after func(l *raft.Log) // hooks of the tests, around commit; nil for none
 }

@@ -99,6 +99,11 @@ func (r *restoring) run(ctx context.Context) error {
 			return fmt.Errorf("restore shard %d: %w; begin anew with an empty cluster", sh, err)
 		}
 	}
+	for _, sh := range r.file.Held() {
+		if err := tryAgain(ctx, func() error { return r.send(ctx, http.MethodPost, shardPath(sh)+"/begin", nil) }); err != nil {
+			return fmt.Errorf("begin shard %d: %w; begin anew with an empty cluster", sh, err)
+		}
+	}
 	return nil
 }
 
@@ -107,18 +112,18 @@ func (r *restoring) set(ctx context.Context, name, value string) error {
 	if err != nil {
 		return err
 	}
-	return r.put(ctx, "/api/v1/backup/settings", bytes.NewReader(body))
+	return r.send(ctx, http.MethodPut, "/api/v1/backup/settings", bytes.NewReader(body))
 }
 
 // give brings a shard to its leader.
 func (r *restoring) give(ctx context.Context, sh int) error {
-	return r.put(ctx, shardPath(sh), &watched{from: r.file.Shard(sh), seen: func(n int64) {
+	return r.send(ctx, http.MethodPut, shardPath(sh), &watched{from: r.file.Shard(sh), seen: func(n int64) {
 		r.progress.show("shard %d of %d, %s", sh+1, r.file.Shards, size(n))
 	}})
 }
 
-func (r *restoring) put(ctx context.Context, path string, body io.Reader) error {
-	answer, err := r.node.stream(ctx, http.MethodPut, path, body)
+func (r *restoring) send(ctx context.Context, method, path string, body io.Reader) error {
+	answer, err := r.node.stream(ctx, method, path, body)
 	if err != nil {
 		return err
 	}

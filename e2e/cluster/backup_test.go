@@ -1,10 +1,12 @@
 package cluster
 
 import (
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"dunlin/e2e/harness"
 	"dunlin/proto/mqtt"
@@ -31,7 +33,7 @@ func refused(t *testing.T, says string, args ...string) {
 
 // restored looks at a cluster that was restored: the session is there with at
 // least the first messages of the publisher, each once and in order, and so is the
-// retained message.
+// retained message; the wills of connections were published.
 func restored(t *testing.T, c *harness.Cluster, pub *publisher, atLeast int) {
 	t.Helper()
 	sub := &reader{t: t, conn: resume(t, c.Nodes, keeping("sub")), open: map[uint16]bool{}}
@@ -50,15 +52,38 @@ func restored(t *testing.T, c *harness.Cluster, pub *publisher, atLeast int) {
 	late := client(t, c.Nodes[len(c.Nodes)-1], "late")
 	late.Subscribe("kept/#", 1)
 	late.ExpectMessage("kept/1", "kept")
+	harness.Eventually(t, "the wills of all connections that were are retained", func() error {
+		late := client(t, c.Nodes[0], "later")
+		late.Subscribe("w/#", 1)
+		for i := range willing {
+			if p, err := late.Poll(time.Second); err != nil {
+				return fmt.Errorf("%d wills, then %w", i, err)
+			} else if p.Kind != mqtt.PUBLISH {
+				return fmt.Errorf("%s", harness.Describe(p))
+			} else {
+				late.Acknowledge(&p.Publish)
+			}
+		}
+		return nil
+	})
 }
 
+// willing is how many connections have a will that is retained.
+const willing = 30
+
 // populate begins a session that waits offline for what the publisher publishes,
-// and retains a message.
+// retains a message, and leaves connections with wills.
 func populate(t *testing.T, c *harness.Cluster) *publisher {
 	t.Helper()
 	sub := connect(t, c.Nodes[1:], keeping("sub"))
 	sub.Subscribe("n/#", 2)
 	sub.Disconnect()
+	for i := range willing { // their wills are for all shards
+		connect(t, c.Nodes, mqtt.Connect{
+			ClientID: fmt.Appendf(nil, "mortal-%d", i), HasWill: true,
+			Will: mqtt.Will{Topic: fmt.Appendf(nil, "w/%d", i), Payload: []byte("gone"), QoS: 1, Retain: true},
+		})
+	}
 	pub := newPublisher(t, "pub", c.Nodes...)
 	pub.conn.PublishPacket(mqtt.Publish{Topic: []byte("kept/1"), Payload: []byte("kept"), QoS: 1, Retain: true})
 	return pub

@@ -109,6 +109,8 @@ func (f *fakeBackups) Restore(_ context.Context, _ int, from io.Reader) (err err
 	return errors.Join(err, f.err)
 }
 
+func (f *fakeBackups) Begin(context.Context, int) error { return f.err }
+
 func (f *fakeBackups) Set(_ context.Context, settings map[string]string) error {
 	f.set = settings
 	return f.err
@@ -129,7 +131,7 @@ func newFixture(ids ...string) *fixture {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "dunlin_ready"}))
 	f.Server = New(Options{
-		Version: "v1", Cluster: f.cluster, Clients: f.clients, Shards: fakeShards{}, Backups: f.backups, Metrics: reg,
+		Version: "v1", Cluster: f.cluster, Clients: f.clients, Shards: fakeShards{}, Backups: f.backups, Restores: f.backups, Metrics: reg,
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})
 	return f

@@ -10,21 +10,28 @@ import (
 	"time"
 )
 
-// Backups reads and writes what the cluster holds, shard by shard, wherever it is
+// Backups reads what the cluster holds, shard by shard, wherever it is
 // led. Calls come from HTTP goroutines and may take as long as ctx allows.
 type Backups interface {
 	// Contents says what there is to back up.
 	Contents(ctx context.Context) (Contents, error)
 	// Backup writes a shard.
 	Backup(ctx context.Context, shard int, to io.Writer) error
+}
+
+// Restores gives a new cluster what Backups wrote. Calls come from HTTP goroutines
+// and may take as long as ctx allows.
+type Restores interface {
 	// Restore gives a shard that holds nothing what Backup wrote, all of it or
 	// nothing; but ErrUnknown says that nobody knows.
 	Restore(ctx context.Context, shard int, from io.Reader) error
+	// Begin has a shard that was restored go on, when all are.
+	Begin(ctx context.Context, shard int) error
 	// Set gives the cluster settings.
 	Set(ctx context.Context, settings map[string]string) error
 }
 
-// What Backups fails with, beside what may be tried again.
+// What Restores fails with, beside what may be tried again.
 var (
 	ErrRefused = errors.New("refused")
 	ErrUnknown = errors.New("outcome unknown")
@@ -95,7 +102,7 @@ func (s *Server) restore(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	control := http.NewResponseController(w)
-	err = s.Backups.Restore(r.Context(), shard, &patient{r: r.Body, control: control})
+	err = s.Restores.Restore(r.Context(), shard, &patient{r: r.Body, control: control})
 	_ = control.SetWriteDeadline(time.Now().Add(writeTimeout)) // of the answer
 	if err != nil {
 		s.Log.Warn("a restore failed", "shard", shard, "err", err)
@@ -103,6 +110,19 @@ func (s *Server) restore(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.Log.Info("restored from a backup", "shard", shard)
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (s *Server) begin(w http.ResponseWriter, r *http.Request) {
+	shard, err := strconv.Atoi(r.PathValue("shard"))
+	if err != nil {
+		fail(w, http.StatusBadRequest, "shard: want a number")
+		return
+	}
+	if err := s.Restores.Begin(r.Context(), shard); err != nil {
+		s.refuse(w, err)
+		return
+	}
 	w.WriteHeader(http.StatusNoContent)
 }
 
@@ -114,7 +134,7 @@ func (s *Server) set(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), askTimeout)
 	defer cancel()
-	if err := s.Backups.Set(ctx, body.Settings); err != nil {
+	if err := s.Restores.Set(ctx, body.Settings); err != nil {
 		s.refuse(w, err)
 		return
 	}

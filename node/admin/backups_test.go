@@ -56,7 +56,7 @@ func TestBackups(t *testing.T) {
 		409: fmt.Errorf("%w: holds something", ErrRefused), 500: fmt.Errorf("%w: lost", ErrUnknown), 503: io.ErrNoProgress,
 	} {
 		f.backups.err = err
-		for _, ask := range [][2]string{{"GET", "/shards/0"}, {"PUT", "/shards/0"}, {"PUT", "/settings"}} {
+		for _, ask := range [][2]string{{"GET", "/shards/0"}, {"PUT", "/shards/0"}, {"PUT", "/settings"}, {"POST", "/shards/0/begin"}} {
 			if code, body, _ := request(t, client, ask[0], at+ask[1], strings.NewReader("{}")); code != want || !strings.Contains(body, err.Error()) {
 				t.Errorf("%v: %d %s instead of %d", ask, code, body, want)
 			}

@@ -48,6 +48,7 @@ func (s *Server) routes() []route {
 		{"PUT", "/api/v1/backup/settings", false, s.set},
 		{"GET", "/api/v1/backup/shards/{shard}", false, s.backUp},
 		{"PUT", "/api/v1/backup/shards/{shard}", false, s.restore},
+		{"POST", "/api/v1/backup/shards/{shard}/begin", false, s.begin},
 
 		{"GET", "/{$}", false, file("page/index.html", "text/html; charset=utf-8")},
 		{"GET", "/page.css", false, file("page/page.css", "text/css; charset=utf-8")},
