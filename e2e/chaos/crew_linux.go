@@ -81,9 +81,9 @@ func (r *rig) mixed(m mix) (all crew) {
 		}
 		if m.retained {
 			topics := []string{"r/" + node.Name + "/0", "r/" + node.Name + "/1", "r/" + node.Name + "/gone"}
-			writer := client.Config{
+			writer := client.Config{ // with QoS 2, for what is sent again with QoS 1 may be written again
 				Expiry: m.expiry, Move: m.move, Every: r.paced(40 * time.Millisecond), Window: 1,
-				Topics: topics[:2], QoS: []mqtt.QoS{1, 2}, Retain: true,
+				Topics: topics[:2], QoS: []mqtt.QoS{2}, Retain: true,
 			}
 			add("writer-"+node.Name, i, writer)
 			writer.Topics, writer.Delete, writer.Every = topics[2:], 0.3, 2*writer.Every
