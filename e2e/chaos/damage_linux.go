@@ -66,18 +66,33 @@ func (f files) ReadDir(name string) ([]fs.DirEntry, error) {
 func (r *rig) reviveOrReplace(n *harness.Node) {
 	n.Start()
 	n.ExpectEnd()
-	for end := time.Now().Add(patience); n.Running() && n.Ready() != nil; {
-		if time.Now().After(end) {
-			r.t.Errorf("progress: %s, whose disk is damaged, neither is ready nor ends within %v", n.Name, patience)
-			return
-		}
-		r.pause(50 * time.Millisecond)
-	}
-	if !n.Running() {
+	if r.ends(n) {
 		r.rec.Fault("empty disk", n.Name, "it found the damage")
 		n.Wipe()
 		n.Restart()
 	}
+}
+
+// revive has a node that may be about to end by itself run and be ready.
+func (r *rig) revive(n *harness.Node) {
+	if r.ends(n) {
+		r.rec.Fault("restart", n.Name, "it had ended")
+		n.Restart()
+	}
+}
+
+// ends waits until a node has ended, which it reports, or is ready.
+func (r *rig) ends(n *harness.Node) bool {
+	for end := time.Now().Add(patience); n.Running(); r.pause(50 * time.Millisecond) {
+		switch {
+		case n.Ready() == nil:
+			return false
+		case time.Now().After(end):
+			r.t.Errorf("progress: %s neither is ready nor ends within %v", n.Name, patience)
+			return false
+		}
+	}
+	return true
 }
 
 // short lets a node have little of what its machine has.
@@ -92,9 +107,7 @@ func short(name string, hold [2]time.Duration, limit func(n *harness.Node) (rele
 		}
 		return func() {
 			release()
-			if !n.Running() {
-				n.Restart()
-			}
+			r.revive(n)
 		}, n.Name, ""
 	}, hold}
 }

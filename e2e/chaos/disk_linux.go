@@ -20,9 +20,7 @@ func syncs(name string, hold [2]time.Duration, s fault.Sync) attack {
 		}
 		return func() {
 			stop()
-			if !n.Running() {
-				n.Restart()
-			}
+			r.revive(n)
 		}, n.Name, fmt.Sprintf("%+v", s)
 	}, hold}
 }

@@ -58,6 +58,7 @@ func newRig(t testing.TB, s scenario) *rig {
 	}
 	t.Logf("seed %d", seed)
 	r := &rig{t: t, seed: seed, rnd: rand.New(rand.NewPCG(seed, 0)), rec: history.NewRecorder(seed), pace: 1}
+	t.Cleanup(r.keep)
 	var err error
 	if r.lan, err = lan.Open(s.nodes, seed); errors.Is(err, lan.ErrUnavailable) {
 		t.Skip(err)
@@ -210,8 +211,8 @@ func (r *rig) dead(node string, from, to time.Duration) bool {
 	})
 }
 
-// judge hands the history to the checkers, keeps it if they find anything, and
-// sums it up. Found is what was found otherwise.
+// judge hands the history to the checkers and sums it up. Found is what was found
+// otherwise.
 func (r *rig) judge(s scenario, found []check.Violation) figures {
 	r.t.Helper()
 	h := r.rec.History()
@@ -227,17 +228,17 @@ func (r *rig) judge(s scenario, found []check.Violation) figures {
 	printFigures(&table, []figures{f})
 	r.t.Logf("%d packets passed, %d dropped\n%s", passed, dropped, table.String())
 	tell(r.t, found)
-	if r.t.Failed() {
-		r.keep(h)
-	}
 	return f
 }
 
-// keep writes the history to a folder that outlives the test.
-func (r *rig) keep(h *history.History) {
+// keep writes the history of a run that failed to a folder that outlives the test.
+func (r *rig) keep() {
+	if !r.t.Failed() {
+		return
+	}
 	dir, err := os.MkdirTemp("", "dunlin-chaos-run-")
 	if err == nil {
-		err = h.Write(dir)
+		err = r.rec.History().Write(dir)
 	}
 	r.t.Logf("history and fault log in %s (%v); the same schedule again with -chaos.seed=%d", dir, err, r.seed)
 }
