@@ -73,7 +73,8 @@ type client struct {
 	wanting   int               // SUBACKs under way that replays follow
 	reading   bool              // a page of the first replay is being read
 	live      map[string]uint64 // by topic: Retained of what was sent live since, as long as there are any
-	anew      bool              // too much was: the next page is read anew
+	anew      bool              // too much was to remember: pages are read anew
+	forgot    bool              // live does not have all
 	fresh     []newcomer        // subscriptions that leave publishes from before their cuts to the replay, by age
 	replaying int               // of them, sent to the shard and not yet in the committed window
 	probing   bool              // the shard is asked whether any of them wait

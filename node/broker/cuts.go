@@ -136,8 +136,9 @@ type newcomer struct {
 // publish is answered or unknown long before.
 const freshFor = session.Time(60e9)
 
-// maxSentLive bounds the topics that are remembered for a replay under way. Beyond it the
-// replay reads anew what it has not sent.
+// maxSentLive bounds the topics that are remembered for a replay under way. Beyond
+// it the replay reads anew what it has not sent, and may bring once more what came
+// live before the SUBACK.
 const maxSentLive = 1024
 
 // isReplays says whether a publish that was retained is left to the replays: by
@@ -182,16 +183,17 @@ func (cl *client) sentLive(m *session.Message) {
 		return
 	}
 	topic := m.Topic.String()
-	if len(cl.live) >= maxSentLive {
+	last, known := cl.live[topic]
+	switch {
+	case known && last >= m.Retained:
+		return
+	case !known && len(cl.live) >= maxSentLive:
 		clear(cl.live)
 		cl.anew = true
-	}
-	if cl.live == nil {
+	case cl.live == nil:
 		cl.live = make(map[string]uint64)
 	}
-	if cl.live[topic] < m.Retained {
-		cl.live[strings.Clone(topic)] = m.Retained
-	}
+	cl.live[strings.Clone(topic)] = m.Retained
 }
 
 // age forgets cuts that nothing can be under way from any more.

@@ -57,7 +57,7 @@ func (w *worker) beginReplays(c *conn, s *suback) {
 	}
 	for _, r := range s.replays {
 		w.sendStatus(c, r)
-		if !w.place(r, s.cuts) {
+		if !w.place(c, r, s.cuts) {
 			continue
 		}
 		c.client.replays = append(c.client.replays, r)
@@ -72,17 +72,26 @@ func (w *worker) beginReplays(c *conn, s *suback) {
 }
 
 // place puts a replay at its first shard; false if there is none.
-func (w *worker) place(r *replay, cuts []session.Cut) bool {
+func (w *worker) place(c *conn, r *replay, cuts []session.Cut) bool {
 	from, to := w.shardsOf(r.filter)
 	r.cuts, r.shard, r.last = cuts, max(r.shard, from), to-1
-	r.asOf = cutAt(cuts, r.shard)
+	c.client.beginShard(r)
 	return from < to
 }
 
+// beginShard has the pages of r's shard be as new as its cut: what was sent live
+// since is remembered. Where that is not so, they are as new as can be.
+func (cl *client) beginShard(r *replay) {
+	r.asOf = cutAt(r.cuts, r.shard)
+	if cl.forgot {
+		r.asOf = 0
+	}
+}
+
 // resumeReplays goes on with the replays of a persistent session that its earlier
-// connections did not bring to an end. Their pages are read anew, as new as what
-// those were sent live.
+// connections did not bring to an end. What those were sent live is not known.
 func (w *worker) resumeReplays(c *conn, claimed *raftstore.Claimed) {
+	c.client.forgot = len(claimed.Replays) > 0
 	var uncut []*replay
 	for _, left := range claimed.Replays {
 		r := &replay{filter: left.Filter, shard: left.Shard, cursor: left.Cursor}
@@ -93,11 +102,10 @@ func (w *worker) resumeReplays(c *conn, claimed *raftstore.Claimed) {
 		}
 		if len(left.Cuts) == 0 {
 			uncut = append(uncut, r)
-		} else if w.place(r, left.Cuts) {
+		} else if w.place(c, r, left.Cuts) {
 			c.client.replays = append(c.client.replays, r)
 		}
 	}
-	c.client.anew = len(claimed.Replays) > 0
 	w.goOnReplaying(c)
 	w.cutResumed(c.id, uncut)
 }
@@ -120,7 +128,7 @@ func (w *worker) cutResumed(id listen.ID, replays []*replay) {
 			return
 		}
 		for _, r := range replays {
-			if c.client.subscribes(r.filter) && w.place(r, cuts) {
+			if c.client.subscribes(r.filter) && w.place(c, r, cuts) {
 				c.client.replays = append(c.client.replays, r)
 			}
 		}
@@ -152,7 +160,7 @@ func (w *worker) goOnReplaying(c *conn) {
 	cl := c.client
 	if len(cl.replays) == 0 {
 		if cl.wanting+cl.replaying == 0 {
-			cl.live, cl.anew = nil, false
+			cl.live, cl.anew, cl.forgot = nil, false, false
 		}
 		return
 	}
@@ -204,13 +212,16 @@ func (w *worker) readPage(c *conn) {
 		return
 	}
 	r := cl.replays[0]
+	if cl.anew {
+		// All that was sent live so far is in the states now.
+		cl.anew, cl.forgot = false, true
+		clear(cl.live)
+		for _, r := range cl.replays {
+			r.asOf = 0
+		}
+	}
 	q := raftstore.RetainedQuery{
 		Filter: r.filter, Cursor: r.cursor, AsOf: r.asOf, MaxMessages: room, MaxBytes: replayBytes,
-	}
-	if cl.anew {
-		// Of what was sent live too much is forgotten: all of it is in the state now.
-		cl.anew, q.AsOf = false, 0
-		clear(cl.live)
 	}
 	cl.reading = true
 	from := &w.pages[r.shard]
@@ -267,7 +278,8 @@ func (w *worker) pageRead(c *conn, r *replay, p *raftstore.RetainedPage, err err
 		}
 	default:
 		r.shard++
-		r.cursor, r.asOf = "", cutAt(r.cuts, r.shard)
+		r.cursor = ""
+		cl.beginShard(r)
 	}
 	w.goOnReplaying(c)
 }
@@ -345,7 +357,7 @@ func (w *worker) replayLeft(c *conn) {
 
 // pace goes on with a replay that waited for the client's acknowledgements.
 func (w *worker) pace(c *conn) {
-	if len(c.client.replays) == 0 || c.client.reading {
+	if len(c.client.replays)+c.client.replaying == 0 || c.client.reading {
 		return
 	}
 	if w.roomForReplay(c) > 0 {
@@ -387,7 +399,7 @@ func (w *worker) probe(c *conn, again bool) {
 				w.probe(c, true)
 			case idle:
 				c.client.replaying = 0
-				fallthrough
+				w.goOnReplaying(c)
 			default:
 				w.pace(c)
 			}

@@ -10,6 +10,7 @@ import (
 
 	"dunlin/proto/mqtt"
 	"dunlin/raftstore"
+	"dunlin/router"
 )
 
 // reader is a subscriber of TestRetainedIsARegister and what it has seen.
@@ -25,8 +26,25 @@ type reader struct {
 	seen       map[string]int // how often each message came
 }
 
-// id is the client identifier.
-func (r *reader) id() string {
+// forget has the broker forget what it sent live, as if it were too much. What was
+// sent before SUBACK would come once more, which is the price.
+func (r *reader) forget(n *testNode) {
+	conn := r.loop.worker().conn(r.testConn.id)
+	if conn == nil || len(conn.client.replays) == 0 {
+		return
+	}
+	cl := conn.client
+	for topic, index := range cl.live {
+		name, err := router.ParseTopic([]byte(topic))
+		if err != nil || index <= cutAt(cl.replays[0].cuts, n.store.TopicShard(name)) {
+			return
+		}
+	}
+	clear(cl.live)
+	cl.anew = true
+}
+
+func (r *reader) clientID() string {
 	id, _, _ := strings.Cut(r.name, " of ")
 	return id
 }
@@ -109,6 +127,7 @@ func registerRun(t *testing.T, rng *rand.Rand) error {
 		c.settle()
 	}
 	slow()
+	pages.old = func() bool { return rng.IntN(2) == 0 }
 	topics := []string{"r/a", "r/b", "r/c/d"}
 	sent := map[string]int{}
 	pubs := map[string]*testConn{}
@@ -156,11 +175,13 @@ func registerRun(t *testing.T, rng *rand.Rand) error {
 				break
 			}
 			switch r := readers[rng.IntN(len(readers))]; {
+			case r.granted != nil && rng.IntN(8) == 0: // as if more had come than is remembered
+				r.forget(n)
 			case r.granted != nil && r.persistent && rng.IntN(2) == 0:
 				r.hangUp()
 				release()
 				r.testConn, r.resumed = c.dial(0, rng.IntN(2)), true
-				r.send(&mqtt.Connect{Version: mqtt.V5, ClientID: []byte(r.id()), SessionExpiry: 100})
+				r.send(&mqtt.Connect{Version: mqtt.V5, ClientID: []byte(r.clientID()), SessionExpiry: 100})
 			case !r.asked:
 				r.asked = true
 				r.send(&mqtt.Subscribe{PacketID: 9, Filters: []mqtt.Subscription{{Filter: []byte(r.filter), QoS: 1}}})

@@ -13,14 +13,16 @@ import (
 )
 
 // slowPages is a node's retained messages under the test's hand: pages are read at
-// once and come when the test says so.
+// once and come when the test says so, or are as old as the query allows.
 type slowPages struct {
 	RetainedMessages
 	late func(raftstore.RetainedQuery) bool
+	old  func() bool
 	fail func(raftstore.RetainedQuery) error
 
 	mu   sync.Mutex
 	kept []func()
+	read map[string]raftstore.RetainedPage // the first page of each kind
 }
 
 func (n *testNode) slowPages() *slowPages {
@@ -30,8 +32,9 @@ func (n *testNode) slowPages() *slowPages {
 }
 
 func (s *slowPages) ReadRetained(sh router.ShardID, q raftstore.RetainedQuery, done func(raftstore.RetainedPage, error)) {
-	late := s.late != nil && s.late(q)
+	late, old := s.late != nil && s.late(q), s.old != nil && s.old()
 	s.RetainedMessages.ReadRetained(sh, q, func(p raftstore.RetainedPage, err error) {
+		p = s.page(fmt.Sprint(sh, q.Filter, q.Cursor, q.MaxMessages), p, old && q.AsOf > 0, q.AsOf)
 		if s.fail != nil && s.fail(q) != nil {
 			done(raftstore.RetainedPage{}, s.fail(q))
 			return
@@ -44,6 +47,24 @@ func (s *slowPages) ReadRetained(sh router.ShardID, q raftstore.RetainedQuery, d
 		defer s.mu.Unlock()
 		s.kept = append(s.kept, func() { done(p, err) })
 	})
+}
+
+// page is p, or the page that was read first, if it is wanted and new enough: a
+// replica that is behind gives it.
+func (s *slowPages) page(kind string, p raftstore.RetainedPage, old bool, asOf uint64) raftstore.RetainedPage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.read == nil {
+		s.read = map[string]raftstore.RetainedPage{}
+	}
+	first, ok := s.read[kind]
+	if ok && old && first.Index >= asOf {
+		p = first
+	} else if !ok || first.Index < asOf {
+		s.read[kind] = p
+	}
+	p.Messages = slices.Clone(p.Messages)
+	return p
 }
 
 func (s *slowPages) release() {
