@@ -66,8 +66,8 @@ func (l *life) rising(w *world, of map[string]map[int]*life, r *report) {
 		if p.QoS == 0 || f.from.life == nil {
 			f.from.conn = p.Conn
 		}
-		if n := newest[f]; seq < n.seq && l.missed(p) {
-			continue // it comes first by a resend, to one who had not subscribed when it was sent
+		if n := newest[f]; seq < n.seq && l.missed(p, d) {
+			continue // it comes first by a resend, to one who was not subscribed all the time
 		} else if seq < n.seq {
 			r.add("%s got %q after %q", l.client, d.Payload, n.payload)
 		} else {
@@ -76,12 +76,12 @@ func (l *life) rising(w *world, of map[string]map[int]*life, r *report) {
 	}
 }
 
-// missed says that p was sent again on another connection, and that l may have
-// had no subscription to it the first time.
-func (l *life) missed(p *history.Event) bool {
+// missed says that p was sent again on another connection before it came as d, and
+// that l may have had no subscription when it was routed the first time.
+func (l *life) missed(p, d *history.Event) bool {
 	resent := p.Outcome == history.Unknown || p.AckConn != p.Conn
 	return resent && p.QoS > 0 && !slices.ContainsFunc(l.subs, func(s *subscription) bool {
-		return s.group == "" && s.from.ret <= p.Invoke && p.Invoke <= s.to.invoke && matches(s.filter, p.Topic)
+		return s.group == "" && s.certain(p.Invoke, d.Invoke) && matches(s.filter, p.Topic)
 	})
 }
 
