@@ -49,6 +49,7 @@ func (n *Node) catchUp(ctx context.Context) error {
 func (n *Node) stand(s lease.Standing) {
 	n.door.Lock()
 	defer n.door.Unlock()
+	was := n.door.standing
 	n.door.standing = s
 	if !n.door.open {
 		return // there are no clients yet
@@ -57,6 +58,9 @@ func (n *Node) stand(s lease.Standing) {
 	case lease.Leased:
 		n.broker.Accept(true)
 		n.broker.LeaseBack()
+		if was == lease.Isolated {
+			n.store.Load().PublishAgain() // the wills that isolation had the broker give up
+		}
 	case lease.Isolated:
 		// Nothing else may follow before they are closed, one way or the other.
 		_ = n.broker.Isolate(n.door.shut)
