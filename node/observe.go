@@ -18,6 +18,12 @@ func (n *Node) observe(emit metrics.Emit) {
 		ready = 1
 	}
 	emit(metrics.Ready, ready)
+	leased := 0.0
+	if n.lease.Held() {
+		leased = 1
+	}
+	emit(metrics.Leased, leased)
+	emit(metrics.Counts, float64(len(n.lease.Counted())))
 	n.observeLoops(emit)
 	n.observeBroker(emit)
 	n.observeRoutes(emit)

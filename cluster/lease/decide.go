@@ -25,14 +25,15 @@ func pair(a, b uint32) [2]uint32 { return [2]uint32{min(a, b), max(a, b)} }
 
 // decide names whom to revoke next, so that all that are left reach one another.
 //
-// A process that a majority of the others found dead goes first. Then goes who has
-// the most broken links; of equals one that was not admitted, which nobody would
-// miss, then the higher number. It is never the leader itself, and never so that
-// fewer than a majority of the voters were left, for who would then go on?
-func decide(v view) (holder, bool) {
+// A process that a majority of the others found dead goes first: dead is true.
+// Then goes who has the most broken links; of equals one that was not admitted,
+// which nobody would miss, then the higher number. It is never the leader itself,
+// and never so that fewer than a majority of the voters were left, for who would
+// then go on?
+func decide(v view) (h holder, dead, ok bool) {
 	for _, m := range v.nodes {
 		if m.Node != v.self && 2*v.gone[m.Node] > len(v.nodes)-1 {
-			return m.holder, true
+			return m.holder, true, true
 		}
 	}
 	links := make(map[uint32]int)
@@ -51,7 +52,7 @@ func decide(v view) (holder, bool) {
 		return m.Node == v.self || links[m.Node] == 0 || m.voter && left-1 < majority(v.voters)
 	})
 	if len(candidates) == 0 {
-		return holder{}, false
+		return holder{}, false, false
 	}
 	return slices.MaxFunc(candidates, func(a, b member) int {
 		switch {
@@ -66,5 +67,5 @@ func decide(v view) (holder, bool) {
 			return 1
 		}
 		return -1
-	}).holder, true
+	}).holder, false, true
 }

@@ -47,7 +47,7 @@ func TestDecide(t *testing.T) {
 		{"the dead go whatever is left", view{self: 1, voters: 5, nodes: nodes(3), gone: map[uint32]int{3: 2}}, 3},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if h, ok := decide(c.view); h.Node != c.want || ok != (c.want != 0) {
+			if h, _, ok := decide(c.view); h.Node != c.want || ok != (c.want != 0) {
 				t.Fatalf("%v, %v", h, ok)
 			}
 		})
@@ -66,7 +66,7 @@ func TestDecideEnds(t *testing.T) {
 			}
 		}
 		for {
-			h, ok := decide(v)
+			h, _, ok := decide(v)
 			if !ok {
 				break
 			}

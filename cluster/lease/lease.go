@@ -69,6 +69,9 @@ type Lease struct {
 		others map[uint32]*other
 		heard  map[uint32]heard // renewals that have come here, by node
 		led    time.Time        // since when this node leads; zero if it does not
+
+		suspect   holder // who would be revoked, and since when
+		suspected time.Time
 	}
 }
 

@@ -46,7 +46,7 @@ type world struct {
 		results []meta.Result
 		leader  *node
 		nodes   []*node
-		voters  []string
+		voters  map[int][]string // from that index of the log on, sorted
 		cut     map[[2]int]bool
 		refused map[int]bool // its ports answer nobody, as if it were dead
 		subs    []*sub
@@ -128,6 +128,17 @@ func (w *world) delay() time.Duration {
 	return time.Duration(1+w.n(15)) * time.Millisecond
 }
 
+// votersAt are the voters by a log of that length.
+func (w *world) votersAt(length int) (voters []string) {
+	latest := -1
+	for i, v := range w.mu.voters {
+		if i <= length && i > latest {
+			latest, voters = i, v
+		}
+	}
+	return voters
+}
+
 // linked says that frames go both ways.
 func (w *world) linked(a, b int) bool {
 	return a == b || !w.mu.cut[[2]int{a, b}] && !w.mu.cut[[2]int{b, a}] && !w.mu.refused[a] && !w.mu.refused[b]
@@ -149,7 +160,7 @@ func (p *proc) State() *meta.State { return p.machine.State() }
 func (p *proc) Voters() []string {
 	p.w.mu.Lock()
 	defer p.w.mu.Unlock()
-	return p.w.mu.voters
+	return p.w.votersAt(p.n.logged)
 }
 
 func (p *proc) Whole() bool {
@@ -187,14 +198,21 @@ func (p *proc) Propose(ctx context.Context, c meta.Command) (meta.Result, error)
 
 // commitLocked has the leader commit c.
 func (w *world) commitLocked(c meta.Command) meta.Result {
+	w.appendLocked(&raft.Log{Data: meta.Encode(c)}, w.votersAt(len(w.mu.log)))
+	return w.mu.results[len(w.mu.results)-1]
+}
+
+// appendLocked has the leader, which can, commit an entry by a majority of voters.
+func (w *world) appendLocked(e *raft.Log, voters []string) {
 	l := w.mu.leader
-	w.mu.log = append(w.mu.log, &raft.Log{Index: uint64(len(w.mu.log) + 1), Data: meta.Encode(c)})
+	w.mu.log = append(w.mu.log, e)
+	e.Index = uint64(len(w.mu.log))
 	w.mu.results = append(w.mu.results, meta.Result{})
-	need := majority(len(w.mu.voters)) - 1
+	need := majority(len(voters)) - 1
 	l.logged = len(w.mu.log)
 	for _, i := range w.mu.r.Perm(len(w.mu.nodes)) {
 		n := w.mu.nodes[i]
-		if n == l || n.proc == nil || !w.linked(i, l.i) || !slices.Contains(w.mu.voters, n.identity) {
+		if n == l || n.proc == nil || !w.linked(i, l.i) || !slices.Contains(voters, n.identity) {
 			continue
 		}
 		if need > 0 || w.n(2) == 0 {
@@ -203,27 +221,50 @@ func (w *world) commitLocked(c meta.Command) meta.Result {
 		}
 	}
 	l.proc.applyLocked(len(w.mu.log))
-	return w.mu.results[len(w.mu.results)-1]
 }
 
 // leadsLocked says whether n can commit.
 func (w *world) leadsLocked(n *node) bool {
-	if n == nil || n.proc == nil || n.logged < len(w.mu.log) {
-		return false
-	}
+	return n != nil && n.proc != nil && n.logged == len(w.mu.log) && w.commitsLocked(n, w.votersAt(n.logged))
+}
+
+// commitsLocked says whether n, which votes, reaches a majority of voters.
+func (w *world) commitsLocked(n *node, voters []string) bool {
 	reached := 0
 	for _, o := range w.mu.nodes {
-		if slices.Contains(w.mu.voters, o.identity) && o.proc != nil && w.linked(n.i, o.i) {
+		if slices.Contains(voters, o.identity) && o.proc != nil && w.linked(n.i, o.i) {
 			reached++
 		}
 	}
-	return reached >= majority(len(w.mu.voters)) && slices.Contains(w.mu.voters, n.identity)
+	return reached >= majority(len(voters)) && slices.Contains(voters, n.identity)
+}
+
+// revoteLocked makes a voter of a node that is none, or the reverse.
+func (w *world) revoteLocked(n *node) {
+	l := w.mu.leader
+	if !w.leadsLocked(l) || n == l {
+		return
+	}
+	old := w.votersAt(len(w.mu.log))
+	voters := slices.DeleteFunc(slices.Clone(old), func(v string) bool { return v == n.identity })
+	if len(voters) == len(old) {
+		voters = append(voters, n.identity)
+		slices.Sort(voters)
+	}
+	if len(voters) < 2 || !w.commitsLocked(l, voters) {
+		return
+	}
+	w.mu.voters[len(w.mu.log)+1] = voters
+	w.appendLocked(&raft.Log{Type: raft.LogConfiguration}, voters)
 }
 
 func (p *proc) applyLocked(to int) {
 	for p.applied < to {
-		res := p.machine.Apply(p.w.mu.log[p.applied]).(meta.Result)
-		p.w.mu.results[p.applied] = res
+		if e := p.w.mu.log[p.applied]; e.Type == raft.LogConfiguration {
+			p.machine.StoreConfiguration(e.Index, raft.Configuration{})
+		} else {
+			p.w.mu.results[p.applied] = p.machine.Apply(e).(meta.Result)
+		}
 		p.applied++
 	}
 	p.lease.Wake()
@@ -610,11 +651,12 @@ func play(t *testing.T, seed uint64, f flaws) (broken string, acks int) {
 	w.mu.cut, w.mu.refused, w.mu.stalled = make(map[[2]int]bool), make(map[int]bool), make(map[[2]int]time.Time)
 	r := rand.New(rand.NewPCG(seed, 2))
 	size := 3 + r.IntN(3)
+	w.mu.voters = make(map[int][]string)
 	for i := range size {
 		n := &node{w: w, i: i, identity: fmt.Sprintf("id-%d", i), drift: []float64{-0.04, 0.04}[r.IntN(2)]}
 		w.mu.nodes = append(w.mu.nodes, n)
 		if i < 3 || size == 5 && seed%2 == 0 {
-			w.mu.voters = append(w.mu.voters, n.identity)
+			w.mu.voters[0] = append(w.mu.voters[0], n.identity)
 		}
 	}
 	for _, n := range w.mu.nodes[:3] {
@@ -749,7 +791,7 @@ func (w *world) fault(r *rand.Rand) {
 		})
 	}
 	var then func()
-	kind := r.IntN(14)
+	kind := r.IntN(16)
 	switch { // what brings a planted bug to light
 	case r.IntN(2) == 0:
 	case w.flaws.hasty:
@@ -778,6 +820,15 @@ func (w *world) fault(r *rand.Rand) {
 			defer w.mu.Unlock()
 			isolate()
 		}
+	case 14, 15: // voters change, one after the other
+		then = func() {
+			for range 1 + r.IntN(3) {
+				w.mu.Lock()
+				w.revoteLocked(w.mu.nodes[r.IntN(size)])
+				w.mu.Unlock()
+				time.Sleep(time.Duration(r.IntN(400)) * time.Millisecond)
+			}
+		}
 	case 8:
 		then = func() { w.release(n); later(func() { w.startIfDown(n) }) }
 	default:
@@ -796,7 +847,7 @@ func (w *world) meetStarting(r *rand.Rand, n *node) {
 	w.mu.Lock()
 	var v *node
 	for _, o := range w.mu.nodes {
-		if o != n && o != w.mu.leader && o.proc != nil && slices.Contains(w.mu.voters, o.identity) {
+		if o != n && o != w.mu.leader && o.proc != nil && slices.Contains(w.votersAt(len(w.mu.log)), o.identity) {
 			v = o
 		}
 	}

@@ -39,8 +39,9 @@ type Options struct {
 	Renew time.Duration
 	// Isolation is how long after losing its lease a node closes its clients.
 	Isolation time.Duration
-	// Broken is how long a node may be Down for another before one is revoked.
-	Broken time.Duration
+	// Broken is how long a node may be Down for another before it is told, and Confirm
+	// how long that must be so before one is revoked.
+	Broken, Confirm time.Duration
 
 	Logger *slog.Logger
 }
@@ -105,7 +106,7 @@ const (
 )
 
 // DefaultOptions have the times of E4: the 5 s of two nodes that cannot reach each
-// other are a second of silence until they are Down, and Broken.
+// other are a second of silence until they are Down, Broken and Confirm.
 func DefaultOptions() Options {
 	return Options{
 		CatchUp:   func(context.Context) error { return nil },
@@ -114,7 +115,8 @@ func DefaultOptions() Options {
 		Margin:    300 * time.Millisecond,
 		Renew:     500 * time.Millisecond,
 		Isolation: 10 * time.Second,
-		Broken:    4 * time.Second,
+		Broken:    3 * time.Second,
+		Confirm:   time.Second,
 		Logger:    slog.Default(),
 	}
 }
@@ -130,7 +132,7 @@ func (o *Options) validate() error {
 	for _, d := range []struct {
 		name string
 		d    time.Duration
-	}{{"Term", o.Term}, {"Margin", o.Margin}, {"Renew", o.Renew}, {"Isolation", o.Isolation}, {"Broken", o.Broken}} {
+	}{{"Term", o.Term}, {"Margin", o.Margin}, {"Renew", o.Renew}, {"Isolation", o.Isolation}, {"Broken", o.Broken}, {"Confirm", o.Confirm}} {
 		if d.d <= 0 {
 			return fmt.Errorf("lease: %s %v: must be positive", d.name, d.d)
 		}

@@ -134,7 +134,14 @@ func (l *Lease) leadLocked(ctx context.Context, now time.Time, s *meta.State) {
 	if l.mu.led.IsZero() {
 		l.mu.led = now
 	}
-	h, ok := decide(l.viewLocked(now, s))
+	h, dead, ok := decide(l.viewLocked(now, s))
+	if l.mu.suspect != h {
+		l.mu.suspect, l.mu.suspected = h, now
+	}
+	// After a pause, this node's or that one's, the latest report may be an old one.
+	if ok && !dead && now.Sub(l.mu.suspected) < l.opts.Confirm {
+		return
+	}
 	if ok && l.proposeLocked(ctx, &meta.Revoke{Node: h.Node, Generation: h.Generation}) {
 		l.opts.Logger.Warn("revoking a node that others cannot reach", "node", h.Node, "identity", s.Nodes[h.Node].Identity)
 	}

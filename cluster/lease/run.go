@@ -52,6 +52,10 @@ func (l *Lease) look(ctx context.Context) time.Duration {
 	var f findings
 	l.mu.Lock()
 	s := l.opts.Meta.State()
+	if now.Sub(l.mu.looked) >= 2*l.opts.Renew {
+		l.stoodStillLocked(now)
+	}
+	l.mu.looked = now
 	if s != nil {
 		l.selfLocked(s)
 		l.othersLocked(ctx, now, s, &f)
@@ -87,10 +91,6 @@ func (l *Lease) look(ctx context.Context) time.Duration {
 		return l.opts.Renew
 	}
 	now = time.Now()
-	if now.Sub(l.mu.looked) >= l.opts.Broken/2 {
-		l.mu.led = time.Time{} // this process stood still: it has heard nobody meanwhile
-	}
-	l.mu.looked = now
 	again := l.opts.Renew
 	if joining := l.joinLocked(ctx, s); joining {
 		again = retry
@@ -98,6 +98,16 @@ func (l *Lease) look(ctx context.Context) time.Duration {
 	l.leadLocked(ctx, now, s)
 	again = min(again, l.renewLocked(ctx, now))
 	return max(min(again, l.dueLocked(now)), time.Millisecond)
+}
+
+// stoodStillLocked is called after this process did: it has heard nobody meanwhile.
+func (l *Lease) stoodStillLocked(now time.Time) {
+	l.mu.led = time.Time{}
+	for _, o := range l.mu.others {
+		if !o.lost.IsZero() {
+			o.lost = now
+		}
+	}
 }
 
 // selfLocked learns what meta says of this node.

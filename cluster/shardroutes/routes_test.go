@@ -263,6 +263,28 @@ func TestCatchingUpIsNotFooled(t *testing.T) {
 	})
 }
 
+// E4: a leader without a lease promises nothing, here or to others. Who catches up
+// asks for no promise: when a cluster starts, nobody has a lease before.
+func TestALeaderWithoutALeasePromisesNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newWorld(t, 9, 1, "a", "b")
+		defer w.close()
+		w.start("a")
+		n := w.start("b")
+		w.lead("a", 0, 1, router.NewTable())
+		w.lapsed.Store(true)
+		w.expectSynced("a", 0, 1, false)
+		w.expectSynced("b", 0, 1, false)
+		committed := func(_ router.ShardID, done func(uint64, error)) { done(1, nil) }
+		if err := n.CatchUp(t.Context(), committed); err != nil {
+			t.Errorf("catching up: %v", err)
+		}
+		w.lapsed.Store(false)
+		w.expectSynced("a", 0, 1, true)
+		w.expectSynced("b", 0, 1, true)
+	})
+}
+
 // Who cannot catch up is told why, and when it is given up.
 func TestCatchingUpEnds(t *testing.T) {
 	inBubble(t, func(t *testing.T) {

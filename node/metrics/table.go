@@ -36,6 +36,8 @@ func declare(m *Metric) *Metric {
 var (
 	Build  = gauge("build_info", "Always 1; the version that runs", "version", "go_version")
 	Ready  = gauge("ready", "1 if the node has joined, holds all routes and takes clients, else 0")
+	Leased = gauge("lease_held", "1 if the node holds a lease, without which it acknowledges nothing, else 0")
+	Counts = gauge("nodes_counted", "Other nodes that this one waits for before SUBACK: those whose lease may run")
 	Panics = counter("panics_total", "Panics while serving a connection, which closed it; each is a bug")
 )
 
