@@ -13,29 +13,18 @@ import (
 
 // What operators ask for in vain.
 var (
-	ErrNoNode   = errors.New("no such node")
-	ErrNoGroup  = errors.New("no such group")
-	ErrNotNow   = errors.New("not possible now")
-	ErrLastNode = errors.New("the last node cannot leave")
+	ErrNoNode  = errors.New("no such node")
+	ErrNoGroup = errors.New("no such group")
+	ErrNotNow  = errors.New("not possible now")
 )
 
 // Leave has a node emptied: its replicas go to the others, and when it holds none
 // it has left the cluster. stays takes that back, while it still holds some. The
 // node is named by its name, its number or its identity.
 func (c *Control) Leave(ctx context.Context, node string, stays bool) error {
-	s := c.State()
-	number, err := find(s, node)
+	number, err := find(c.State(), node)
 	if err != nil {
 		return err
-	}
-	others := 0
-	for k, n := range s.Nodes {
-		if k != number && !n.Leaving {
-			others++
-		}
-	}
-	if others == 0 && !stays {
-		return fmt.Errorf("%s: %w: add another one first", node, ErrLastNode)
 	}
 	_, err = c.Propose(ctx, &meta.Leave{Node: number, Stays: stays})
 	return err
@@ -48,8 +37,8 @@ func (c *Control) SetFactor(ctx context.Context, factor int) error {
 	return err
 }
 
-// Rebalance has leaders move to where they are fewest now, rather than when all
-// nodes have been there for some time.
+// Rebalance has leaders move to where they are fewest as soon as all nodes are
+// there, rather than when they have been for some time.
 func (c *Control) Rebalance(ctx context.Context) error {
 	leader := c.MetaLeader()
 	if leader == "" {
@@ -100,6 +89,8 @@ func (c *Control) Transfer(ctx context.Context, group uint16, node string) error
 			}
 		}
 		return fmt.Errorf("%w: %s does not vote in the group; those that do are %v", ErrNotNow, node, voters)
+	case !o.current(group, lead, to):
+		return fmt.Errorf("%w: %s is still catching up", ErrNotNow, node)
 	}
 	if err := c.change(ctx, leader, changeRequest{Group: group, Kind: transfer, Node: to, Index: lead.Index}); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotNow, err)

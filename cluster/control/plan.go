@@ -66,10 +66,12 @@ func (o *outlook) leader(group uint16) (id string, g groupReport) {
 	return id, g
 }
 
-// current says that a node's replica has what its leader had committed, nearly.
+// current says that a node's replica has what its leader had committed, nearly, and
+// is being told of more: a start of a node does not know what is committed until
+// the leader has come to it, which may take seconds after it was away.
 func (o *outlook) current(group uint16, lead groupReport, node string) bool {
 	r, ok := o.reports[node].Groups[group]
-	return ok && r.Applied+currentWithin >= lead.Commit
+	return ok && r.Term == lead.Term && min(r.Applied, r.Commit)+currentWithin >= lead.Commit
 }
 
 // sound says that a majority of the voters is current once node is one of them,
@@ -154,16 +156,13 @@ func (o *outlook) shards() (steps []step, waits bool) {
 			continue
 		}
 		n := next[v.ID]
-		if n.Kind == placement.Transfer && slices.Contains(targets[i], v.Leader) {
-			if !o.calm || balanced {
-				n = placement.Step{}
-			} else {
-				balanced = true
-			}
+		forBalance := n.Kind == placement.Transfer && slices.Contains(targets[i], v.Leader)
+		if forBalance && (!o.calm || balanced) {
+			n = placement.Step{}
 		}
-		s, ok := o.shardStep(v, n)
-		if ok {
+		if s, ok := o.shardStep(v, n); ok {
 			steps = append(steps, s)
+			balanced = balanced || forBalance
 		}
 		waits = waits || slices.ContainsFunc(v.Replicas, func(r placement.Replica) bool { return !r.Voter })
 	}
@@ -227,7 +226,11 @@ func (o *outlook) shardStep(v *view, n placement.Step) (step, bool) {
 		}
 		return s, false
 	case placement.Transfer:
-		return ask(transfer, n.Node)
+		// A group takes no commands until the other one leads, or is given up.
+		if o.current(v.ID, v.lead, n.Node) {
+			return ask(transfer, n.Node)
+		}
+		return s, false
 	}
 	for _, node := range v.pending {
 		if _, runs := o.reports[node].Groups[v.ID]; runs {
@@ -298,7 +301,7 @@ func (o *outlook) metaStep() (step, bool) {
 			return ask(promote, n.Node)
 		case n.Kind == placement.Remove && o.sound(MetaGroup, lead, n.Node, false):
 			return ask(demote, n.Node)
-		case n.Kind == placement.Transfer:
+		case n.Kind == placement.Transfer && o.current(MetaGroup, lead, n.Node):
 			return ask(transfer, n.Node)
 		}
 	}

@@ -115,7 +115,7 @@ func (c *Control) apply(entry []byte) outcome {
 // refusals are what meta refuses a command with.
 var refusals = []error{
 	meta.ErrFormed, meta.ErrNotFormed, meta.ErrNoNode, meta.ErrStale, meta.ErrHolds, meta.ErrConflict,
-	meta.ErrOver, meta.ErrNotYet, meta.ErrInvalid, meta.ErrTooLarge,
+	meta.ErrOver, meta.ErrNotYet, meta.ErrLast, meta.ErrInvalid, meta.ErrTooLarge,
 }
 
 func (o outcome) result() (meta.Result, error) {

@@ -18,9 +18,9 @@ const (
 )
 
 const (
-	// calmFor is for how long all nodes must have been there, and all groups have had
-	// leaders, before leaders move for balance: not while others fail over.
-	calmFor = 10 * time.Second
+	// calmFor is for how long all nodes must have been there before leaders move for
+	// balance: not while others fail over.
+	calmFor = 15 * time.Second
 	// strangeFor is for how long a server of meta's configuration may be unknown to
 	// its state: whoever enters is, for a moment.
 	strangeFor = 20 * time.Second
@@ -35,7 +35,7 @@ type reconciler struct {
 	c         *Control
 	reached   map[string]time.Time // when each node could last be reached, by identity
 	strange   map[string]time.Time // since when a server of meta's has been unknown
-	disturbed time.Time            // when it was last not calm
+	disturbed time.Time            // when a node was last missing
 }
 
 func newReconciler(c *Control) *reconciler {
@@ -98,24 +98,25 @@ func (r *reconciler) look(ctx context.Context) *outlook {
 	return o
 }
 
-// calm says that nothing has been amiss for some time.
+// calm says that all nodes have been there for some time, or that nobody wants to
+// wait for that, and that all groups have leaders.
 func (r *reconciler) calm(o *outlook, now time.Time) bool {
-	calm := true
-	for _, n := range o.nodes {
+	if slices.ContainsFunc(o.nodes, func(n placement.Node) bool {
 		_, answered := o.reports[n.ID]
-		calm = calm && (n.Leaving || n.State == placement.Alive && answered)
-	}
-	for id := range o.state.Groups {
-		leader, _ := o.leader(id)
-		calm = calm && leader != ""
-	}
-	switch asked := r.c.rebalance.Swap(false); {
-	case !calm:
+		return !n.Leaving && (n.State != placement.Alive || !answered)
+	}) {
 		r.disturbed = now
-	case asked:
+		return false
+	}
+	if r.c.rebalance.Swap(false) {
 		r.disturbed = now.Add(-calmFor)
 	}
-	return calm && now.Sub(r.disturbed) >= calmFor
+	for id := range o.state.Groups {
+		if leader, _ := o.leader(id); leader == "" {
+			return false
+		}
+	}
+	return now.Sub(r.disturbed) >= calmFor
 }
 
 func (r *reconciler) strangers(o *outlook, now time.Time) map[string]bool {

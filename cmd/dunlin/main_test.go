@@ -93,6 +93,11 @@ func TestExitCodes(t *testing.T) {
 		{"cluster recover --data-dir x f", 2, "want --accept-loss"},
 		{"cluster recover --data-dir x --accept-loss", 2, "want the file to write"},
 		{"cluster recover --data-dir /nowhere", 1, "nothing of a cluster is here"},
+		{"cluster remove", 2, "want the node's name"},
+		{"cluster remove n1 --undo --wait", 2, "want one of them"},
+		{"cluster remove n1 --http " + nobody, 1, "connection refused"},
+		{"cluster transfer 1", 2, "want the node's name"},
+		{"cluster rebalance n1", 2, "one argument too many"},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
 			code, stdout, stderr := dunlin(t, "", strings.Fields(tt.args)...)
@@ -114,8 +119,8 @@ func TestExitCodes(t *testing.T) {
 }
 
 func TestHelpTeaches(t *testing.T) {
-	for _, args := range []string{"serve", "dev", "pub", "sub", "config check", "config show", "cluster status", "cluster backup", "cluster restore", "cluster recover",
-		"clients ls"} {
+	for _, args := range []string{"serve", "dev", "pub", "sub", "config check", "config show", "cluster status", "cluster remove",
+		"cluster rebalance", "cluster transfer", "cluster backup", "cluster restore", "cluster recover", "clients ls"} {
 		code, stdout, _ := dunlin(t, "", append(strings.Fields(args), "--help")...)
 		if code != 0 || !strings.Contains(stdout, "Examples:") {
 			t.Errorf("%s --help: %d\n%s", args, code, stdout)

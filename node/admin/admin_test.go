@@ -116,6 +116,60 @@ func (f *fakeBackups) Set(_ context.Context, settings map[string]string) error {
 	return f.err
 }
 
+// fakeMembership is a cluster of n1 alone, which does as it is told.
+type fakeMembership struct{ done []string }
+
+func (f *fakeMembership) Status(context.Context) (ClusterStatus, error) {
+	return ClusterStatus{Cluster: "c", Nodes: []ClusterNode{{Number: 1, Name: "n1"}}}, nil
+}
+
+func (f *fakeMembership) Remove(_ context.Context, node string, stays bool) error {
+	if node != "n1" {
+		return NotFound(errors.New("no such node"))
+	}
+	if !stays {
+		return Conflict(errors.New("the last node"))
+	}
+	f.done = append(f.done, "stay "+node)
+	return nil
+}
+
+func (f *fakeMembership) Rebalance(context.Context) error {
+	f.done = append(f.done, "rebalance")
+	return nil
+}
+
+func (f *fakeMembership) Transfer(_ context.Context, group, node string) error {
+	f.done = append(f.done, "transfer "+group+" to "+node)
+	return errors.New("no leader")
+}
+
+func TestMembership(t *testing.T) {
+	f := newFixture()
+	m := new(fakeMembership)
+	f.Membership = m
+	for _, tt := range []struct {
+		method, path string
+		code         int
+		says         string
+	}{
+		{"GET", "/api/v1/cluster", 200, `"name": "n1"`},
+		{"DELETE", "/api/v1/cluster/nodes/n2", 404, "no such node"},
+		{"DELETE", "/api/v1/cluster/nodes/n1", 409, "the last node"},
+		{"POST", "/api/v1/cluster/nodes/n1/stay", 202, ""},
+		{"POST", "/api/v1/cluster/rebalance", 202, ""},
+		{"POST", "/api/v1/cluster/groups/meta/leader", 400, "want the name of the node"},
+		{"POST", "/api/v1/cluster/groups/meta/leader?node=n1", 503, "no leader"},
+	} {
+		if code, body := f.ask(everything, tt.method, tt.path); code != tt.code || !strings.Contains(body, tt.says) {
+			t.Errorf("%s %s: %d %s", tt.method, tt.path, code, body)
+		}
+	}
+	if want := []string{"stay n1", "rebalance", "transfer meta to n1"}; !slices.Equal(m.done, want) {
+		t.Errorf("did %q, want %q", m.done, want)
+	}
+}
+
 type fixture struct {
 	*Server
 	backups *fakeBackups

@@ -102,7 +102,22 @@ func (s *Server) kick(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// unavailable is the one place where errors of the node become HTTP codes.
+// refuse is the one place where errors of the node become HTTP codes.
+func (s *Server) refuse(w http.ResponseWriter, err error) {
+	var no *Refusal
+	switch {
+	case errors.As(err, &no):
+		fail(w, no.Code, no.Error())
+	case errors.Is(err, ErrRefused):
+		fail(w, http.StatusConflict, err.Error())
+	case errors.Is(err, ErrUnknown):
+		fail(w, http.StatusInternalServerError, err.Error())
+	default:
+		s.unavailable(w, err)
+	}
+}
+
+// unavailable answers when the node cannot say or do it now.
 func (s *Server) unavailable(w http.ResponseWriter, err error) {
 	if errors.Is(err, context.Canceled) {
 		return // the requester has gone

@@ -141,18 +141,6 @@ func (s *Server) set(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// refuse tells what came of a backup or a restore.
-func (s *Server) refuse(w http.ResponseWriter, err error) {
-	switch {
-	case errors.Is(err, ErrRefused):
-		fail(w, http.StatusConflict, err.Error())
-	case errors.Is(err, ErrUnknown):
-		fail(w, http.StatusInternalServerError, err.Error())
-	default:
-		s.unavailable(w, err)
-	}
-}
-
 // patient has the time limits of a connection hold for each piece of what goes
 // over it, not for the whole.
 type patient struct {

@@ -39,6 +39,11 @@ func (s *Server) routes() []route {
 
 		{"GET", "/api/v1/openapi.json", false, file("openapi.json", "application/json")},
 		{"GET", "/api/v1/nodes", false, s.nodes},
+		{"GET", "/api/v1/cluster", false, s.cluster},
+		{"DELETE", "/api/v1/cluster/nodes/{node}", false, s.removeNode},
+		{"POST", "/api/v1/cluster/nodes/{node}/stay", false, s.keepNode},
+		{"POST", "/api/v1/cluster/rebalance", false, s.rebalance},
+		{"POST", "/api/v1/cluster/groups/{group}/leader", false, s.transfer},
 		{"GET", "/api/v1/clients", false, s.clients},
 		{"GET", "/api/v1/clients/{id}", false, s.client},
 		{"DELETE", "/api/v1/clients/{id}", false, s.kick},

@@ -28,14 +28,15 @@ const (
 
 // Options are what the server shows.
 type Options struct {
-	Version  string // of the program
-	Cluster  Cluster
-	Clients  Clients
-	Shards   Shards
-	Backups  Backups
-	Restores Restores
-	Metrics  prometheus.Gatherer
-	Log      *slog.Logger
+	Version    string // of the program
+	Cluster    Cluster
+	Membership Membership
+	Clients    Clients
+	Shards     Shards
+	Backups    Backups
+	Restores   Restores
+	Metrics    prometheus.Gatherer
+	Log        *slog.Logger
 }
 
 // Server is the HTTP interface of a node: Listen, then Serve, then Shutdown.

@@ -35,6 +35,7 @@ var (
 	ErrConflict  = errors.New("meta: the group's placement has changed")
 	ErrOver      = errors.New("meta: that generation of the node is over, or revoked")
 	ErrNotYet    = errors.New("meta: that generation of the node is not revoked")
+	ErrLast      = errors.New("meta: the last node cannot leave")
 	ErrInvalid   = errors.New("meta: invalid command")
 	ErrTooLarge  = errors.New("meta: too many settings, or too long")
 )
@@ -84,7 +85,8 @@ type Rejoin struct {
 	Generation uint64 `json:"generation"` // the one that was revoked
 }
 
-// Leave has a node emptied; Stays takes that back.
+// Leave has a node emptied; Stays takes that back. One node that does not leave
+// there is always.
 type Leave struct {
 	Node  uint32 `json:"node"`
 	Stays bool   `json:"stays"`
@@ -210,7 +212,23 @@ func (c *Rejoin) apply(s *State, res *Result) error {
 }
 
 func (c *Leave) apply(s *State, _ *Result) error {
-	return s.change(c.Node, func(n *Node) error { n.Leaving = !c.Stays; return nil })
+	return s.change(c.Node, func(n *Node) error {
+		if !c.Stays && !s.staysBeside(c.Node) {
+			return ErrLast
+		}
+		n.Leaving = !c.Stays
+		return nil
+	})
+}
+
+// staysBeside says that another node is there and not leaving.
+func (s *State) staysBeside(number uint32) bool {
+	for other, n := range s.Nodes {
+		if other != number && !n.Leaving {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *Retire) apply(s *State, _ *Result) error {

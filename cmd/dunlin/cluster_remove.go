@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"dunlin/node/admin"
+)
+
+func newClusterRemove() *cobra.Command {
+	var (
+		node api
+		undo bool
+		wait bool
+	)
+	cmd := &cobra.Command{
+		Use:   "remove NODE",
+		Short: "Empty a node and have it leave the cluster",
+		Long: `Empty a node and have it leave the cluster, for good.
+
+Its replicas move to the other nodes while all go on serving; when it holds none any more it
+has left. Then stop its process, and empty its data directory before it is used again: started
+with it, the node would enter the cluster as a new one.
+
+NODE is a name as cluster status shows it; or its number, or its identity, if several have
+that name. A dead node is removed in the same way. A node that comes back with an empty data
+directory under its name needs no removal: the cluster removes the one that it was.`,
+		Example: `  dunlin cluster remove n4 --wait
+  dunlin cluster remove n4 --undo`,
+		Args: exactly("the node's name"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := one("the node's name", args[0]); err != nil {
+				return err
+			}
+			if undo && wait {
+				return wrongUsage("--undo and --wait: want one of them")
+			}
+			path, out := "/api/v1/cluster/nodes/"+segment(args[0]), cmd.OutOrStdout()
+			if undo {
+				if err := node.do(cmd.Context(), http.MethodPost, path+"/stay", nil); err != nil {
+					return err
+				}
+				_, err := fmt.Fprintf(out, "%s stays\n", args[0])
+				return err
+			}
+			if err := node.do(cmd.Context(), http.MethodDelete, path, nil); err != nil {
+				return err
+			}
+			if !wait {
+				_, err := fmt.Fprintf(out, "%s is leaving; dunlin cluster status shows what it still holds\n", args[0])
+				return err
+			}
+			if err := untilLeft(cmd.Context(), &node, args[0]); err != nil {
+				return err
+			}
+			_, err := fmt.Fprintf(out, "%s has left the cluster\n", args[0])
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&undo, "undo", false, "take back the removal of a node that has not left yet")
+	cmd.Flags().BoolVar(&wait, "wait", false, "wait until the node has left")
+	node.bind(cmd)
+	return cmd
+}
+
+// untilLeft looks once a second whether a node that is leaving has left.
+func untilLeft(ctx context.Context, node *api, name string) error {
+	for {
+		var st admin.ClusterStatus
+		if err := node.do(ctx, http.MethodGet, "/api/v1/cluster", &st); err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(st.Nodes, func(n admin.ClusterNode) bool {
+			return n.Leaving && (n.Name == name || n.Identity == name || strconv.FormatUint(uint64(n.Number), 10) == name)
+		}) {
+			return nil
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

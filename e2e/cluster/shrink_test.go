@@ -1,0 +1,57 @@
+package cluster
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+
+	"dunlin/e2e/harness"
+)
+
+// TestShrink: nodes are removed by command while a publisher and a session go on at
+// the others; then they may be stopped, and nothing is lost.
+func TestShrink(t *testing.T) {
+	t.Parallel()
+	c := start(t, harness.Options{Nodes: 5})
+	stay := c.Nodes[2:]
+	sub := connect(t, stay, keeping("sub"))
+	sub.Subscribe("s", 1)
+	pub := newPublisher(t, "pub", stay...)
+	sent := 0
+	publish := func() {
+		for range 10 {
+			payload, q := numbered(2 * sent)
+			pub.publish("s", payload, q, nil)
+			sub.ExpectMessage("s", payload)
+			sent++
+		}
+	}
+	publish()
+	for _, n := range c.Nodes[:2] {
+		cluster(t, stay[0], "remove", n.Name)
+		publish()
+		cluster(t, stay[0], "remove", n.Name, "--wait", "--timeout", "60s")
+		n.Stop()
+		publish()
+	}
+	c.Nodes = stay
+	c.WaitAgree(3)
+	if out := cluster(t, stay[0], "status"); strings.Contains(out, "n1 ") || !strings.Contains(out, "n3 (asked)") {
+		t.Errorf("status:\n%s", out)
+	}
+	stay[0].Kill()
+	pub.nodes = stay
+	sub = resume(t, stay, keeping("sub"))
+	publish()
+}
+
+// cluster runs a command of dunlin cluster at a node.
+func cluster(t *testing.T, n *harness.Node, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(harness.Binary(t), append(append([]string{"cluster"}, args...), "--data-dir", n.Dir)...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("dunlin cluster %v: %v\n%s", args, err, out)
+	}
+	return string(out)
+}
