@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"dunlin/proto/mqtt"
+	"dunlin/raftstore"
 )
 
 // testLease is a lease that the test holds.
@@ -122,5 +123,36 @@ func TestGoodbyeAfterPublish(t *testing.T) {
 		pub.queue(&mqtt.Publish{Topic: []byte("t"), QoS: 1, PacketID: 1})
 		pub.send(&mqtt.Disconnect{})
 		pub.one(mqtt.PUBACK)
+	})
+}
+
+// A client that is being let in when the node is isolated is told to go elsewhere, and
+// leaves neither a claim nor a will.
+func TestIsolationDuringConnect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCell(t, 1, 2, nil)
+		watcher := c.connect(0, 1, "watcher")
+		watcher.subscribe("will", 1)
+		g := c.nodes[0].grip()
+		g.hold = is[raftstore.Claim]
+		late := c.dial(0, 0)
+		late.send(&mqtt.Connect{
+			Version: mqtt.V5, CleanStart: true, ClientID: []byte("late"), SessionExpiry: 100,
+			HasWill: true, Will: mqtt.Will{Topic: []byte("will"), QoS: 1},
+		})
+		c.isolate(0)
+		if p := late.one(mqtt.CONNACK); p.Connack.Reason != mqtt.ServerUnavailable {
+			t.Errorf("CONNACK %v", p.Connack.Reason)
+		}
+		g.release()
+		c.settle()
+		c.nodes[0].b.Accept(true)
+		back := c.resume(0, 0, mqtt.Connect{ClientID: []byte("late")})
+		if p := back.one(mqtt.CONNACK); !p.Connack.SessionPresent {
+			t.Error("the session that was made is not there") // it lives for its expiry
+		}
+		if got := payloads(watcher.recv()); len(got) != 0 {
+			t.Errorf("will %v", got)
+		}
 	})
 }
