@@ -3,6 +3,7 @@ package cluster
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"dunlin/e2e/harness"
 	"dunlin/proto/mqtt"
@@ -81,5 +82,50 @@ func TestSubscribeThenPublishAtOnce(t *testing.T) {
 	}
 	for _, sub := range subs {
 		sub.ExpectQuiet()
+	}
+}
+
+// E4, P4: who publishes to a subscriber on a node that is gone, and who subscribes,
+// waits until that node cannot acknowledge anything any more, and no longer. A node
+// that was only silent finds itself revoked, closes its clients and joins anew.
+func TestNodeThatIsGoneIsWaitedFor(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		gone, back func(n *harness.Node)
+	}{
+		{"killed", (*harness.Node).Kill, (*harness.Node).Start},
+		{"silent", (*harness.Node).Pause, (*harness.Node).Resume},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			nodes := harness.Start(t, harness.Options{Nodes: 3}).Nodes
+			there := client(t, nodes[0], "there")
+			there.Subscribe("gone/#", 1)
+			pub, sub := client(t, nodes[1], "pub"), client(t, nodes[2], "sub")
+			c.gone(nodes[0])
+			for range 3 { // of which it may have taken one yet
+				pub.Publish("gone/x", "while it is gone", 1)
+			}
+			sub.Subscribe("gone/+", 1)
+			pub.Publish("gone/x", "to whom is there", 1)
+			sub.ExpectMessage("gone/x", "to whom is there")
+			sub.ExpectQuiet()
+
+			c.back(nodes[0])
+			for { // what was on its way may come yet
+				if _, err := there.Next(); err != nil {
+					break
+				}
+			}
+			harness.Within(t, time.Minute, "it is back", nodes[0].Ready)
+			again := client(t, nodes[0], "again")
+			again.Subscribe("gone/#", 1)
+			pub.Publish("gone/x", "to all", 1)
+			sub.ExpectMessage("gone/x", "to all")
+			again.ExpectMessage("gone/x", "to all")
+			client(t, nodes[0], "pub2").Publish("gone/y", "from there", 1)
+			sub.ExpectMessage("gone/y", "from there")
+			again.ExpectMessage("gone/y", "from there")
+		})
 	}
 }
