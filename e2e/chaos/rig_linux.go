@@ -151,7 +151,7 @@ var slack = check.Slack{Part: 0.25, Goroutines: 100, Files: 60, Heap: 64 << 20, 
 // agree in the end, epochs rose, and they hold no more than before.
 func (r *rig) inside(s scenario) (found []check.Violation) {
 	if s.replicated {
-		r.cluster.WaitAgree(s.nodes)
+		r.cluster.WaitAgree(3)
 		r.pause(2 * time.Second) // the feed sees it
 	}
 	found, compared := r.feed.end()

@@ -170,6 +170,10 @@ var replicated = []scenario{
 		},
 	},
 	{
+		name: "membership", nodes: 4, bound: 25 * second, rest: lasting(2*second, 5*second),
+		attacks: []attack{leave(lasting(100*ms, 2*second)), replace(lasting(100*ms, 2*second)), kill(lasting(100*ms, second))},
+	},
+	{
 		name: "shortage", bound: 20 * second, rest: lasting(2*second, 4*second),
 		attacks: []attack{
 			short("little processor", lasting(2*second, 10*second), littleCPU),
@@ -202,8 +206,8 @@ var long = []struct {
 	}}, 0.5},
 }
 
-// whole is s with the crew that needs replicas on three nodes.
+// whole is s with the crew that needs replicas, on three nodes unless it has more.
 func (s scenario) whole() scenario {
-	s.nodes, s.replicated, s.args, s.crew, s.probes = 3, true, snapshotting, everything, allProbes
+	s.nodes, s.replicated, s.args, s.crew, s.probes = max(s.nodes, 3), true, snapshotting, everything, allProbes
 	return s
 }

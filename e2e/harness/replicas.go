@@ -186,32 +186,55 @@ func (c *Cluster) Home(clientID string) (shard int) {
 	return shard
 }
 
+// Whole says whether every shard has so many voters, each of which runs and is a
+// replica that knows of them; the error is the first that lacks something.
+func (c *Cluster) Whole(voters int) error {
+	_, err := c.voters(voters)
+	return err
+}
+
+// voters are the replicas of each shard that vote.
+func (c *Cluster) voters(number int) (of map[int][]Replica, err error) {
+	of = make(map[int][]Replica)
+	for _, n := range c.Nodes {
+		if !n.Running() {
+			continue
+		}
+		var list struct {
+			Node   string
+			Shards []Replica
+		}
+		if err := n.ask("/api/v1/shards", &list); err != nil {
+			return nil, err
+		}
+		for _, r := range list.Shards {
+			if len(r.Voters) != number {
+				return nil, fmt.Errorf("shard %d has %d voters, for %s", r.Shard, len(r.Voters), n.Name)
+			}
+			if slices.Contains(r.Voters, list.Node) {
+				of[r.Shard] = append(of[r.Shard], r)
+			}
+		}
+	}
+	for shard, rs := range of {
+		if len(rs) < number {
+			return nil, fmt.Errorf("shard %d has %d replicas that vote and run", shard, len(rs))
+		}
+	}
+	return of, nil
+}
+
 // WaitAgree waits until every shard has so many voters, all of which run, know
 // of one another and are at one index, and fails the test if their digests differ
 // there (D6). Nothing may be published meanwhile.
 func (c *Cluster) WaitAgree(voters int) {
 	c.t.Helper()
 	Eventually(c.t, fmt.Sprintf("each shard has %d voters at one index", voters), func() error {
-		at := make(map[int][]Replica)
-		for _, n := range c.Nodes {
-			if !n.Running() {
-				continue
-			}
-			rs, err := n.Replicas()
-			if err != nil {
-				return err
-			}
-			for _, r := range rs {
-				if len(r.Voters) != voters {
-					return fmt.Errorf("shard %d has %d voters", r.Shard, len(r.Voters))
-				}
-				at[r.Shard] = append(at[r.Shard], r)
-			}
+		of, err := c.voters(voters)
+		if err != nil {
+			return err
 		}
-		for shard, rs := range at {
-			if len(rs) < voters {
-				return fmt.Errorf("shard %d has %d replicas", shard, len(rs))
-			}
+		for shard, rs := range of {
 			for _, r := range rs[1:] {
 				if r.Applied != rs[0].Applied {
 					return fmt.Errorf("shard %d is at %d and at %d", shard, rs[0].Applied, r.Applied)
