@@ -124,9 +124,12 @@ func (c *Client) disconnect() {
 	defer timer.Stop()
 	for open := conn.written; open; {
 		select {
-		case _, ok := <-conn.packets: // lost: it came after the client had left
-			if !ok {
+		case a, ok := <-conn.packets: // lost: it came after the client had left
+			switch {
+			case !ok:
 				e.Outcome, open = history.OK, false
+			case a.packet.Kind == mqtt.DISCONNECT: // it may not have read ours
+				open = false
 			}
 		case <-timer.C:
 			open = false
