@@ -246,13 +246,20 @@ func (n *Node) open(ctx context.Context) error {
 const joinPoll = 20 * time.Millisecond
 
 // undo takes down what New and Run have put up, in reverse: clients first, while
-// there is still a cluster to hear of their wills; then what they relied on.
+// there is still a cluster to hear of their wills; then what they relied on. What
+// this node leads is handed over meanwhile, for the clients of others to wait as
+// short as can be.
 func (n *Node) undo(ctx context.Context) error {
 	n.serving.Store(false)
 	var errs []error
+	var handing sync.WaitGroup
+	if n.control != nil {
+		handing.Go(func() { n.control.HandOver(ctx) })
+	}
 	if n.loops != nil {
 		errs = append(errs, n.loops.StopAccepting(ctx), n.broker.Disconnect(ctx), n.loops.Shutdown(ctx))
 	}
+	handing.Wait()
 	n.end(nil)
 	n.door.close()
 	if n.lease != nil {

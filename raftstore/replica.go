@@ -78,9 +78,20 @@ func (r *replica) start() error {
 
 // stop ends Raft, and then the replica.
 func (r *replica) stop() error {
-	err := r.raft.Shutdown().Error()
+	err := Shutdown(r.raft, r.group.Transport)
 	r.end()
 	return err
+}
+
+// Shutdown ends a group's Raft here and returns when it has ended. What it has under
+// way to others fails at once: they may be about to end as well, and Raft would wait
+// for their answers.
+func Shutdown(r *raft.Raft, t raft.Transport) error {
+	ended := r.Shutdown()
+	if t, ok := t.(raft.WithClose); ok {
+		_ = t.Close() // Raft does so again, and says what comes of it
+	}
+	return ended.Error()
 }
 
 // end leaves the shard vacant. Its goroutine serves Raft until then.

@@ -169,33 +169,35 @@ func (c *Control) meta() *raft.Raft { return c.raftOf(MetaGroup) }
 // fail says that this node cannot go on.
 func (c *Control) fail(err error) { c.opts.Failed(err) }
 
-// handOver bounds how long leaderships are being handed over.
-const handOver = 250 * time.Millisecond
-
-// Shutdown hands over what this node leads, all groups at a time, and stops meta
-// and all that Control does. The replicas of shards run on, with their stores:
-// whoever was given to Run is closed next. ctx bounds the politeness.
+// Shutdown hands over what this node leads, and stops meta and all that Control
+// does. The replicas of shards run on, with their stores: whoever was given to Run
+// is closed next. ctx bounds the politeness.
 func (c *Control) Shutdown(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, handOver)
-	defer cancel()
-	c.handOver(ctx)
+	c.HandOver(ctx)
 	c.stop()
 	c.mu.Lock()
 	c.mu.closed = true
 	c.mu.Unlock()
 	c.wg.Wait()
 	c.mu.serving.Wait() // while Raft runs, for it answers what it has taken
-	if r := c.meta(); r != nil {
-		if err := r.Shutdown().Error(); err != nil {
+	if meta := c.replica(MetaGroup); meta != nil {
+		if err := raftstore.Shutdown(meta.raft, meta.transport); err != nil {
 			c.log.Warn("meta did not stop well", "err", err)
 		}
 	}
 }
 
-func (c *Control) handOver(ctx context.Context) {
+// handOver bounds how long leaderships are being handed over.
+const handOver = 250 * time.Millisecond
+
+// HandOver hands over what this node leads, all groups at a time, each to the voter
+// with most of its log. It may be led back here while this node runs.
+func (c *Control) HandOver(ctx context.Context) {
 	if ctx.Err() != nil {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, handOver)
+	defer cancel()
 	c.mu.Lock()
 	rafts := make([]*raft.Raft, 0, len(c.mu.groups))
 	for _, rep := range c.mu.groups {
