@@ -86,7 +86,7 @@ func TestKilledWhileForming(t *testing.T) {
 }
 
 // All nodes stop at once and come back: numbers stay, starts rise, nothing is
-// bootstrapped again.
+// bootstrapped again, and no group waits for an election timeout, of 1.5 s at least.
 func TestAllRestart(t *testing.T) {
 	inLab(t, 3, func(l *lab) {
 		for i := range 3 {
@@ -98,10 +98,14 @@ func TestAllRestart(t *testing.T) {
 		for i := range 3 {
 			l.kill(i)
 		}
+		began := time.Now()
 		for i := range 3 {
 			l.start(i)
 		}
 		l.works()
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("it took %v to come back", took)
+		}
 		for i, n := range l.nodes {
 			if n.State().Cluster != cluster || n.self.Node != before[i].Node || n.self.Start <= before[i].Start {
 				t.Errorf("%+v of %s after %+v of %s", n.self, n.State().Cluster, before[i], cluster)

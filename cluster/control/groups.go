@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"encoding/json"
+	"strconv"
 	"sync"
 
 	"github.com/hashicorp/raft"
@@ -13,10 +14,27 @@ import (
 // groupAnswer is what a node says of its replica of a group.
 type groupAnswer struct {
 	Running bool `json:"running"`
+
+	// Orphan says that it follows nobody and does not stand; where its log ends then.
+	Orphan    bool   `json:"orphan"`
+	LastTerm  uint64 `json:"last_term"`
+	LastIndex uint64 `json:"last_index"`
+
+	node string // whose answer it is
 }
 
 func (c *Control) groupAnswer(group uint16) (a groupAnswer) {
-	a.Running = c.raftOf(group) != nil
+	r := c.raftOf(group)
+	if r == nil {
+		return a
+	}
+	a.Running = true
+	if _, leader := r.LeaderWithID(); leader == "" && r.State() == raft.Follower {
+		a.Orphan = true
+		stats := r.Stats() // the one way to the last entry's term
+		a.LastTerm, _ = strconv.ParseUint(stats["last_log_term"], 10, 64)
+		a.LastIndex, _ = strconv.ParseUint(stats["last_log_index"], 10, 64)
+	}
 	return a
 }
 

@@ -1,14 +1,12 @@
 package control
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
 
-	"dunlin/cluster/raftnet"
 	"dunlin/raftstore"
 )
 
@@ -56,11 +54,11 @@ func (c *Control) startMeta() error {
 	c.mu.groups[MetaGroup] = rep
 	c.mu.Unlock()
 	c.wg.Go(func() { c.lead(r) })
-	var first []string
-	if fresh && s.Coordinator == string(self) {
-		first = s.Initial[:s.Voters]
+	how := restarted
+	if fresh {
+		how = founded(s.Initial[:s.Voters], s.Coordinator == string(self))
 	}
-	c.wg.Go(func() { c.electEarly(MetaGroup, r, transport, first) })
+	c.wg.Go(func() { c.electEarly(MetaGroup, r, transport, how) })
 	return nil
 }
 
@@ -74,59 +72,4 @@ func (s standing) configuration() (conf raft.Configuration) {
 		conf.Servers = append(conf.Servers, v)
 	}
 	return conf
-}
-
-// What electing early may take, and how often it looks.
-const (
-	electWithin = 2 * time.Second
-	electPause  = 20 * time.Millisecond
-)
-
-// electEarly saves an election timeout where it is plain who is to lead: the only
-// voter of a group always, and of a new group, with first its voters, the one
-// that was chosen, when most of them have begun.
-func (c *Control) electEarly(group uint16, r *raft.Raft, t *raftnet.Transport, first []string) {
-	if c.onlyVoter(r) {
-		t.Stand()
-		return
-	}
-	if len(first) == 0 {
-		return
-	}
-	ctx, cancel := context.WithTimeout(c.ctx, electWithin)
-	defer cancel()
-	for pause(ctx, electPause) == nil {
-		if _, leader := r.LeaderWithID(); leader != "" || r.State() != raft.Follower {
-			return
-		}
-		if c.begun(ctx, group, first) > len(first)/2 {
-			t.Stand()
-			return
-		}
-	}
-}
-
-// begun counts the nodes that run a replica of a group.
-func (c *Control) begun(ctx context.Context, group uint16, nodes []string) (n int) {
-	ctx, cancel := context.WithTimeout(ctx, 10*electPause)
-	defer cancel()
-	answers := make(chan groupAnswer, len(nodes))
-	for _, id := range nodes {
-		go func() {
-			a, _ := c.askGroup(ctx, id, group) // nothing is no
-			answers <- a
-		}()
-	}
-	for range nodes {
-		if (<-answers).Running {
-			n++
-		}
-	}
-	return n
-}
-
-// onlyVoter says that this node is the one voter of r's group.
-func (c *Control) onlyVoter(r *raft.Raft) bool {
-	ids := votersOf(r)
-	return len(ids) == 1 && ids[0] == c.data.Identity()
 }

@@ -94,15 +94,15 @@ func (c *Control) startReplica(shards Shards, sh router.ShardID, s *meta.State) 
 		SnapshotBytes: c.opts.SnapshotBytes,
 		Tune:          func(conf *raft.Config) { conf.Logger = raftLogger(c.log.With("shard", int(sh))) },
 	}
-	var first []string // its voters, if this node is to lead it first
+	how := restarted
 	if begins := voters(s, p); p.Version == 1 && slices.Contains(begins, self) {
 		fresh, err := bootstrap(g, begins)
 		if err != nil {
 			_ = t.Close()
 			return fmt.Errorf("control: bootstrap shard %d: %w", sh, err)
 		}
-		if fresh && begins[int(sh)%len(begins)] == self {
-			first = begins
+		if fresh {
+			how = founded(begins, begins[int(sh)%len(begins)] == self)
 		}
 	}
 	if err := shards.StartReplica(sh, g); err != nil {
@@ -114,7 +114,7 @@ func (c *Control) startReplica(shards Shards, sh router.ShardID, s *meta.State) 
 	c.mu.Lock()
 	c.mu.groups[id] = rep
 	c.mu.Unlock()
-	c.wg.Go(func() { c.electEarly(id, r, t, first) })
+	c.wg.Go(func() { c.electEarly(id, r, t, how) })
 	return nil
 }
 
