@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -357,8 +358,9 @@ func (f *fakeShards) ledger(sh router.ShardID) *ledger {
 
 func (f *fakeShards) close() {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, r := range f.rafts {
+	rafts := maps.Clone(f.rafts)
+	f.mu.Unlock() // virtual time stands still while somebody waits for the lock
+	for _, r := range rafts {
 		_ = r.Shutdown().Error()
 	}
 }
