@@ -221,6 +221,31 @@ func TestANewNodeBecomesWhole(t *testing.T) {
 	})
 }
 
+// A node may have no way to learn who leads a shard, but to ask everybody.
+func TestAWrongThoughtOfTheLeader(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		w := newWorld(t, 7, 1, "a", "b", "c")
+		defer w.close()
+		w.start("a")
+		w.start("b")
+		w.start("c")
+		table := router.NewTable()
+		w.lead("a", 0, 1, table)
+		w.expectSynced("c", 0, 1, true)
+		w.kill("c")
+		wrong := "b"
+		w.leaders[0].Store(&wrong)
+		n := w.start("c")
+		for n.Whole() != nil {
+			time.Sleep(10 * time.Millisecond)
+		}
+		table.Subscribe(mustFilter(t, "x"), 1, router.Options{})
+		w.nodes["a"].ShardApplied(0, 2)
+		w.expectSynced("c", 0, 2, true)
+		w.expectWants("x", 0, true)
+	})
+}
+
 // A node that starts again may get its copy from a leader that was deposed, while
 // the latest believes that it holds all, as it did before it was started again.
 func TestCatchingUpIsNotFooled(t *testing.T) {

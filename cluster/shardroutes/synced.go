@@ -47,6 +47,7 @@ type syncing struct {
 		next    []waiting
 		since   time.Time // of the question
 		attempt uint64    // the latest: what comes of earlier ones is of no concern
+		tries   int       // of the question
 		timer   *time.Timer
 	}
 }
@@ -85,7 +86,7 @@ func (s *syncing) add(index uint64, done func(ok bool)) {
 func (s *syncing) try() {
 	s.mu.Lock()
 	if len(s.mu.asked) == 0 {
-		s.mu.asked, s.mu.next, s.mu.since = s.mu.next, nil, time.Now()
+		s.mu.asked, s.mu.next, s.mu.since, s.mu.tries = s.mu.next, nil, time.Now(), 0
 	}
 	if len(s.mu.asked) == 0 {
 		s.mu.busy = false
@@ -97,10 +98,11 @@ func (s *syncing) try() {
 		index = max(index, w.index)
 	}
 	s.mu.attempt++
-	attempt := s.mu.attempt
+	attempt, tries := s.mu.attempt, s.mu.tries
+	s.mu.tries++
 	s.mu.timer = time.AfterFunc(attemptTimeout, func() { s.answered(attempt, false) })
 	s.mu.Unlock()
-	s.routes.askSynced(s.shard, index, func(ok bool) { s.answered(attempt, ok) })
+	s.routes.askSynced(s.shard, index, tries, func(ok bool) { s.answered(attempt, ok) })
 }
 
 // answered takes what came of an attempt.
@@ -156,9 +158,9 @@ var noWait = func() context.Context {
 	return ctx
 }()
 
-// askSynced asks whoever leads sh, once. It does not block.
-func (r *Routes) askSynced(sh router.ShardID, index uint64, done func(ok bool)) {
-	at, ok := r.leader(sh)
+// askSynced asks whoever leads sh, once; for attempt see whom. It does not block.
+func (r *Routes) askSynced(sh router.ShardID, index uint64, attempt int, done func(ok bool)) {
+	at, ok := r.whom(sh, attempt)
 	switch l := r.led[sh].Load(); {
 	case l != nil:
 		l.synced(index, func(ok bool) { done(ok && r.nodes.Leased()) })

@@ -32,12 +32,12 @@ const askEvery = 200 * time.Millisecond
 func (r *Routes) becomeWhole() {
 	t := time.NewTicker(askEvery)
 	defer t.Stop()
-	for r.Whole() != nil {
+	for attempt := 0; r.Whole() != nil; attempt++ {
 		for sh, h := range r.holdings {
 			if whole, _, _ := h.state(); whole {
 				continue
 			}
-			if at, ok := r.leader(router.ShardID(sh)); ok {
+			if at, ok := r.whom(router.ShardID(sh), attempt); ok {
 				// Whatever comes of it: it is asked again.
 				_ = r.net.Start(noWait, at, uint16(sh), askLeader, appendQuestion(nil, question{verb: verbHolding}), func([]byte, error) {})
 			}
@@ -49,6 +49,21 @@ func (r *Routes) becomeWhole() {
 		}
 	}
 	close(r.whole)
+}
+
+// whom is who is asked about sh in an attempt, counted from 0: who is thought to
+// lead it, and every second time one of the others, in turn. Where this node has no
+// replica and no commands for the shard, nothing else puts a wrong thought right.
+func (r *Routes) whom(sh router.ShardID, attempt int) (at string, ok bool) {
+	if at, ok = r.leader(sh); ok && attempt%2 == 0 {
+		return at, true
+	}
+	members := r.nodes.Members()
+	if len(members) == 0 {
+		return at, ok
+	}
+	at = members[attempt/2%len(members)]
+	return at, at != r.net.Self()
 }
 
 // Whole is nil once this node has had a whole copy of the routes of every shard;
@@ -119,8 +134,8 @@ func (r *Routes) CatchUp(ctx context.Context, commit func(sh router.ShardID, don
 
 // catchUp asks whoever leads sh until the command is synced.
 func (r *Routes) catchUp(ctx context.Context, sh router.ShardID, index uint64) {
-	for ctx.Err() == nil {
-		if at, ok := r.leader(sh); ok {
+	for tries := 0; ctx.Err() == nil; tries++ {
+		if at, ok := r.whom(sh, tries); ok {
 			attempt, end := context.WithTimeout(ctx, attemptTimeout)
 			_, reign, _ := r.holdings[sh].state()
 			_, err := r.net.Ask(attempt, at, uint16(sh), askLeader, appendQuestion(nil, question{verbHolding, index, reign}))
