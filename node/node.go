@@ -123,12 +123,13 @@ func New(cfg config.Config, log *slog.Logger) (*Node, error) {
 	}
 	n.calls = bulk.New(n.cluster.Raft(), known...)
 	n.serveBackups()
+	n.serveAgreement()
 	if n.loops, err = listen.New(loopOptions(cfg, n.started, log), n.broker.Worker); err != nil {
 		return nil, err
 	}
 	n.admin = admin.New(admin.Options{
 		Version: Version(), Cluster: members{n}, Membership: membership{n}, Clients: clients{n}, Shards: shards{n},
-		Backups: backups{n}, Restores: backups{n}, Metrics: n.registry, Log: log,
+		Backups: backups{n}, Restores: backups{n}, Agreement: agreement{n}, Metrics: n.registry, Log: log,
 	})
 	if err := n.admin.Listen(cfg.HTTPAddr, cfg.DataDir); err != nil {
 		return nil, fmt.Errorf("http-addr: %w", err)

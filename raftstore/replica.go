@@ -33,6 +33,7 @@ type replica struct {
 	oldest      uint64    // number of the proposal that stalled last saw first
 	heard       bool      // another node led since this one started
 	index       uint64    // of the latest entry applied
+	recent      recent    // the digests of the latest entries
 	grown       uint64    // bytes of entries since the latest snapshot
 
 	before, after func(l *raft.Log) // hooks of the tests, around commit; nil for none
@@ -228,6 +229,7 @@ func (r *replica) commit(l *raft.Log) {
 		sh.leading.Store(true)
 		sh.store.lanes[sh.id].retry()
 	}
+	r.recent.note(l.Index, sh.st.digest)
 	if p == nil && !sh.st.fx.leads {
 		// Never ahead of the leader's clock: the entry was made before it came here.
 		sh.base.Store(int64(sh.clock() - sh.st.now))
@@ -303,6 +305,7 @@ func (f *fsm) Restore(from io.ReadCloser) error {
 		r.sh.stopLeading()
 		r.sh.adopt(st)
 		r.index = 0 // no entry is known to have made this state
+		r.recent = recent{}
 		r.sh.base.Store(int64(r.sh.clock() - st.now))
 	})
 	r.sh.log.Log(context.Background(), level, "snapshot restored", "shard", r.sh.id, "took", time.Since(began).Round(time.Millisecond))

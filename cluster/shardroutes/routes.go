@@ -163,6 +163,16 @@ func (r *Routes) EndShard(sh router.ShardID) {
 	}
 }
 
+// Led is the table of a shard that this node leads, which it feeds to the others,
+// and the reign; ok is false if it does not lead.
+func (r *Routes) Led(sh router.ShardID) (reign uint64, table *router.Table, ok bool) {
+	l := r.led[sh].Load()
+	if l == nil || l.over.Load() {
+		return 0, nil, false
+	}
+	return l.reign, l.table, true
+}
+
 // Changed tells that Nodes answers otherwise than before, or that a node may be
 // reached again.
 func (r *Routes) Changed() {

@@ -7,9 +7,9 @@ import (
 )
 
 func newCluster() *cobra.Command {
-	return parent("cluster", "Look at the cluster, change it, back it up, restore it",
+	return parent("cluster", "Look at the cluster, change it, verify it, back it up, restore it",
 		newClusterStatus(), newClusterRemove(), newClusterRebalance(), newClusterTransfer(),
-		newClusterBackup(), newClusterRestore(), newClusterRecover())
+		newClusterVerify(), newClusterBackup(), newClusterRestore(), newClusterRecover())
 }
 
 // one checks a name that becomes part of a path.

@@ -85,6 +85,8 @@ func TestExitCodes(t *testing.T) {
 		{"clients show", 2, "dunlin clients show: want the client identifier"},
 		{"clients kick a b", 2, `"b" is one argument too many`},
 		{"cluster status --http " + nobody, 1, "connection refused"},
+		{"cluster verify --http " + nobody, 1, "connection refused"},
+		{"cluster verify x", 2, "one argument too many"},
 		{"cluster backup", 2, "want the file to write"},
 		{"cluster backup " + bad, 1, "is there already"},
 		{"cluster restore", 2, "want the file of a backup"},
@@ -120,7 +122,7 @@ func TestExitCodes(t *testing.T) {
 
 func TestHelpTeaches(t *testing.T) {
 	for _, args := range []string{"serve", "dev", "pub", "sub", "config check", "config show", "cluster status", "cluster remove",
-		"cluster rebalance", "cluster transfer", "cluster backup", "cluster restore", "cluster recover", "clients ls"} {
+		"cluster rebalance", "cluster transfer", "cluster verify", "cluster backup", "cluster restore", "cluster recover", "clients ls"} {
 		code, stdout, _ := dunlin(t, "", append(strings.Fields(args), "--help")...)
 		if code != 0 || !strings.Contains(stdout, "Examples:") {
 			t.Errorf("%s --help: %d\n%s", args, code, stdout)

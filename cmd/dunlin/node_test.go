@@ -179,6 +179,13 @@ func TestClientsAndCluster(t *testing.T) {
 			if out := ask("clients", "show", "../desk 1"); !strings.Contains(out, "subscriptions  1\n") {
 				t.Error(out)
 			}
+			if out := ask("cluster", "verify"); out != "" {
+				t.Error(out)
+			}
+			var none admin.Verification
+			if err := json.Unmarshal([]byte(ask("cluster", "verify", "-o", "json")), &none); err != nil || len(none.Findings) != 0 {
+				t.Error(err, none)
+			}
 			if out := ask("cluster", "status"); !strings.Contains(out, c.NodeName+" (asked)") {
 				t.Error(out)
 			}

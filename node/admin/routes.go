@@ -49,6 +49,7 @@ func (s *Server) routes() []route {
 		{"DELETE", "/api/v1/clients/{id}", false, s.kick},
 		{"GET", "/api/v1/shards", false, s.shards},
 		{"GET", "/api/v1/shards/{shard}/sessions", false, s.sessions},
+		{"GET", "/api/v1/verify", false, s.verify},
 		{"GET", "/api/v1/backup", false, s.contents},
 		{"PUT", "/api/v1/backup/settings", false, s.set},
 		{"GET", "/api/v1/backup/shards/{shard}", false, s.backUp},

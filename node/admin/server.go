@@ -35,6 +35,7 @@ type Options struct {
 	Shards     Shards
 	Backups    Backups
 	Restores   Restores
+	Agreement  Agreement
 	Metrics    prometheus.Gatherer
 	Log        *slog.Logger
 }

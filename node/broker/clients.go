@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"dunlin/proto/mqtt"
+	"dunlin/router"
+	"dunlin/session"
 )
 
 // ClientInfo is a connected client as administrators see it.
@@ -37,6 +39,27 @@ func (b *Broker) Clients(ctx context.Context) ([]ClientInfo, error) {
 		return list
 	}, func(part any) { all = append(all, part.([]ClientInfo)...) })
 	sort.Slice(all, func(i, j int) bool { return all[i].ClientID < all[j].ClientID })
+	return all, err
+}
+
+// ClaimInfo is a connection that holds a client identifier by a claim at its shard.
+type ClaimInfo struct {
+	ClientID string
+	Conn     router.Subscriber
+	Epoch    session.Epoch
+}
+
+// Claims lists the node's connections that hold a claim at shard sh.
+func (b *Broker) Claims(ctx context.Context, sh router.ShardID) (all []ClaimInfo, err error) {
+	err = b.each(ctx, func(w *worker) any {
+		var list []ClaimInfo
+		w.conns.all(func(c *conn) {
+			if c.phase == up && c.claimed && c.shard == sh {
+				list = append(list, ClaimInfo{c.client.ClientID, c.subscriber(), c.epoch})
+			}
+		})
+		return list
+	}, func(part any) { all = append(all, part.([]ClaimInfo)...) })
 	return all, err
 }
 
