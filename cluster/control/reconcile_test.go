@@ -282,6 +282,35 @@ func TestDead(t *testing.T) {
 	})
 }
 
+// A node that was away for long is up to date soon after it is back.
+func TestBack(t *testing.T) {
+	inLab(t, 3, func(l *lab) {
+		for i := range 3 {
+			l.start(i)
+		}
+		l.works()
+		tr := l.traffic()
+		i := (l.metaLeader() + 1) % 3
+		l.kill(i)
+		time.Sleep(40 * time.Second)
+		began := time.Now()
+		n := l.start(i)
+		l.until("a current replica of each group", func() bool {
+			here := n.report()
+			for _, g := range l.nodes[(i+1)%3].Status(l.t.Context()).Groups {
+				if r := here.Groups[g.Group]; g.Leader == "" || r.Commit+10 < g.Commit {
+					return false
+				}
+			}
+			return true
+		})
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		tr.survived()
+	})
+}
+
 // Whoever leads meta is killed again and again while nodes come and go, between any
 // two steps.
 func TestReconcilerKilled(t *testing.T) {

@@ -42,6 +42,12 @@ func (q *queue) end() {
 	q.roomLocked()
 }
 
+func (q *queue) isUp() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.mu.up
+}
+
 func (q *queue) roomLocked() {
 	if q.mu.room != nil {
 		close(q.mu.room)

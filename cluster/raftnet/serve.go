@@ -105,7 +105,7 @@ func (n *Net) request(p *peer, out *replies, r record) error {
 	case kindHeartbeat, kindAppend, kindVote, kindPreVote, kindTimeoutNow:
 		t := n.group(r.group)
 		if t == nil {
-			out.fail(r.group, r.id, fmt.Sprintf("no group %d here", r.group))
+			out.fail(r.group, r.id, noGroup(r.group).Error())
 			return nil
 		}
 		return t.request(p.identity, out, r)
@@ -113,6 +113,9 @@ func (n *Net) request(p *peer, out *replies, r record) error {
 		return malformed("no request")
 	}
 }
+
+// noGroup is what a node answers that has no transport for the group.
+func noGroup(group uint16) Failure { return Failure(fmt.Sprintf("no group %d here", group)) }
 
 // reply queues a reply that is small.
 func (o *replies) reply(k kind, group uint16, id uint32, payload func([]byte) []byte) {

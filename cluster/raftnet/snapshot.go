@@ -20,6 +20,14 @@ var errStalled = errors.New("raftnet: snapshot made no progress")
 
 // InstallSnapshot implements raft.Transport.
 func (t *Transport) InstallSnapshot(to raft.ServerID, _ raft.ServerAddress, args *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, data io.Reader) error {
+	err := t.installSnapshot(to, args, resp, data)
+	if err != nil {
+		t.hold(to, err)
+	}
+	return err
+}
+
+func (t *Transport) installSnapshot(to raft.ServerID, args *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, data io.Reader) error {
 	c := t.net.caller(string(to))
 	if c == nil {
 		return fmt.Errorf("%w: %s is no member", ErrUnreachable, to)
@@ -124,7 +132,7 @@ func (n *Net) ServeSnapshot(ctx context.Context, from string, s Stream, spawn fu
 	}
 	t := n.group(r.group)
 	if t == nil {
-		return fail(fmt.Sprintf("no group %d here", r.group))
+		return fail(noGroup(r.group).Error())
 	}
 	resp := make(chan raft.RPCResponse, 1)
 	body := &retaining{t: t, req: req, Reader: io.LimitReader(in, req.Size)}

@@ -121,6 +121,9 @@ func (t *Transport) AppendEntries(to raft.ServerID, _ raft.ServerAddress, args *
 	}
 	b, err := t.rpc(to, k, size, k == kindHeartbeat, func(dst []byte) []byte { return appendAppend(dst, args) })
 	if err != nil {
+		if k == kindAppend {
+			t.hold(to, err)
+		}
 		return err
 	}
 	return readAppendReply(b, string(to), resp)

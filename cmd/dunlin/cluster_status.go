@@ -22,8 +22,9 @@ func newClusterStatus() *cobra.Command {
 		Short: "Show the nodes of the cluster and what they hold",
 		Long: `Show the nodes of the cluster and what they hold, as the node that is asked finds it.
 
-STATE   alive; silent: it has not answered; waiting: gossip knows it, and it has not
-        entered the cluster; and leaving: it is being emptied, see cluster remove
+STATE   alive; silent: it has not answered; outside: gossip knows it, and it has not
+        entered the cluster yet, or has left it; and leaving: it is being emptied,
+        see cluster remove
 LEADS   shards that it leads
 VOTES   shards that it holds a replica of which votes
 LEARNS  shards that it holds a replica of which is still catching up
@@ -79,7 +80,7 @@ func tableOfNodes(st *admin.ClusterStatus, known []admin.Node) *table {
 	}
 	for _, k := range known {
 		if !entered[k.Identity] {
-			t.row(k.Name, "waiting", "", "", "", "", "", addresses(k), k.Identity)
+			t.row(k.Name, "outside", "", "", "", "", "", addresses(k), k.Identity)
 		}
 	}
 	return t

@@ -36,7 +36,10 @@ func TestShrink(t *testing.T) {
 	}
 	c.Nodes = stay
 	c.WaitAgree(3)
-	if out := cluster(t, stay[0], "status"); strings.Contains(out, "n1 ") || !strings.Contains(out, "n3 (asked)") {
+	if out := cluster(t, stay[0], "status"); !strings.Contains(out, "n3 (asked)") {
+		t.Errorf("status:\n%s", out)
+	}
+	if out := cluster(t, stay[0], "status", "-o", "json"); strings.Count(out, `"number"`) != len(stay) {
 		t.Errorf("status:\n%s", out)
 	}
 	stay[0].Kill()
