@@ -327,7 +327,15 @@ func (o *outlook) commands() (commands []meta.Command) {
 		case !n.Leaving && o.replaced(number):
 			commands = append(commands, &meta.Leave{Node: number})
 		case n.Leaving && lead.Leads && !o.state.Holds(number):
-			if s, _ := lead.server(n.Identity); !s.Voter {
+			if s, _ := lead.server(n.Identity); s.Voter {
+				continue
+			}
+			switch {
+			case n.Entitled(n.Generation):
+				// It sends its clients away and releases its lease, so that nobody has to wait
+				// for that when it is stopped (E4).
+				commands = append(commands, &meta.Revoke{Node: number, Generation: n.Generation})
+			case n.Released || !n.Admitted || !o.met[n.Identity]:
 				commands = append(commands, &meta.Retire{Node: number})
 			}
 		}

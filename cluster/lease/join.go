@@ -34,7 +34,8 @@ func (l *Lease) joinLocked(ctx context.Context, s *meta.State) bool {
 }
 
 // rejoinLocked begins another generation, once this node was isolated in the one
-// that was revoked and reaches everybody.
+// that was revoked and reaches everybody. One that is to leave, and holds nothing
+// any more, gives its last lease up instead.
 func (l *Lease) rejoinLocked(ctx context.Context, n meta.Node) {
 	l.mu.missing = errRevoked
 	if l.mu.replaced {
@@ -42,6 +43,12 @@ func (l *Lease) rejoinLocked(ctx context.Context, n meta.Node) {
 		return
 	}
 	if l.mu.standing != Isolated || !n.Revoked || n.Generation != l.mu.me.Generation {
+		return
+	}
+	if n.Leaving {
+		if l.mu.missing = errRemoved; !n.Released {
+			l.proposeLocked(ctx, &meta.Revoke{Node: l.mu.me.Node, Generation: n.Generation, Released: true})
+		}
 		return
 	}
 	for _, o := range l.mu.others {

@@ -22,6 +22,7 @@ var (
 	errLapsed   = errors.New("the lease was not renewed: a majority of the voters is out of reach")
 	errRevoked  = errors.New("this node's admission was revoked: it joins again once it reaches all others")
 	errReplaced = errors.New("another process runs under this node's identity, or it was removed from the cluster")
+	errRemoved  = errors.New("this node is being removed from the cluster")
 	errReleased = errors.New("this node is stopping")
 )
 
