@@ -60,10 +60,14 @@ If all agrees the command prints nothing and exits with 0, else with 1.`,
 					fmt.Fprintln(cmd.ErrOrStderr(), "not compared: "+d.Line)
 				}
 			}
-			if n := len(result.Findings); n > 0 {
+			switch n := len(result.Findings); n {
+			case 0:
+				return nil
+			case 1:
+				return errors.New("one thing does not agree")
+			default:
 				return fmt.Errorf("%d things do not agree", n)
 			}
-			return nil
 		},
 	}
 	node.bind(cmd)

@@ -57,7 +57,7 @@ func TestVerify(t *testing.T) {
 
 	c.Nodes[2].Kill()
 	code, stdout, stderr := verify()
-	if code != 1 || strings.Count(stdout, "node n3: it does not answer") != 1 || strings.Count(stdout, "\n") != 1 || !strings.Contains(stderr, "do not agree") {
+	if code != 1 || strings.Count(stdout, "node n3: it does not answer") != 1 || strings.Count(stdout, "\n") != 1 || !strings.Contains(stderr, "does not agree") {
 		t.Errorf("a node is dead: exit code %d: %s%s", code, stdout, stderr)
 	}
 }
