@@ -37,6 +37,7 @@ type trio struct {
 	ended     map[router.Subscriber]bool
 
 	before  func(r *replica, l *raft.Log) // a planted bug
+	led     func(m *member)               // called when a node begins to lead; nil for nobody
 	wrong   error
 	started uint64
 
@@ -104,7 +105,7 @@ func (m *member) run(t testing.TB) {
 		}()
 	}
 	s, err := openReplicated(o, Replication{
-		Node: m.node, Start: m.start, Leaders: m, Owners: m, World: m, Routes: &tableRoutes{node: router.NewTable()},
+		Node: m.node, Start: m.start, Leaders: m, Owners: m, World: m, Routes: begins{&tableRoutes{node: router.NewTable()}, m},
 		Wall: time.Now, OutageCap: time.Hour,
 	}, func(r *replica) {
 		r.before = func(l *raft.Log) {
@@ -122,6 +123,23 @@ func (m *member) run(t testing.TB) {
 	}
 	m.store.Store(s)
 	m.startReplica(t)
+}
+
+// begins tells the test of leaderships.
+type begins struct {
+	Routes
+	m *member
+}
+
+func (b begins) LeadShard(sh router.ShardID, reign uint64, table *router.Table) {
+	b.Routes.LeadShard(sh, reign, table)
+	c := b.m.t
+	c.Lock()
+	led := c.led
+	c.Unlock()
+	if led != nil {
+		led(b.m)
+	}
 }
 
 // startReplica has the node take part in the group, with what its stores hold.

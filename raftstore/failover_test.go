@@ -140,6 +140,23 @@ func TestOwnerNodeDies(t *testing.T) {
 	}
 }
 
+// P6: whoever leads next declares a node dead as it begins to, which may have been
+// known before the shard had a leader again.
+func TestOwnerNodeDiesAndLeads(t *testing.T) {
+	inTrio(t, func(c *trio) {
+		dead := c.await(t)
+		dead.do(Claim{ClientID: "c", Conn: 1, Expiry: 3600, Will: &Will{Message: publish("w", "gone", 1)}})
+		node, start := dead.node, dead.start
+		c.Lock()
+		c.led = func(m *member) { m.store.Load().Lost(node, start) }
+		c.Unlock()
+		dead.kill()
+		c.await(t)
+		time.Sleep(time.Second)
+		expect(t, "published", c.told("gone"), true)
+	})
+}
+
 // A node that starts anew may begin, in a shard, with the claim of an identifier
 // whose session it had and which ended with its earlier start.
 func TestClaimByTheNextStart(t *testing.T) {

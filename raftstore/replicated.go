@@ -125,12 +125,15 @@ func (s *Store) PublishAgain() {
 }
 
 // Lost declares a start of a node dead: what its connections own is detached in
-// the shards that this node leads, and their wills are due (P6).
+// the shards that this node leads, and their wills are due (P6). It counts from
+// Routes.LeadShard on, also if it comes before that returns.
 func (s *Store) Lost(node Node, start uint64) {
 	for _, sh := range s.shards {
-		if sh.leading.Load() {
-			sh.submit(lost{node, start}, nil)
-		}
+		sh.call(func() {
+			if sh.st.fx.leads {
+				sh.submit(lost{node, start}, nil)
+			}
+		})
 	}
 }
 
