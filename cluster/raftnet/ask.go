@@ -12,11 +12,15 @@ import (
 // error arrives as a Failure with its text.
 type Handler func(from string, group uint16, body []byte, reply func(body []byte, err error))
 
-// Handle makes h the answer to asks of that kind.
+// Handle makes h the answer to asks of that kind, which has no other: two that
+// chose the same number are a mistake in the program, and it panics.
 func (n *Net) Handle(kind uint8, h Handler) {
 	n.used.Store(true)
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.mu.handlers[kind] != nil {
+		panic(fmt.Sprintf("raftnet: asks of kind %d have two handlers", kind))
+	}
 	n.mu.handlers[kind] = h
 }
 

@@ -66,3 +66,26 @@ func TestEveryAskEndsOnce(t *testing.T) {
 		t.Errorf("%d asks, %d bytes are left", len(c.mu.pending), c.mu.asking)
 	}
 }
+
+// Parts of a node that do not know of each other share the numbers of asks.
+func TestOneHandlerForEachKind(t *testing.T) {
+	n, err := New("a", DefaultOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	for name, handle := range map[string]func(){
+		"asks":   func() { n.Handle(7, func(string, uint16, []byte, func([]byte, error)) {}) },
+		"pushes": func() { n.HandlePush(7, func(string, uint16, []byte) error { return nil }) },
+	} {
+		handle()
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("two handlers of %s", name)
+				}
+			}()
+			handle()
+		}()
+	}
+}

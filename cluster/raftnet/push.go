@@ -1,5 +1,7 @@
 package raftnet
 
+import "fmt"
+
 // PushHandler takes what another node pushed to this one. It is called with the
 // pushes of a node one after the other, in their order among the answers of that
 // node to this one's asks, by the goroutine that reads the stream: it must not
@@ -7,12 +9,16 @@ package raftnet
 // and ends the stream.
 type PushHandler func(from string, group uint16, body []byte) error
 
-// HandlePush makes h what pushes of that kind come to. It is to be called before
-// there are streams: a push that nobody takes is malformed.
+// HandlePush makes h what pushes of that kind come to; as with Handle, a kind has
+// one. It is to be called before there are streams: a push that nobody takes is
+// malformed.
 func (n *Net) HandlePush(kind uint8, h PushHandler) {
 	n.used.Store(true)
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.mu.pushed[kind] != nil {
+		panic(fmt.Sprintf("raftnet: pushes of kind %d have two handlers", kind))
+	}
 	n.mu.pushed[kind] = h
 }
 
