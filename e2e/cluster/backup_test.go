@@ -38,6 +38,11 @@ func restored(t *testing.T, c *harness.Cluster, pub *publisher, atLeast int) {
 	t.Helper()
 	sub := &reader{t: t, conn: resume(t, c.Nodes, keeping("sub")), open: map[uint16]bool{}}
 	pub.nodes, pub.conn = c.Nodes, nil
+	pub.publish("shared/1", sharedOne, 1, nil)
+	for !slices.Contains(sub.got, sharedOne) { // its group knows it, in whatever shard that is
+		sub.take()
+	}
+	sub.got = slices.DeleteFunc(sub.got, func(p string) bool { return p == sharedOne })
 	const end = "1:end"
 	pub.publish("n/1", end, 1, nil)
 	for !slices.Contains(sub.got, end) {
@@ -68,6 +73,9 @@ func restored(t *testing.T, c *harness.Cluster, pub *publisher, atLeast int) {
 	})
 }
 
+// sharedOne is the payload for a share group.
+const sharedOne = "1:shared"
+
 // willing is how many connections have a will that is retained.
 const willing = 30
 
@@ -77,6 +85,7 @@ func populate(t *testing.T, c *harness.Cluster) *publisher {
 	t.Helper()
 	sub := connect(t, c.Nodes[1:], keeping("sub"))
 	sub.Subscribe("n/#", 2)
+	sub.Subscribe("$share/g/shared/#", 1)
 	sub.Disconnect()
 	for i := range willing { // their wills are for all shards
 		connect(t, c.Nodes, mqtt.Connect{
