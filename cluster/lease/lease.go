@@ -144,11 +144,17 @@ type Ended struct {
 func (l *Lease) OnOver(f func(Ended)) { l.onOver = f }
 
 // Ended lists of whom OnOver told last and who have not begun anew: for a shard's
-// new leader, whom it was not told.
+// new leader, whom it was not told. Who has asked this node to be waited for in a
+// later generation has, also if meta's state here does not show it yet: its new
+// clients are not to be taken for those of before (P6).
 func (l *Lease) Ended() (list []Ended) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	counted := l.counts.Load().of
 	for _, o := range l.sortedLocked() {
+		if h := counted[o.identity]; h.Node == o.Node && h.Generation > o.Generation {
+			continue
+		}
 		if o.over {
 			list = append(list, o.ended())
 		}
