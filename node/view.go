@@ -39,6 +39,9 @@ func (m members) Ready() error {
 	if !m.n.serving.Load() {
 		return errors.New("not taking clients")
 	}
+	if m.n.control.Leaving() {
+		return errors.New("leaving the cluster")
+	}
 	return nil
 }
 

@@ -132,6 +132,27 @@ func TestEmptyDisk(t *testing.T) {
 	})
 }
 
+// Of two nodes with one name the second is not taken in while the first is there:
+// the first would be taken for lost when it stopped (D5).
+func TestNamesake(t *testing.T) {
+	inLab(t, 3, func(l *lab) {
+		l.shape = func(i int, o *Options) { growing(3)(i, o); o.Name = string("aab"[i]) }
+		l.start(0)
+		l.works()
+		twin := l.start(1)
+		l.start(2)
+		time.Sleep(time.Minute)
+		select {
+		case <-twin.entered:
+			t.Error("it has entered")
+		default:
+		}
+		if n := len(l.nodes[0].State().Nodes); n != 2 {
+			t.Errorf("%d nodes", n)
+		}
+	})
+}
+
 // A node that may only join waits for a cluster, and one that expects others
 // joins what is there.
 func TestJoin(t *testing.T) {

@@ -56,6 +56,13 @@ func (c *Control) Leading() bool {
 	return r != nil && r.State() == raft.Leader
 }
 
+// Leaving says that this node is being emptied, or has left the cluster.
+func (c *Control) Leaving() bool {
+	s := c.State()
+	number, ok := s.Find(c.data.Identity())
+	return !ok || s.Nodes[number].Leaving
+}
+
 // Voters are those of meta, sorted, by the latest configuration in this node's
 // log of it, committed or not.
 func (c *Control) Voters() (identities []string) {

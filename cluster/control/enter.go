@@ -146,10 +146,33 @@ func (c *Control) serveEnter(from string, body []byte) (any, error) {
 		c.log.Warn("refused a node of another cluster", "node", from, "name", q.Name, "cluster", q.Cluster)
 		return nil, ErrForeign
 	}
+	if c.namesake(from, q.Name) {
+		return outcome{Why: fmt.Sprintf("another node is called %q and is there: give this one another node-name", q.Name)}, nil
+	}
 	if err := c.addToMeta(from); err != nil {
 		return outcome{Why: err.Error()}, nil
 	}
 	return c.apply(meta.Encode(&meta.Enter{Identity: from, Name: q.Name, Start: q.Start})), nil
+}
+
+// namesake says that a node that is new would come under the name of one that can be
+// reached: it would be taken for that one without its data (D5), were that one to
+// stop.
+func (c *Control) namesake(identity, name string) bool {
+	s := c.State()
+	if _, known := s.Find(identity); known {
+		return false
+	}
+	reachable := map[string]bool{c.data.Identity(): true}
+	for _, m := range c.opts.Members() {
+		reachable[m.Identity] = m.Reachable
+	}
+	for _, n := range s.Nodes {
+		if n.Name == name && !n.Leaving && reachable[n.Identity] {
+			return true
+		}
+	}
+	return false
 }
 
 // addToMeta makes a node a replica of meta that does not vote, unless it is one

@@ -27,8 +27,13 @@ type Shards interface {
 func (c *Control) Run(shards Shards) {
 	c.wg.Go(func() {
 		err := c.sweep()
+		removed := false
 		for err == nil {
 			changed := c.changed()
+			if _, member := c.State().Find(c.data.Identity()); !member && !removed {
+				removed = true
+				c.log.Warn("this node has left the cluster: stop it, and empty its data directory before it is used again")
+			}
 			if err = c.settle(shards); err != nil {
 				break
 			}
