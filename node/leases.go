@@ -115,12 +115,18 @@ func (l leading) LeadShard(sh router.ShardID, reign uint64, table *router.Table)
 	l.n.mourn()
 }
 
-// releaseTimeout bounds how long a node that stops tries to say that nobody need
-// wait for its lease.
+// releaseTimeout bounds how long a node that stops waits for its shards, and then
+// how long it tries to say that nobody need wait for its lease.
 const releaseTimeout = 300 * time.Millisecond
 
-// release gives the lease up, when no client is left.
+// release gives the lease up, when no client is left and the shards know how each
+// went: the others take those for lost of whom they do not (P6).
 func (n *Node) release(ctx context.Context) {
+	settling, settled := context.WithTimeout(ctx, releaseTimeout)
+	defer settled()
+	if err := n.broker.Settle(settling); err != nil {
+		n.log.Info("not all shards know that this node's clients are gone", "err", err)
+	}
 	ctx, cancel := context.WithTimeout(ctx, releaseTimeout)
 	defer cancel()
 	if err := n.lease.Release(ctx); err != nil {

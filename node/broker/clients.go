@@ -3,10 +3,12 @@ package broker
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"sort"
 	"time"
 
 	"dunlin/proto/mqtt"
+	"dunlin/raftstore"
 	"dunlin/router"
 	"dunlin/session"
 )
@@ -119,4 +121,31 @@ func (b *Broker) Disconnect(ctx context.Context) error {
 		}
 	}()
 	return b.each(ctx, func(w *worker) any { w.closeAll(mqtt.ServerShuttingDown); return nil }, func(any) {})
+}
+
+// Settle waits until the shards know what connections said last: that they ended,
+// and how. A node calls it when its loops have ended, before it gives up its lease:
+// from then on the shards take whoever is left for lost, and a goodbye that is still
+// on its way comes too late (P6).
+func (b *Broker) Settle(ctx context.Context) error {
+	if b.shards == nil {
+		return nil // there were no connections
+	}
+	waiting := 0
+	done := make(chan struct{}, b.shards.Shards())
+	for sh := range router.ShardID(b.shards.Shards()) {
+		if !slices.ContainsFunc(b.workers, func(w *worker) bool { return w.lastWords[sh].Load() > 0 }) {
+			continue
+		}
+		waiting++
+		b.shards.Submit(sh, raftstore.Acks{}, func(raftstore.Result) { done <- struct{}{} }) // behind them
+	}
+	for range waiting {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }

@@ -156,3 +156,28 @@ func TestIsolationDuringConnect(t *testing.T) {
 		}
 	})
 }
+
+// P6: a node that stops has the shards know of goodbyes before others may take its
+// clients for lost.
+func TestSettle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCell(t, 1, 1, nil)
+		client := c.persistent(0, 0, "c")
+		if err := c.nodes[0].b.Settle(t.Context()); err != nil {
+			t.Errorf("nothing is under way: %v", err)
+		}
+		g := c.nodes[0].grip()
+		g.late = is[raftstore.Detach]
+		client.send(&mqtt.Disconnect{})
+		c.settle()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := c.nodes[0].b.Settle(ctx); err == nil {
+			t.Error("settled before the goodbye was committed")
+		}
+		g.release()
+		if err := c.nodes[0].b.Settle(t.Context()); err != nil {
+			t.Errorf("it is committed: %v", err)
+		}
+	})
+}
