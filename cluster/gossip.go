@@ -44,6 +44,7 @@ func (c *Cluster) startGossip(ctx context.Context) error {
 	conf.Delegate = gossipDelegate{c}
 	conf.Events = gossipDelegate{c}
 	conf.Alive = gossipDelegate{c}
+	conf.Conflict = gossipDelegate{c}
 	conf.EnableCompression = false
 
 	// A silent node is suspected after one failed probe and declared dead four
@@ -217,4 +218,12 @@ func (d gossipDelegate) NotifyUpdate(n *memberlist.Node) { d.NotifyJoin(n) }
 
 func (d gossipDelegate) NotifyLeave(n *memberlist.Node) {
 	d.c.post(event{kind: eventDown, member: member{key: n.Name}})
+}
+
+// NotifyConflict implements memberlist.ConflictDelegate: two processes say that they
+// are the same start of a node. Whoever came later hears of the other when it joins.
+func (d gossipDelegate) NotifyConflict(existing, other *memberlist.Node) {
+	if c := d.c; existing.Name == gossipKey(c.opts.Identity, c.opts.Start) && c.opts.Copied != nil {
+		c.opts.Copied(other.Address())
+	}
 }

@@ -55,6 +55,12 @@ type Options struct {
 	// before; nil for nobody. It may not block.
 	Changed func()
 
+	// Copied is called, from any goroutine, when another process, at that gossip
+	// address, says that it is this start of this node: one of them runs with a copy
+	// of the other's data, and two voters are one. The node must end without taking
+	// leave, which the others would take for the other's; nil for nobody.
+	Copied func(addr string)
+
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil for none
 

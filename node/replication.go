@@ -82,7 +82,7 @@ func (n *Node) clusterOptions() cluster.Options {
 	o.TLS = cluster.TLSOptions{CertFile: cfg.ClusterTLS.Cert, KeyFile: cfg.ClusterTLS.Key, CAFile: cfg.ClusterTLS.CA}
 	o.Meta = map[string]string{"mqtt": cfg.MQTTAddr, "http": cfg.HTTPAddr}
 	o.MaxFrameBytes = max(o.MaxFrameBytes, int(cfg.Limits.MaxPacketSize)+1<<20)
-	o.Logger, o.Registerer, o.Changed = n.log, n.registry, n.membersChanged
+	o.Logger, o.Registerer, o.Changed, o.Copied = n.log, n.registry, n.membersChanged, n.copied
 	return o
 }
 

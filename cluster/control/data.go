@@ -85,7 +85,7 @@ func OpenData(o DataOptions) (*Data, error) {
 		return nil, fmt.Errorf("%s is held by another process", o.Dir)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", filepath.Join(o.Dir, databaseName), err)
+		return nil, err // it names the file
 	}
 	d := &Data{dir: o.Dir, db: db}
 	if err := d.open(o); err != nil {

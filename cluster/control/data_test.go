@@ -112,3 +112,20 @@ func TestDamagedRecordStopsTheStart(t *testing.T) {
 		}
 	}
 }
+
+// A directory that cannot be used says which file of it and why, once.
+func TestDataThatCannotBeOpened(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, databaseName)
+	if err := os.Mkdir(file, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_, err := openData(t, dir)
+	if err == nil || strings.Count(err.Error(), file) != 1 || strings.Contains(err.Error(), "\n") {
+		t.Errorf("it says %v", err)
+	}
+	_, err = openData(t, filepath.Join(file, "x", "\x00"))
+	if err == nil || strings.Contains(err.Error(), "\n") {
+		t.Errorf("it says %v", err)
+	}
+}
