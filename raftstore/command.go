@@ -48,13 +48,14 @@ type Will struct {
 }
 
 // Detach ends a connection's ownership. Fire publishes the will (after its
-// delay); Expiry replaces the claim's if HasExpiry.
+// delay); Expiry replaces the claim's if HasExpiry. For Late see Acks.
 type Detach struct {
 	ClientID  string
 	Epoch     session.Epoch
 	Fire      bool
 	HasExpiry bool
 	Expiry    uint32
+	Late      bool
 }
 
 // Subscribe changes a persistent session's subscriptions: Result.Existed has an
@@ -116,7 +117,13 @@ type Replaying struct {
 
 // Acks is an owner's batch of acknowledgements. Those under a stale epoch are
 // left out, and Result.Err is ErrFenced if any was.
-type Acks struct{ Items []Ack }
+//
+// Late says that nobody waits for them: they go with whatever else this node has
+// for the shard, in their order, some ten milliseconds later if there is nothing.
+type Acks struct {
+	Items []Ack
+	Late  bool
+}
 
 // Ack is one: Received for a PUBREC (S2), Back for a message of a share group that
 // was not sent and is to go to another member (P9), else the delivery is done.

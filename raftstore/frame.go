@@ -36,6 +36,7 @@ type frame struct {
 
 	size    int          // of commands, what the lane counts
 	opened  session.Time // when the first command came
+	late    session.Time // nothing in it need go before; Never: it need
 	latest  session.Time // when the last one came, or was last aged
 	since   session.Time // when it was sealed
 	asked   uint64

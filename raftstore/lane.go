@@ -43,6 +43,7 @@ const (
 	maxFrames      = 4                     // of a lane under way
 	maxLaneBytes   = 4 * maxInboxBytes     // beyond it new messages are refused
 	laneRetry      = 25 * time.Millisecond // after a leader was not found, or moved
+	laneLate       = 20 * time.Millisecond // what a command may wait for company that is Late; half as much again at most
 	outcomeTimeout = 5 * time.Second       // when a publish becomes unknown (R6)
 )
 
@@ -96,11 +97,21 @@ func (l *lane) submitLocked(cmd Command, done func(Result)) {
 		f = &frame{first: l.mu.claimed, since: now}
 		l.mu.claims[f] = struct{}{}
 	}
+	switch {
+	case !late(cmd):
+		l.mu.open.late = session.Never
+	case len(f.calls) == 0:
+		// All lanes wake at once, and share frames and syncs on their way.
+		f.late = now + session.Time(laneLate)
+		f.late += session.Time(laneLate/2) - f.late%session.Time(laneLate/2)
+		l.wakeLocked(time.Duration(f.late - now))
+	}
 	l.mu.bytes -= f.size
 	f.add(k, body, done, now)
 	l.mu.bytes += f.size
 	switch {
 	case k == kindClaim:
+		l.pumpLocked() // what the node said before, of the same client perhaps
 		l.askLocked(f)
 	case k.numbered():
 		l.mu.next++
@@ -123,12 +134,25 @@ func (l *lane) wakeLocked(d time.Duration) {
 // ever; what a session needs to end is always taken.
 func (k kind) refusable() bool { return k == kindEnqueue || k == kindEnqueueFor || k == kindRetain }
 
+// late says whether a command may wait for others.
+func late(cmd Command) bool {
+	switch c := cmd.(type) {
+	case Acks:
+		return c.Late
+	case Detach:
+		return c.Late
+	}
+	return false
+}
+
 // pumpLocked asks the leader what there is to ask.
 func (l *lane) pumpLocked() {
 	for {
-		if f := l.mu.open; len(f.calls) > 0 &&
-			(l.mu.asked == len(l.mu.queue) && l.mu.asked < maxFrames || len(f.calls) >= maxEntryCommands || len(f.commands) >= maxEntryBytes) {
-			l.sealLocked(l.shard.clock())
+		if f := l.mu.open; len(f.calls) > 0 {
+			goes := l.mu.asked == len(l.mu.queue) && l.mu.asked < maxFrames && (f.late == session.Never || f.late <= l.shard.clock())
+			if goes || len(f.calls) >= maxEntryCommands || len(f.commands) >= maxEntryBytes {
+				l.sealLocked(l.shard.clock())
+			}
 		}
 		if l.mu.asked == len(l.mu.queue) || l.mu.asked == maxFrames {
 			return
@@ -283,6 +307,9 @@ func (l *lane) retry() {
 	}
 	if len(l.mu.queue) > 0 {
 		l.wakeLocked(outcomeTimeout)
+	}
+	if f := l.mu.open; f.late != session.Never {
+		l.wakeLocked(max(time.Duration(f.late-l.shard.clock()), 0))
 	}
 	l.mu.Unlock()
 	for _, done := range late {

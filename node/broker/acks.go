@@ -12,8 +12,9 @@ import (
 // for one shard. Nobody waits for it (S4), but a takeover does, for what was sent
 // before it (E2).
 type ackBatch struct {
-	items []raftstore.Ack
-	conns []listen.ID // whose they are; who stands there twice has others between
+	items  []raftstore.Ack
+	conns  []listen.ID // whose they are; who stands there twice has others between
+	urgent bool        // a window, or another member of a group, is not to wait for them
 }
 
 // ack gathers an acknowledgement for the shard.
@@ -37,18 +38,25 @@ func (w *worker) tell(c *conn, a raftstore.Ack) {
 	if n := len(b.conns); n == 0 || b.conns[n-1] != c.id {
 		b.conns = append(b.conns, c.id)
 	}
+	if c.client.late++; c.client.late > c.client.mayBeLate() || a.Back {
+		c.client.late, b.urgent = 0, true
+	}
 }
+
+// mayBeLate is how many acknowledgements in a row may come to the shard when it suits,
+// so that what the session is sent does not stop for it.
+func (cl *client) mayBeLate() uint16 { return cl.window / 8 }
 
 func (w *worker) flushAcks() {
 	for _, sh := range w.acked {
 		b := &w.acks[sh]
 		conns := b.conns
-		w.submitLast(sh, raftstore.Acks{Items: b.items}, func(r raftstore.Result) {
+		w.submitLast(sh, raftstore.Acks{Items: b.items, Late: !b.urgent}, func(r raftstore.Result) {
 			if errors.Is(r.Err, raftstore.ErrFenced) {
 				w.loop.Post(func(w *worker) { w.findFenced(conns) })
 			}
 		})
-		b.items, b.conns = b.items[:0], nil
+		b.items, b.conns, b.urgent = b.items[:0], nil, false
 	}
 	w.acked = w.acked[:0]
 }

@@ -82,6 +82,8 @@ type client struct {
 	retaining int               // publishes that wait for the commit of their retained leg
 	asking    int               // SUBSCRIBEs and UNSUBSCRIBEs that wait for their answers
 	granting  int               // subscriptions that the shard is asked for
+	will      bool              // the claim has one
+	late      uint16            // acknowledgements since one that the shard was told at once
 	connect   *handshake        // while phase is connecting
 	window    uint16            // of a claim: deliveries in the committed window
 	claiming  []func(*conn)     // what waits for a claim that is under way, see withClaim

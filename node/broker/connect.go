@@ -230,6 +230,7 @@ func (w *worker) connected(c *conn, claimed raftstore.Claimed) {
 	c.client.connect = nil
 	now := w.now()
 	c.client.since, c.client.origin = now, claimed.Origin
+	c.client.will = h.will != nil
 	c.client.window = window(h.connect.ReceiveMaximum, w.Session.MaxInflight)
 	c.live.Connect(&h.connect, w.Session, c.persistent, now)
 	if c.persistent {

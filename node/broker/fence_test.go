@@ -35,7 +35,7 @@ func (n *testNode) grip() *grip {
 
 func (g *grip) Submit(sh router.ShardID, cmd raftstore.Command, done func(raftstore.Result)) {
 	if a, ok := cmd.(raftstore.Acks); ok {
-		cmd = raftstore.Acks{Items: slices.Clone(a.Items)}
+		cmd = raftstore.Acks{Items: slices.Clone(a.Items), Late: a.Late}
 	}
 	if g.fail != nil {
 		if err := g.fail(cmd); err != nil {
@@ -331,5 +331,32 @@ func TestAnonymousClientsStayOffTheShards(t *testing.T) {
 		conns[0].send(&mqtt.Unsubscribe{PacketID: 9, Filters: [][]byte{[]byte("t")}})
 		conns[0].send(&mqtt.Disconnect{})
 		conns[1].hangUp()
+	})
+}
+
+// Acknowledgements may come late to the store, but not so many of one session that
+// its window stands still for them.
+func TestAcknowledgementsHurryForTheWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCell(t, 1, 1, nil)
+		sub := c.persistent(0, 0, "sub")
+		sub.subscribe("t", 1)
+		pub := c.connect(0, 0, "pub")
+		may := int(c.nodes[0].loops[0].worker().conn(sub.id).client.mayBeLate())
+		var late []bool
+		c.nodes[0].grip().hold = func(cmd raftstore.Command) bool {
+			if a, ok := cmd.(raftstore.Acks); ok {
+				late = append(late, a.Late)
+			}
+			return false
+		}
+		for i := range 3 * (may + 1) {
+			pub.publish("t", "x", 1, uint16(i+1))
+			sub.ack(sub.one(mqtt.PUBLISH).Publish.PacketID)
+			c.settle()
+			if want := (i+1)%(may+1) != 0; late[i] != want {
+				t.Fatalf("late %t for acknowledgement %d, of %d that may be", late[i], i+1, may)
+			}
+		}
 	})
 }

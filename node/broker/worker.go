@@ -294,7 +294,7 @@ func (w *worker) detach(c *conn, done func()) {
 	w.flushAcks()
 	w.submitLast(c.shard, raftstore.Detach{
 		ClientID: c.client.ClientID, Epoch: c.epoch, Fire: !c.graceful,
-		HasExpiry: true, Expiry: c.client.agreed.SessionExpiry,
+		HasExpiry: true, Expiry: c.client.agreed.SessionExpiry, Late: c.graceful && !c.client.will && done == nil,
 	}, func(raftstore.Result) {
 		if done != nil {
 			w.loop.Post(func(*worker) { done() })

@@ -1,0 +1,113 @@
+package raftstore
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"dunlin/router"
+	"dunlin/session"
+)
+
+// elsewhere leads every shard, and notes the commands that it is asked.
+type elsewhere struct {
+	began time.Time
+
+	mu struct {
+		sync.Mutex
+		asked [][]kind
+		at    []time.Duration
+	}
+}
+
+// heard is what it was asked since, and when.
+func (e *elsewhere) heard() (asked [][]kind, at []time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	asked, at = e.mu.asked, e.mu.at
+	e.mu.asked, e.mu.at = nil, nil
+	return asked, at
+}
+
+func (e *elsewhere) Leader(router.ShardID) (Node, bool) { return 2, true }
+
+func (e *elsewhere) Ask(_ Node, _ router.ShardID, b []byte, reply func([]byte, error)) {
+	r := reader{b: b}
+	_, f := r.frame()
+	var kinds []kind
+	var results []Result
+	for r := (reader{b: f.commands}); len(r.b) > 0; {
+		k, _ := r.command()
+		kinds, results = append(kinds, k), append(results, Result{})
+	}
+	e.mu.Lock()
+	e.mu.asked, e.mu.at = append(e.mu.asked, kinds), append(e.mu.at, time.Since(e.began))
+	e.mu.Unlock()
+	go reply(appendAnswer(nil, results, true), nil)
+}
+
+// What nobody waits for goes with the next command of its shard, in its order,
+// and a little later if none comes.
+func TestLateCommandsWaitForCompany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &elsewhere{began: time.Now()}
+		clock := func() session.Time { return session.Time(time.Since(e.began)) + 1 }
+		o := DefaultOptions()
+		o.Shards, o.Clock = 2, clock
+		s, err := OpenReplicated(o, Replication{
+			Node: 1, Start: 1, Leaders: e, Wall: time.Now,
+			Owners: struct{ Owners }{}, World: struct{ Messenger }{}, Routes: struct{ Routes }{},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		var answered atomic.Int32
+		do := func(sh router.ShardID, cmd Command) {
+			s.Submit(sh, cmd, func(r Result) {
+				expect(t, "result", r.Err, nil)
+				answered.Add(1)
+			})
+		}
+		acks := Acks{Items: []Ack{{ClientID: "c", Epoch: 1, Index: 1}}, Late: true}
+		detach := Detach{ClientID: "c", Epoch: 1, Late: true}
+		next := func(what string, within time.Duration, want ...[]kind) []time.Duration {
+			t.Helper()
+			time.Sleep(within)
+			synctest.Wait()
+			asked, at := e.heard()
+			if !slices.EqualFunc(asked, want, slices.Equal) {
+				t.Fatalf("%s: asked %v, not %v", what, asked, want)
+			}
+			return at
+		}
+
+		do(0, acks)
+		do(0, acks)
+		next("too early", laneLate-time.Millisecond)
+		next("alone", laneLate, []kind{kindAcks, kindAcks})
+		do(0, acks)
+		do(0, detach)
+		do(0, Receive{ClientID: "d", Epoch: 1, PacketID: 1})
+		next("in company", 0, []kind{kindAcks, kindDetach, kindReceive})
+		do(0, detach)
+		do(0, Claim{ClientID: "c", Conn: 2})
+		next("a claim goes behind", 0, []kind{kindDetach}, []kind{kindClaim})
+		time.Sleep(laneLate / 4)
+		do(0, acks)
+		time.Sleep(laneLate / 4)
+		do(1, acks)
+		at := next("two shards", 2*laneLate, []kind{kindAcks}, []kind{kindAcks})
+		expect(t, "of one wake-up", at[0], at[1])
+		for range maxEntryCommands {
+			do(0, acks)
+		}
+		next("a full frame", 0, slices.Repeat([]kind{kindAcks}, maxEntryCommands))
+		do(0, Acks{Items: acks.Items})
+		next("somebody waits", 0, []kind{kindAcks})
+		expect(t, "answered", answered.Load(), 10+maxEntryCommands)
+	})
+}
