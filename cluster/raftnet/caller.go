@@ -159,6 +159,18 @@ func (c *Caller) expect(cl *call) {
 func (c *Caller) forget(id uint32) *call {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.forgetLocked(id)
+}
+
+// forgetIf takes a call out that may not have been registered yet, and says
+// whether it was there.
+func (c *Caller) forgetIf(cl *call) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.pending[cl.id] == cl && c.forgetLocked(cl.id) != nil
+}
+
+func (c *Caller) forgetLocked(id uint32) *call {
 	cl := c.mu.pending[id]
 	if cl == nil {
 		return nil

@@ -2,6 +2,7 @@ package raftnet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -16,38 +17,45 @@ const (
 	maxInFlightBytes = 1 << 20
 )
 
+// errOverdue ends a request that has had no reply for CallTimeout.
+var errOverdue = errors.New("no reply in time")
+
 // pipeline implements raft.AppendPipeline: AppendEntries of one group to one
-// node, sent without waiting for the replies, which come in order.
+// node, sent without waiting for the replies, which come in order. It has no
+// goroutine: who reads a reply hands it to Raft.
+//
+// Invariant: flight and done together are no more than maxInFlight, so that
+// nobody waits to put something into done.
 type pipeline struct {
 	t      *Transport
 	c      *Caller
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
-	wg     sync.WaitGroup
-
-	sent chan *appending
-	done chan raft.AppendFuture
+	done   chan raft.AppendFuture
+	timer  *time.Timer // calls expire
 
 	mu struct {
 		sync.Mutex
-		bytes int           // on their way
-		room  chan struct{} // not nil if AppendEntries waits
+		flight []*appending  // without a reply, by age
+		bytes  int           // of them
+		timed  bool          // timer runs
+		room   chan struct{} // not nil if AppendEntries waits
 	}
 }
 
 // appending implements raft.AppendFuture.
 type appending struct {
-	call  *call
+	call  call
 	start time.Time
 	req   *raft.AppendEntriesRequest
 	resp  *raft.AppendEntriesResponse
 	size  int
-	ended chan struct{}
+	ended sync.WaitGroup
 	err   error
 }
 
 func (a *appending) Error() error {
-	<-a.ended
+	a.ended.Wait()
 	return a.err
 }
 func (a *appending) Start() time.Time                      { return a.start }
@@ -60,57 +68,68 @@ func (t *Transport) AppendEntriesPipeline(to raft.ServerID, _ raft.ServerAddress
 	if c == nil {
 		return nil, fmt.Errorf("%w: %s is no member", ErrUnreachable, to)
 	}
-	p := &pipeline{
-		t:    t,
-		c:    c,
-		sent: make(chan *appending, maxInFlight),
-		done: make(chan raft.AppendFuture, maxInFlight),
-	}
+	p := &pipeline{t: t, c: c, done: make(chan raft.AppendFuture, maxInFlight)}
 	p.ctx, p.cancel = context.WithCancel(t.ctx)
-	p.wg.Go(p.collect)
+	p.timer = time.AfterFunc(time.Hour, p.expire)
 	return p, nil
 }
 
 // AppendEntries implements raft.AppendPipeline. As that of the Transport it may
 // shorten args. It waits while too much is on its way, for CallTimeout at most.
 func (p *pipeline) AppendEntries(args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
-	ctx, cancel := context.WithTimeout(p.ctx, p.t.net.opts.CallTimeout)
-	defer cancel()
-	a := &appending{
-		call:  &call{kind: kindAppend, done: make(chan struct{})},
-		start: time.Now(),
-		req:   args,
-		resp:  resp,
-		size:  shorten(args),
-		ended: make(chan struct{}),
+	a := &appending{start: time.Now(), req: args, resp: resp, size: shorten(args)}
+	a.call = call{kind: kindAppend, then: func(reply []byte, err error) { p.end(a, reply, err) }}
+	a.ended.Add(1)
+	ctx := p.ctx
+	if !p.enter(a) {
+		// Rarely is there no room: only then a deadline is worth its timer.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(p.ctx, p.t.net.opts.CallTimeout)
+		defer cancel()
+		if err := p.await(ctx, a); err != nil {
+			return nil, err
+		}
 	}
-	if err := p.enter(ctx, a.size); err != nil {
-		return nil, err
-	}
-	p.c.expect(a.call)
+	p.c.expect(&a.call)
 	// What has no entries only tells the commit index to a quiet group, and waits
 	// for the beat. Were it urgent, each quiet group would wake both nodes.
 	lazy := len(args.Entries) == 0
-	err := p.c.send(ctx, a.call, 0, p.t.id, a.size, lazy, func(dst []byte) []byte { return appendAppend(dst, args) })
+	err := p.c.send(ctx, &a.call, 0, p.t.id, a.size, lazy, func(dst []byte) []byte { return appendAppend(dst, args) })
 	if err != nil {
-		p.leave(a.size)
+		p.leave(a)
 		return nil, err
 	}
-	select {
-	case p.sent <- a:
-		return a, nil
-	case <-ctx.Done():
-		p.c.forget(a.call.id)
-		p.leave(a.size)
-		return nil, fmt.Errorf("%w: %w", ErrBroken, context.Cause(ctx))
-	}
+	return a, nil
 }
 
-func (p *pipeline) enter(ctx context.Context, size int) error {
+// enter counts a among what is on its way, if there is room.
+func (p *pipeline) enter(a *appending) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.enterLocked(a)
+}
+
+func (p *pipeline) enterLocked(a *appending) bool {
+	if n := len(p.mu.flight); n > 0 && p.mu.bytes+a.size > maxInFlightBytes || n+len(p.done) >= maxInFlight {
+		return false
+	}
+	p.mu.flight = append(p.mu.flight, a)
+	p.mu.bytes += a.size
+	if !p.mu.timed {
+		p.mu.timed = true
+		p.timer.Reset(p.t.net.opts.CallTimeout)
+	}
+	return true
+}
+
+// await enters a when there is room.
+func (p *pipeline) await(ctx context.Context, a *appending) error {
+	// Nobody tells when Raft takes something out of done.
+	again := time.NewTicker(takenEvery)
+	defer again.Stop()
 	for {
 		p.mu.Lock()
-		if p.mu.bytes == 0 || p.mu.bytes+size <= maxInFlightBytes {
-			p.mu.bytes += size
+		if p.enterLocked(a) {
 			p.mu.Unlock()
 			return nil
 		}
@@ -121,64 +140,80 @@ func (p *pipeline) enter(ctx context.Context, size int) error {
 		p.mu.Unlock()
 		select {
 		case <-room:
+		case <-again.C:
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %w", ErrUnreachable, context.Cause(ctx))
 		}
 	}
 }
 
-func (p *pipeline) leave(size int) {
+// takenEvery is how often who waits looks what Raft has taken.
+const takenEvery = 5 * time.Millisecond
+
+// leave takes a from what is on its way; it is there once.
+func (p *pipeline) leave(a *appending) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.mu.bytes -= size
-	if p.mu.room != nil {
-		close(p.mu.room)
-		p.mu.room = nil
-	}
+	p.leaveLocked(a)
 }
 
-// collect waits for the replies, in order, and hands them to Raft: also those
-// that failed, upon which Raft gives the pipeline up.
-func (p *pipeline) collect() {
-	for {
-		select {
-		case a := <-p.sent:
-			p.end(a)
-			p.leave(a.size)
-			select {
-			case p.done <- a:
-			case <-p.ctx.Done():
-				p.drain()
-				return
-			}
-		case <-p.ctx.Done():
-			p.drain()
-			return
+func (p *pipeline) leaveLocked(a *appending) bool {
+	for i, other := range p.mu.flight {
+		if other != a {
+			continue
 		}
+		last := len(p.mu.flight) - 1
+		copy(p.mu.flight[i:], p.mu.flight[i+1:])
+		p.mu.flight[last] = nil
+		p.mu.flight = p.mu.flight[:last]
+		p.mu.bytes -= a.size
+		if p.mu.room != nil {
+			close(p.mu.room)
+			p.mu.room = nil
+		}
+		return true
 	}
+	return false
 }
 
-// end waits for a's reply.
-func (p *pipeline) end(a *appending) {
-	ctx, cancel := context.WithDeadline(p.ctx, a.start.Add(p.t.net.opts.CallTimeout))
-	defer cancel()
-	if a.err = p.c.await(ctx, a.call); a.err == nil {
-		a.err = readAppendReply(a.call.reply, p.c.peer.identity, a.resp)
+// end hands a to Raft with its reply: also if it failed, upon which Raft gives
+// the pipeline up.
+func (p *pipeline) end(a *appending, reply []byte, err error) {
+	if a.err = err; err == nil {
+		a.err = readAppendReply(reply, p.c.peer.identity, a.resp)
 	}
 	if a.err != nil {
 		*a.resp = raft.AppendEntriesResponse{} // no success
 	}
-	close(a.ended)
+	a.ended.Done()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.leaveLocked(a) {
+		p.done <- a
+	}
 }
 
-func (p *pipeline) drain() {
-	for {
-		select {
-		case a := <-p.sent:
-			p.end(a)
-		default:
-			return
-		}
+// expire fails the oldest request if its reply is overdue.
+func (p *pipeline) expire() {
+	p.mu.Lock()
+	if len(p.mu.flight) == 0 || p.ctx.Err() != nil {
+		p.mu.timed = false
+		p.mu.Unlock()
+		return
+	}
+	oldest := p.mu.flight[0]
+	left := p.t.net.opts.CallTimeout - time.Since(oldest.start)
+	p.timer.Reset(max(left, takenEvery))
+	p.mu.Unlock()
+	if left <= 0 {
+		p.fail(oldest, errOverdue)
+	}
+}
+
+// fail ends a if nobody else does. What became of it is unknown.
+func (p *pipeline) fail(a *appending, why error) {
+	if p.c.forgetIf(&a.call) {
+		a.call.finish(nil, fmt.Errorf("%w: %w", ErrBroken, why))
 	}
 }
 
@@ -187,6 +222,12 @@ func (p *pipeline) Consumer() <-chan raft.AppendFuture { return p.done }
 // Close implements raft.AppendPipeline. No AppendEntries may be under way.
 func (p *pipeline) Close() error {
 	p.cancel()
-	p.wg.Wait()
+	p.timer.Stop()
+	p.mu.Lock()
+	flight := append([]*appending(nil), p.mu.flight...)
+	p.mu.Unlock()
+	for _, a := range flight {
+		p.fail(a, context.Cause(p.ctx))
+	}
 	return nil
 }
