@@ -1,6 +1,8 @@
 package raftnet
 
 import (
+	"sync"
+
 	"github.com/hashicorp/raft"
 )
 
@@ -8,20 +10,36 @@ import (
 // than maxInFlight on their way, and beyond it are only votes.
 const maxInbox = 64
 
-// inbound is a request on its way to a group's Raft.
+// inbox is what Raft has been given and has not answered. Raft takes requests one
+// after the other and answers each once, on one channel for all, so that who
+// answers the peers need not be woken but for that.
+type inbox struct {
+	responses chan raft.RPCResponse
+	beats     chan *inbound // heartbeats of a term that Raft has not heard of
+
+	mu struct {
+		sync.Mutex
+		waiting []*inbound // in the order in which Raft was given them
+	}
+}
+
+func (x *inbox) init() {
+	x.responses = make(chan raft.RPCResponse, maxInbox) // Raft does not wait to answer
+	x.beats = make(chan *inbound, maxInbox)
+}
+
+// inbound is a request that waits for Raft's response.
 type inbound struct {
-	rpc  raft.RPC
-	resp chan raft.RPCResponse
-	fast bool // a heartbeat
-	out  *replies
-	id   uint32
+	command any
+	out     *replies
+	id      uint32
 }
 
 // request takes one request of a peer. Reading goes on at once: what Raft has to
 // work on waits in the inbox, for Raft may wait for its disk.
 func (t *Transport) request(from string, out *replies, r record) error {
-	in := &inbound{resp: make(chan raft.RPCResponse, 1), out: out, id: r.id}
-	in.rpc.RespChan = in.resp
+	in := &inbound{out: out, id: r.id}
+	fast := false
 	var err error
 	switch r.kind {
 	case kindHeartbeat:
@@ -29,31 +47,66 @@ func (t *Transport) request(from string, out *replies, r record) error {
 		if a, err = readAppend(r.payload, from); err == nil && !heartbeat(a) {
 			err = malformed("heartbeat with entries")
 		}
-		in.rpc.Command, in.fast = a, true
+		in.command, fast = a, true
 	case kindAppend:
 		// The log keeps the entries, so their bytes must be their own.
-		in.rpc.Command, err = readAppend(append([]byte(nil), r.payload...), from)
+		in.command, err = readAppend(append([]byte(nil), r.payload...), from)
 	case kindVote:
-		in.rpc.Command, err = readVote(r.payload, from)
+		in.command, err = readVote(r.payload, from)
 	case kindPreVote:
-		in.rpc.Command, err = readPreVote(r.payload, from)
+		in.command, err = readPreVote(r.payload, from)
 	case kindTimeoutNow:
 		var c raft.TimeoutNowRequest
 		c.RPCHeader, err = readVersion(r.payload, from)
-		in.rpc.Command = &c
+		in.command = &c
 	}
 	if err != nil {
 		return err
 	}
-	if in.fast && in.rpc.Command.(*raft.AppendEntriesRequest).Term == t.beatTerm.Load() && t.answerHeartbeat(in) {
-		return nil
-	}
-	select {
-	case t.inbox <- in:
+	switch {
+	case !fast:
+		t.give(in)
+	case in.command.(*raft.AppendEntriesRequest).Term == t.beatTerm.Load() && t.answerHeartbeat(in):
 	default:
-		out.fail(t.id, in.id, "group is too far behind")
+		select {
+		case t.inbox.beats <- in:
+		default:
+			out.fail(t.id, in.id, errBehind)
+		}
 	}
 	return nil
+}
+
+const (
+	errBehind = "group is too far behind"
+	errShut   = "group is shut down"
+)
+
+// give has Raft work on a request when it comes to it.
+func (t *Transport) give(in *inbound) {
+	x := &t.inbox
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if len(x.mu.waiting) < maxInbox {
+		select {
+		case t.consumer <- raft.RPC{Command: in.command, RespChan: x.responses}:
+			x.mu.waiting = append(x.mu.waiting, in)
+			return
+		default:
+		}
+	}
+	in.out.fail(t.id, in.id, errBehind)
+}
+
+// next is the request that Raft answers next.
+func (x *inbox) next() *inbound {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	in := x.mu.waiting[0]
+	copy(x.mu.waiting, x.mu.waiting[1:])
+	x.mu.waiting[len(x.mu.waiting)-1] = nil
+	x.mu.waiting = x.mu.waiting[:len(x.mu.waiting)-1]
+	return in
 }
 
 // answerHeartbeat passes a heartbeat to Raft beside the consumer, if Raft has
@@ -65,34 +118,38 @@ func (t *Transport) answerHeartbeat(in *inbound) bool {
 	if handle == nil {
 		return false
 	}
-	handle(in.rpc)
+	responses := make(chan raft.RPCResponse, 1)
+	handle(raft.RPC{Command: in.command, RespChan: responses})
 	select {
-	case resp := <-in.resp:
+	case resp := <-responses:
 		if a, ok := resp.Response.(*raft.AppendEntriesResponse); ok && resp.Error == nil && a.Success {
 			t.beatTerm.Store(a.Term)
 		}
 		t.reply(in, resp)
 	default: // Raft is shutting down and says nothing
-		in.out.fail(t.id, in.id, "group is shut down")
+		in.out.fail(t.id, in.id, errShut)
 	}
 	return true
 }
 
-// serve passes requests to Raft, one after the other.
+// serve answers peers with what Raft says to their requests.
 func (t *Transport) serve() {
+	x := &t.inbox
 	for {
 		select {
-		case in := <-t.inbox:
-			if in.fast && t.answerHeartbeat(in) {
-				continue
+		case resp := <-x.responses:
+			t.reply(x.next(), resp)
+		case in := <-x.beats:
+			if !t.answerHeartbeat(in) {
+				t.give(in)
 			}
-			resp, ok := t.consume(in.rpc, in.resp)
-			if !ok {
-				in.out.fail(t.id, in.id, "group is shut down")
-				return
-			}
-			t.reply(in, resp)
 		case <-t.ctx.Done():
+			x.mu.Lock()
+			defer x.mu.Unlock()
+			for _, in := range x.mu.waiting {
+				in.out.fail(t.id, in.id, errShut)
+			}
+			x.mu.waiting = nil
 			return
 		}
 	}

@@ -25,7 +25,7 @@ type Transport struct {
 	done  sync.WaitGroup
 
 	consumer chan raft.RPC
-	inbox    chan *inbound
+	inbox    inbox
 	watched  atomic.Pointer[raft.Raft]
 	held     atomic.Pointer[func(index, term uint64) bool]
 
@@ -48,7 +48,8 @@ var _ interface {
 // Transport makes a group's. Until it is closed the group can have no other.
 func (n *Net) Transport(group uint16) (*Transport, error) {
 	n.used.Store(true)
-	t := &Transport{net: n, id: group, consumer: make(chan raft.RPC), inbox: make(chan *inbound, maxInbox)}
+	t := &Transport{net: n, id: group, consumer: make(chan raft.RPC, maxInbox)}
+	t.inbox.init()
 	t.ctx, t.close = context.WithCancel(n.ctx)
 	n.mu.Lock()
 	defer n.mu.Unlock()
