@@ -12,7 +12,7 @@ import (
 )
 
 // replica is the driver of a shard whose log is a Raft group's. Raft's goroutines
-// do not touch the state: they have the shard's goroutine do so, and wait for it.
+// do not touch the state: they have the shard's goroutine do so, in their order.
 type replica struct {
 	sh    *shard
 	group Group
@@ -39,6 +39,10 @@ type replica struct {
 	before, after func(l *raft.Log) // hooks of the tests, around commit; nil for none
 }
 
+// maxCalls is how many batches of committed entries may wait for the shard's
+// goroutine before Raft does.
+const maxCalls = 4
+
 // maxFlight is how many entries of a group are under way at once: what waits
 // meanwhile makes the next one dense.
 const maxFlight = 2
@@ -51,7 +55,7 @@ func newReplica(sh *shard, g Group, rep *Replication) *replica {
 	}
 	r := &replica{
 		sh: sh, group: g, rep: rep, maker: uint64(rep.Node)<<32 ^ rep.Start,
-		calls: make(chan func()), gone: make(chan struct{}),
+		calls: make(chan func(), maxCalls), gone: make(chan struct{}),
 	}
 	r.stall = time.AfterFunc(time.Hour, func() { r.call(r.stalled) })
 	return r
@@ -109,9 +113,17 @@ func (r *replica) events() <-chan func() { return r.calls }
 // replica has ended.
 func (r *replica) call(f func()) {
 	done := make(chan struct{})
+	r.later(func() { f(); close(done) })
 	select {
-	case r.calls <- func() { f(); close(done) }:
-		<-done
+	case <-done:
+	case <-r.gone: // and what is left in calls nobody takes
+	}
+}
+
+// later is call without the wait.
+func (r *replica) later(f func()) {
+	select {
+	case r.calls <- f:
 	case <-r.gone:
 	}
 }
@@ -254,10 +266,11 @@ func (r *replica) snapshot() {
 // fsm is a replica as Raft sees it.
 type fsm replica
 
-// ApplyBatch applies entries on the shard's goroutine.
+// ApplyBatch has entries applied on the shard's goroutine, and does not wait for
+// that: nothing of Raft's looks at the state, but by calls that come behind.
 func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	r := (*replica)(f)
-	r.call(func() {
+	r.later(func() {
 		for _, l := range logs {
 			if l.Type != raft.LogCommand {
 				continue
