@@ -201,7 +201,7 @@ func (sh *shard) accept(s source, f *frame, reply func(results []Result, whole b
 		a.want++
 	}
 	in.bodies = append(in.bodies, f.commands...)
-	if from == 0 {
+	if from == 0 || in.full() {
 		sh.rouse()
 	}
 	return a.want > 0

@@ -10,9 +10,15 @@ const maxInboxBytes = 8 << 20
 // inbox is what has been submitted and not yet taken.
 type inbox struct {
 	sync.Mutex
-	items  []item
-	bodies []byte
-	closed bool
+	items    []item
+	bodies   []byte
+	pressing bool // something of the shard's own is there
+	closed   bool
+}
+
+// full says that there is enough for an entry.
+func (in *inbox) full() bool {
+	return len(in.items) >= maxEntryCommands || len(in.bodies) >= maxEntryBytes
 }
 
 // batch is what was taken at once. It is used again when all of it was proposed
@@ -99,9 +105,9 @@ func (sh *shard) submit(cmd Command, done func(Result)) {
 	}
 	in.bodies = b
 	in.items = append(in.items, item{kind: k, from: from, to: len(b), done: done})
-	first := len(in.items) == 1
+	rouse := len(in.items) == 1 || in.full()
 	in.Unlock()
-	if first {
+	if rouse {
 		sh.rouse()
 	}
 }
@@ -115,7 +121,7 @@ func (sh *shard) call(f func()) bool {
 	if in.closed {
 		return false
 	}
-	in.items = append(in.items, item{own: f})
+	in.items, in.pressing = append(in.items, item{own: f}), true
 	sh.rouse()
 	return true
 }
@@ -136,15 +142,18 @@ func (sh *shard) close() {
 }
 
 // take swaps the inbox for what the goroutine has worked off, if it has. What
-// stays in the inbox rouses nobody again.
+// stays in the inbox rouses nobody again. While an entry is under way the next one is
+// left to grow until it is full; that it was applied rouses the goroutine.
 func (sh *shard) take() (closed bool) {
 	in := &sh.inbox
 	in.Lock()
 	defer in.Unlock()
 	sh.behind = sh.batch.next < len(sh.batch.items)
-	if sh.behind || len(in.items) == 0 {
+	grows := len(sh.flight) > 0 && !in.full() && !in.pressing && !in.closed
+	if sh.behind || grows || len(in.items) == 0 {
 		return in.closed
 	}
+	in.pressing = false
 	b := &batch{}
 	if n := len(sh.spare); n > 0 {
 		b = sh.spare[n-1]

@@ -43,8 +43,8 @@ type replica struct {
 // goroutine before Raft does.
 const maxCalls = 4
 
-// maxFlight is how many entries of a group are under way at once: what waits
-// meanwhile makes the next one dense.
+// maxFlight is how many entries of a group are under way at once, the second one
+// only if it is full: what waits meanwhile makes the next one dense.
 const maxFlight = 2
 
 const defaultSnapshotBytes = 64 << 20
