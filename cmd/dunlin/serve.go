@@ -37,6 +37,7 @@ ${FILE:/path}. dunlin config show lists all settings with their values and where
 			if err != nil {
 				return err
 			}
+			paceGarbage()
 			log := newLogger(c, cmd.ErrOrStderr())
 			if origins["mqtt-addr"] == "default" {
 				log.Info("only this machine can connect; mqtt-addr and allow-anonymous open the node to others", "mqtt-addr", c.MQTTAddr)
