@@ -88,8 +88,10 @@ func (w *worker) commitID(c *conn, from publisher, m *session.Message) {
 					if c != nil {
 						w.refusedID(c, r.Err)
 					}
-				case c == nil:
-					w.pendings.free(slot) // the client sends it again
+				case c == nil, c.phase == closing:
+					// The client sends it again; perhaps what it sent before is unknown,
+					// and must not be overtaken (P7).
+					w.pendings.free(slot)
 				default:
 					p.origin, p.seq, p.low = origin, r.Seq, r.Low
 					m := &w.message
