@@ -268,6 +268,11 @@ func TestStoresOnDisk(t *testing.T) {
 			return err == nil
 		})
 	}
+	for sh := range router.ShardID(storedShards) {
+		until(t, "not begun", func() bool {
+			return slices.ContainsFunc(others, func(n *stored) bool { return n.store.Begin(sh) == nil })
+		})
+	}
 	others[2].close(t)
 	others[2].open(t)
 	for payload := range others[2].drain(t, &acked) {
