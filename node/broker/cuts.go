@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
@@ -22,6 +23,8 @@ type cutting struct {
 	left int
 	cuts []session.Cut
 	then func(cuts []session.Cut, err error) // once, on the loop
+
+	asked int // reads of its shards that came to nothing
 }
 
 // cutReads are those of a worker who wait for the cut of one shard: whom a read
@@ -104,15 +107,26 @@ func (w *worker) readCut(sh router.ShardID) {
 		})
 }
 
+// maxCutReads is how many reads of one SUBSCRIBE may come to nothing before it is
+// let go: each is given up after 5 s.
+const maxCutReads = 32
+
 // cutRead takes a shard's answer.
 func (w *worker) cutRead(sh router.ShardID, xs []*cutting, index uint64, err error) {
 	q := &w.cutReads[sh]
-	if q.busy = false; len(q.next) > 0 {
-		w.readCut(sh)
-	}
+	q.busy = false
+	defer func() {
+		if !q.busy && len(q.next) > 0 {
+			w.readCut(sh)
+		}
+	}()
 	for _, x := range xs {
 		switch {
 		case x.then == nil: // another shard has failed it
+		case errors.Is(err, raftstore.ErrUnknown) && x.asked < maxCutReads:
+			// A leader that falls silent is replaced later than a read is given up.
+			x.asked++
+			q.next = append(q.next, x)
 		case err != nil:
 			x.then(nil, err)
 			x.then = nil
