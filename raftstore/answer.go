@@ -16,24 +16,37 @@ import (
 // it begins again at the first that has no answer.
 var errTurn = errors.New("raftstore: out of turn")
 
-// resultErrors are what Result.Err may be, by their number in the form.
+// resultErrors are what Result.Err may be, by their number in the form. The form has
+// room for as many as are ever wanted, and numbers are never given anew; but a release
+// that does not know a number takes the form for malformed, as it does a kind that it
+// does not know, so that none is given before the whole cluster reads it.
 var resultErrors = [...]error{nil, ErrFenced, ErrNotYours, ErrQuota, ErrUnknown, ErrClosed, errTurn, ErrContended}
 
 const (
-	resultError = 0x07 // number of the error
-	resultKnown = 0x08
-	resultSeq   = 0x10 // seq and low
-	resultDrops = 0x20
-	resultList  = 0x40 // existed
-	resultClaim = 0x80
+	resultError = 1 << iota // number of the error, which is not 0
+	resultKnown
+	resultSeq // seq and low
+	resultDrops
+	resultList // existed
+	resultClaim
+
+	resultFlags = 1<<iota - 1 // those there are
 )
 
-func appendResult(b []byte, res *Result) []byte {
-	flags := byte(0)
-	for i, err := range resultErrors {
-		if res.Err == err {
-			flags = byte(i)
+// resultNumber is the number of an error in the form, 0 for none.
+func resultNumber(err error) uint64 {
+	for i, known := range resultErrors {
+		if err == known {
+			return uint64(i)
 		}
+	}
+	panic("raftstore: an error without a number: " + err.Error())
+}
+
+func appendResult(b []byte, res *Result) []byte {
+	flags, number := byte(0), resultNumber(res.Err)
+	if number != 0 {
+		flags |= resultError
 	}
 	if res.Known {
 		flags |= resultKnown
@@ -51,6 +64,9 @@ func appendResult(b []byte, res *Result) []byte {
 		flags |= resultClaim
 	}
 	b = binary.AppendUvarint(append(b, flags), res.Index)
+	if flags&resultError != 0 {
+		b = binary.AppendUvarint(b, number)
+	}
 	if flags&resultSeq != 0 {
 		b = binary.AppendUvarint(b, res.Seq)
 		b = binary.AppendUvarint(b, res.Low)
@@ -72,11 +88,19 @@ func appendResult(b []byte, res *Result) []byte {
 
 func (r *reader) result(res *Result) {
 	flags := r.byte()
-	if int(flags&resultError) >= len(resultErrors) {
+	if flags&^resultFlags != 0 {
 		r.fail()
 		return
 	}
-	*res = Result{Err: resultErrors[flags&resultError], Known: flags&resultKnown != 0, Index: r.uvarint()}
+	*res = Result{Known: flags&resultKnown != 0, Index: r.uvarint()}
+	if flags&resultError != 0 {
+		number := r.uvarint()
+		if number == 0 || number >= uint64(len(resultErrors)) {
+			r.fail()
+			return
+		}
+		res.Err = resultErrors[number]
+	}
 	if flags&resultSeq != 0 {
 		res.Seq, res.Low = r.uvarint(), r.uvarint()
 	}

@@ -15,13 +15,7 @@ func (st *state) mix(v uint64) {
 }
 
 func (st *state) digestResult(k kind, res *Result) {
-	v := uint64(k) | res.Index<<8
-	for i, err := range resultErrors {
-		if res.Err == err {
-			v ^= uint64(i) << 56
-		}
-	}
-	st.mix(v)
+	st.mix(uint64(k) | res.Index<<8 ^ resultNumber(res.Err)<<56)
 	st.mix(uint64(res.Claim.Epoch) ^ res.Seq<<1 ^ res.Low<<32 ^ uint64(res.Dropped)<<16)
 }
 

@@ -66,3 +66,27 @@ func FuzzAnswer(f *testing.F) {
 		}
 	})
 }
+
+// Whatever Err a result may have, it comes back from the form; a number that this
+// release does not know is malformed, and so is a field it does not know.
+func TestResultErrorsKeepTheirNumbers(t *testing.T) {
+	for _, err := range resultErrors {
+		b := appendResult(nil, &Result{Err: err, Known: true, Index: 1 << 40, Seq: 2, Dropped: 3})
+		r := reader{b: b}
+		var got Result
+		r.result(&got)
+		expect(t, "Err", got.Err, err)
+		expect(t, "rest", [...]any{got.Known, got.Index, got.Seq, got.Dropped, r.err, len(r.b)},
+			[...]any{true, uint64(1 << 40), uint64(2), 3, nil, 0})
+	}
+	for name, b := range map[string][]byte{
+		"a later error": {resultError, 1, byte(len(resultErrors))},
+		"error 0":       {resultError, 1, 0},
+		"a later field": {resultFlags + 1, 1},
+	} {
+		r := reader{b: b}
+		var got Result
+		r.result(&got)
+		expect(t, name, r.err, errMalformed)
+	}
+}
