@@ -112,6 +112,10 @@ func (s *Store) readBackup(sh router.ShardID, from io.Reader) (*state, error) {
 	if _, err := io.ReadFull(from, head[:]); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBackup, err)
 	}
+	const version = len(backupMagic) - 1
+	if string(head[:version]) == backupMagic[:version] && head[version] != backupMagic[version] {
+		return nil, fmt.Errorf("%w: %w", ErrBackup, versionError(head[version], backupMagic[version]))
+	}
 	shards := binary.BigEndian.Uint16(head[len(backupMagic):])
 	shard := binary.BigEndian.Uint16(head[len(backupMagic)+2:])
 	if string(head[:len(backupMagic)]) != backupMagic || int(shards) != len(s.shards) || shard != uint16(sh) {

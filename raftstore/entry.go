@@ -83,9 +83,7 @@ func appendCommand(b []byte, k kind, body []byte) []byte {
 // openEntry reads the head of an entry; its commands are left in the reader.
 func openEntry(b []byte) (h entryHead, r reader) {
 	r = reader{b: b}
-	if r.byte() != entryVersion {
-		r.fail()
-	}
+	r.version(entryVersion)
 	h = entryHead{time: r.time(), wall: r.uvarint(), maker: r.uvarint(), number: r.uvarint()}
 	if h.time > lastTime {
 		r.fail()

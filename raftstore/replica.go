@@ -3,6 +3,7 @@ package raftstore
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"sync"
@@ -18,6 +19,8 @@ type replica struct {
 	group Group
 	rep   *Replication
 	raft  *raft.Raft
+
+	unread error // why Restore refused a snapshot; of who calls NewRaft, then of Raft
 
 	calls   chan func()    // to the shard's goroutine
 	gone    chan struct{}  // closed by stop, after raft ended
@@ -73,7 +76,7 @@ func (r *replica) start() error {
 	group, err := raft.NewRaft(c, (*fsm)(r), r.group.Log, r.group.Stable, r.group.Snapshots, r.group.Transport)
 	if err != nil {
 		r.end()
-		return err
+		return errors.Join(err, r.unread)
 	}
 	r.raft = group
 	r.call(func() { r.ready = true })
@@ -307,6 +310,7 @@ func (f *fsm) Restore(from io.ReadCloser) error {
 	began := time.Now()
 	st, err := restoreState(r.sh.id, bufio.NewReaderSize(from, chunkBytes))
 	if err != nil {
+		r.unread = err
 		return err
 	}
 	level := slog.LevelDebug // every shard does so when a node starts

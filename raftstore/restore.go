@@ -68,7 +68,10 @@ func (rs *restoring) item(s section, r *reader) {
 
 func (rs *restoring) head(r *reader) {
 	st := rs.st
-	if r.byte() != snapshotVersion || r.uvarint() != uint64(st.shard) {
+	if r.version(snapshotVersion); r.err != nil {
+		return
+	}
+	if r.uvarint() != uint64(st.shard) {
 		r.fail()
 	}
 	st.now = r.time()

@@ -3,6 +3,7 @@ package raftstore
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 
 	"dunlin/session"
 )
@@ -17,7 +18,23 @@ type reader struct {
 	err error
 }
 
-func (r *reader) fail() { r.b, r.err = nil, errMalformed }
+func (r *reader) fail() {
+	if r.b = nil; r.err == nil {
+		r.err = errMalformed
+	}
+}
+
+// version reads the version of a format, of which this release knows one.
+func (r *reader) version(known byte) {
+	if v := r.byte(); r.err == nil && v != known {
+		r.b, r.err = nil, versionError(v, known)
+	}
+}
+
+// versionError says that a later release, or a much earlier one, wrote what is read.
+func versionError(found, known byte) error {
+	return fmt.Errorf("format version %d, this release reads %d: start the release that wrote it", found, known)
+}
 
 func (r *reader) byte() byte {
 	if len(r.b) == 0 {

@@ -209,8 +209,11 @@ func (r *record) encode() []byte {
 }
 
 func (r *record) decode(b []byte) error {
-	if len(b) < recordHead || b[0] != recordVersion || binary.BigEndian.Uint64(b[1:]) != xxhash.Sum64(b[recordHead:]) {
-		return errors.New("damaged, or of another version")
+	if len(b) > 0 && b[0] != recordVersion {
+		return fmt.Errorf("format version %d, this release reads %d: start the release that wrote it", b[0], recordVersion)
+	}
+	if len(b) < recordHead || binary.BigEndian.Uint64(b[1:]) != xxhash.Sum64(b[recordHead:]) {
+		return errors.New("damaged")
 	}
 	return json.Unmarshal(b[recordHead:], r)
 }

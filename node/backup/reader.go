@@ -24,8 +24,12 @@ func Open(from io.ReaderAt) (*File, error) {
 	f := &File{from: from, shards: map[int]extent{}}
 	counted := &counter{from: bufio.NewReaderSize(io.NewSectionReader(from, 0, 1<<62), pieceBytes)}
 	var begin [len(magic)]byte
-	if _, err := io.ReadFull(counted, begin[:]); err != nil || string(begin[:]) != magic {
+	const version = len(magic) - 1
+	if _, err := io.ReadFull(counted, begin[:]); err != nil || string(begin[:version]) != magic[:version] {
 		return nil, fmt.Errorf("%w: it does not begin as one", ErrFormat)
+	}
+	if begin[version] != magic[version] {
+		return nil, fmt.Errorf("%w: format version %d, this release reads %d", ErrFormat, begin[version], magic[version])
 	}
 	var room []byte
 	c, err := readChunk(counted, &room)

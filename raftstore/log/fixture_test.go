@@ -2,18 +2,22 @@ package log_test
 
 import (
 	"flag"
-	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/raft"
 
+	"dunlin/raftstore/formattest"
 	"dunlin/raftstore/log"
 	"dunlin/raftstore/log/logtest"
 )
 
-var writeFixture = flag.Bool("write-fixture", false, "write testdata/v1 anew")
+var update = flag.Bool("update", false, "make the fixture "+newestFixture)
+
+// newestFixture is the fixture that -update makes.
+const newestFixture = "v1"
 
 // fixture fills a log with every kind of record, in several segments, and
 // returns what its groups hold.
@@ -54,35 +58,42 @@ func fixture(t *testing.T, disk *logtest.Disk) map[uint16]state {
 	return map[uint16]state{1: s, 2: want(entries(391, 400, 3)...), 3: want()}
 }
 
-// TestFixture reads the log that the first release of each format version wrote.
+// TestFixture reads what each version of the format wrote.
 func TestFixture(t *testing.T) {
-	dir := filepath.Join("testdata", "v1")
 	disk := logtest.NewDisk(nil)
 	want := fixture(t, disk)
-	if *writeFixture {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+	if *update {
+		files := map[string][]byte{}
+		for _, name := range disk.Names() {
+			if filepath.Ext(name) == ".log" {
+				files[name] = disk.Read(name)
+			}
+		}
+		if err := formattest.Make(newestFixture, files); err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range disk.Names() {
-			if filepath.Ext(name) != ".log" {
-				continue
-			}
-			if err := os.WriteFile(filepath.Join(dir, name), disk.Read(name), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
 	}
-	files, err := filepath.Glob(filepath.Join(dir, "*.log"))
+	names, err := formattest.Names()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		t.Run(name, func(t *testing.T) { readFixture(t, name, want) })
+	}
+}
+
+func readFixture(t *testing.T, name string, want map[uint16]state) {
+	files, err := formattest.Files(name, "*.log")
 	if err != nil || len(files) < 2 {
 		t.Fatalf("fixture files %v, %v", files, err)
 	}
 	stored := logtest.NewDisk(nil)
 	for _, file := range files {
-		content, err := os.ReadFile(file)
+		content, err := formattest.Read(name, file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		stored.Put(filepath.Base(file), content)
+		stored.Put(file, content)
 	}
 	l := open(t, options(stored))
 	for id, w := range want {
@@ -97,13 +108,14 @@ func TestFixture(t *testing.T) {
 	store(t, l.Group(2), entries(401, 410, 4))
 }
 
-// TestFormatVersion: a log of a later format is left alone.
+// TestFormatVersion: a log of a later format is left alone, and its file named.
 func TestFormatVersion(t *testing.T) {
 	disk, _ := written(t)
 	content := disk.Read("00000003.log")
 	content[8]++
 	disk.Put("00000003.log", content)
-	if _, err := log.Open("", options(disk)); err == nil {
-		t.Error("a later format was read")
+	_, err := log.Open("", options(disk))
+	if want := "00000003.log has format version 2, this release reads 1"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v instead of: %s", err, want)
 	}
 }

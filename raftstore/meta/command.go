@@ -351,10 +351,18 @@ func Encode(c Command) []byte {
 	return append([]byte{entryVersion}, b...)
 }
 
+// versionError says that a later release, or a much earlier one, wrote what is read.
+func versionError(found, known byte) error {
+	return fmt.Errorf("format version %d, this release reads %d: start the release that wrote it", found, known)
+}
+
 // decode reads what Encode wrote, and nothing else.
 func decode(b []byte) (Command, error) {
-	if len(b) == 0 || b[0] != entryVersion {
-		return nil, errors.New("meta: entry of an unknown version")
+	if len(b) == 0 {
+		return nil, errors.New("meta: empty entry")
+	}
+	if b[0] != entryVersion {
+		return nil, fmt.Errorf("meta: entry: %w", versionError(b[0], entryVersion))
 	}
 	var e entry
 	if err := unmarshal(b[1:], &e); err != nil {

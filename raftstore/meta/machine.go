@@ -112,7 +112,10 @@ func (m *Machine) Restore(from io.ReadCloser) error {
 	if err != nil {
 		return err
 	}
-	if len(b) < snapshotHead || b[0] != snapshotVersion || binary.BigEndian.Uint64(b[1:]) != xxhash.Sum64(b[snapshotHead:]) {
+	if len(b) > 0 && b[0] != snapshotVersion {
+		return fmt.Errorf("%w: %w", ErrSnapshot, versionError(b[0], snapshotVersion))
+	}
+	if len(b) < snapshotHead || binary.BigEndian.Uint64(b[1:]) != xxhash.Sum64(b[snapshotHead:]) {
 		return ErrSnapshot
 	}
 	s := newState()
