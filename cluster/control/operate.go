@@ -20,14 +20,32 @@ var (
 
 // Leave has a node emptied: its replicas go to the others, and when it holds none
 // it has left the cluster. stays takes that back, while it still holds some. The
-// node is named by its name, its number or its identity.
+// node is named by its name, its number or its identity. Errors are ErrNoNode, those
+// of Propose, and meta.ErrLast.
 func (c *Control) Leave(ctx context.Context, node string, stays bool) error {
 	number, err := find(c.State(), node)
 	if err != nil {
 		return err
 	}
-	_, err = c.Propose(ctx, &meta.Leave{Node: number, Stays: stays})
-	return err
+	// A leader that is emptied hands meta over, and may lose a command of which nobody
+	// knows then. To ask twice is to ask once.
+	var lost error
+	for {
+		_, err := c.Propose(ctx, &meta.Leave{Node: number, Stays: stays})
+		switch {
+		case errors.Is(err, ErrUnknown):
+			if lost = err; pause(ctx, proposePause) == nil {
+				continue
+			}
+		case errors.Is(err, ErrNoLeader) && lost != nil:
+			return lost
+		case errors.Is(err, meta.ErrNoNode) && !stays:
+			return nil // it was there when this began, and has left
+		case errors.Is(err, meta.ErrNoNode):
+			return fmt.Errorf("%q: %w: it has left the cluster", node, ErrNoNode)
+		}
+		return err
+	}
 }
 
 // SetFactor changes how many replicas of each group there are to be. A group has

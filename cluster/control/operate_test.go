@@ -155,3 +155,30 @@ func TestPlanGoesOn(t *testing.T) {
 		}
 	})
 }
+
+// A command of which its leader does not know what became, because it was cut off, is
+// given again.
+func TestLeaveAgain(t *testing.T) {
+	inLab(t, 3, func(l *lab) {
+		for i := range 3 {
+			l.start(i)
+		}
+		l.works()
+		l.settled("abc")
+		leads := l.metaLeader()
+		rest := slices.Concat(l.hosts[:leads], l.hosts[leads+1:])
+		l.net.Partition(l.hosts[leads:leads+1], rest)
+		left := make(chan error)
+		n, node := l.nodes[leads], string(rune('a'+(leads+1)%3))
+		go func() { left <- n.Leave(l.t.Context(), node, false) }()
+		l.until("the leader stepping down", func() bool { return !n.Leading() })
+		time.Sleep(time.Second)
+		l.net.Heal()
+		if err := <-left; err != nil {
+			t.Errorf("cut off: %v", err)
+		}
+
+		number := l.nodes[(leads+1)%3].self.Node
+		l.until("its having left", func() bool { _, ok := n.State().Nodes[number]; return !ok })
+	})
+}

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
@@ -28,9 +29,15 @@ func TestShrink(t *testing.T) {
 	}
 	publish()
 	for _, n := range c.Nodes[:2] {
-		cluster(t, stay[0], "remove", n.Name)
-		publish()
-		cluster(t, stay[0], "remove", n.Name, "--wait", "--timeout", "60s")
+		left := make(chan error, 1)
+		go func() {
+			_, err := runCluster(t, stay[0], "remove", n.Name, "--wait", "--timeout", "60s")
+			left <- err
+		}()
+		publish() // while it is emptied, or after: nobody says how long that takes
+		if err := <-left; err != nil {
+			t.Fatal(err)
+		}
 		n.Stop()
 		publish()
 	}
@@ -51,10 +58,19 @@ func TestShrink(t *testing.T) {
 // cluster runs a command of dunlin cluster at a node.
 func cluster(t *testing.T, n *harness.Node, args ...string) string {
 	t.Helper()
+	out, err := runCluster(t, n, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func runCluster(t *testing.T, n *harness.Node, args ...string) (string, error) {
+	t.Helper()
 	cmd := exec.Command(harness.Binary(t), append(append([]string{"cluster"}, args...), "--data-dir", n.Dir)...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		t.Fatalf("dunlin cluster %v: %v\n%s", args, err, out)
+		err = fmt.Errorf("dunlin cluster %v: %w\n%s", args, err, out)
 	}
-	return string(out)
+	return string(out), err
 }
