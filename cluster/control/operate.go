@@ -20,8 +20,8 @@ var (
 
 // Leave has a node emptied: its replicas go to the others, and when it holds none
 // it has left the cluster. stays takes that back, while it still holds some. The
-// node is named by its name, its number or its identity. Errors are ErrNoNode, those
-// of Propose, and meta.ErrLast.
+// node is named by its name, its number or its identity. When Leave returns nil, State
+// has it. Errors are ErrNoNode, those of Propose, and meta.ErrLast.
 func (c *Control) Leave(ctx context.Context, node string, stays bool) error {
 	number, err := find(c.State(), node)
 	if err != nil {
@@ -31,8 +31,10 @@ func (c *Control) Leave(ctx context.Context, node string, stays bool) error {
 	// knows then. To ask twice is to ask once.
 	var lost error
 	for {
-		_, err := c.Propose(ctx, &meta.Leave{Node: number, Stays: stays})
+		done, err := c.Propose(ctx, &meta.Leave{Node: number, Stays: stays})
 		switch {
+		case err == nil:
+			return c.learn(ctx, done.Index)
 		case errors.Is(err, ErrUnknown):
 			if lost = err; pause(ctx, proposePause) == nil {
 				continue
@@ -45,6 +47,21 @@ func (c *Control) Leave(ctx context.Context, node string, stays bool) error {
 			return fmt.Errorf("%q: %w: it has left the cluster", node, ErrNoNode)
 		}
 		return err
+	}
+}
+
+// learn waits until this node's replica of meta has an entry that was carried out.
+func (c *Control) learn(ctx context.Context, index uint64) error {
+	for {
+		changed := c.changed()
+		if c.State().Index >= index {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("%w: it was carried out, and this node has not heard of it: %w", ErrUnknown, ctx.Err())
+		}
 	}
 }
 

@@ -182,3 +182,27 @@ func TestLeaveAgain(t *testing.T) {
 		l.until("its having left", func() bool { _, ok := n.State().Nodes[number]; return !ok })
 	})
 }
+
+// Whoever is asked for a removal sees it from then on, and does not take the node for
+// one that has left because it does not know yet that it leaves.
+func TestLeaveIsSeen(t *testing.T) {
+	inLab(t, 3, func(l *lab) {
+		for i := range 3 {
+			l.start(i)
+		}
+		l.works()
+		l.settled("abc")
+		l.slow(3 * time.Millisecond)
+		number := l.nodes[2].self.Node
+		for _, n := range l.nodes {
+			for _, stays := range []bool{false, true} {
+				if err := n.Leave(l.t.Context(), "c", stays); err != nil {
+					t.Fatal(err)
+				}
+				if leaving := n.State().Nodes[number].Leaving; leaving == stays {
+					t.Errorf("asked %c: stays %t, and leaving is %t", 'a'+n.i, stays, leaving)
+				}
+			}
+		}
+	})
+}

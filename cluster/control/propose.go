@@ -38,6 +38,7 @@ type outcome struct {
 	Fate fate   `json:"fate"`
 	Why  string `json:"why"` // refused, or not carried out
 
+	Index      uint64 `json:"index"`
 	Node       uint32 `json:"node"`
 	Start      uint64 `json:"start"`
 	Generation uint64 `json:"generation"`
@@ -99,7 +100,7 @@ func (c *Control) apply(entry []byte) outcome {
 	switch err := f.Error(); {
 	case err == nil:
 		res := f.Response().(meta.Result)
-		o := outcome{Fate: carriedOut, Node: res.Node, Start: res.Start, Generation: res.Generation}
+		o := outcome{Fate: carriedOut, Index: res.Index, Node: res.Node, Start: res.Start, Generation: res.Generation}
 		if res.Err != nil {
 			o.Why = res.Err.Error()
 		}
@@ -125,7 +126,7 @@ func (o outcome) result() (meta.Result, error) {
 	case o.Fate == unknown:
 		return meta.Result{}, fmt.Errorf("%w: %s", ErrUnknown, o.Why)
 	case o.Why == "":
-		return meta.Result{Node: o.Node, Start: o.Start, Generation: o.Generation}, nil
+		return meta.Result{Index: o.Index, Node: o.Node, Start: o.Start, Generation: o.Generation}, nil
 	}
 	err := errors.New(o.Why)
 	for _, r := range refusals {
@@ -133,7 +134,7 @@ func (o outcome) result() (meta.Result, error) {
 			err = r
 		}
 	}
-	return meta.Result{Err: err}, err
+	return meta.Result{Err: err, Index: o.Index}, err
 }
 
 // propose is apply for this node's own commands as leader.

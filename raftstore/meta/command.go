@@ -20,6 +20,7 @@ type Command interface {
 // Result is what a command came to.
 type Result struct {
 	Err        error
+	Index      uint64 // of the command's log entry
 	Node       uint32 // Enter: the node's number
 	Start      uint64 // Enter: the latest start of it
 	Generation uint64 // Enter, Rejoin: the generation that is the latest

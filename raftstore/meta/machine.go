@@ -37,7 +37,7 @@ func (m *Machine) Apply(l *raft.Log) any {
 	if err != nil {
 		panic(fmt.Sprintf("meta: entry %d: %v", l.Index, err))
 	}
-	var res Result
+	res := Result{Index: l.Index}
 	next := m.State().clone()
 	if res.Err = c.apply(next, &res); res.Err != nil {
 		m.pass(l.Index)
