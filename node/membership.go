@@ -58,6 +58,10 @@ func (m membership) Transfer(ctx context.Context, group, node string) error {
 	return refused(m.n.control.Transfer(ctx, uint16(id), node))
 }
 
+func (m membership) SetReplicas(ctx context.Context, want int) error {
+	return refused(m.n.control.SetFactor(ctx, want))
+}
+
 // refused says which of control's errors are about what was asked for, and not
 // about whether it could be.
 func refused(err error) error {

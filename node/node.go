@@ -128,7 +128,7 @@ func New(cfg config.Config, log *slog.Logger) (*Node, error) {
 		return nil, err
 	}
 	n.admin = admin.New(admin.Options{
-		Version: Version(), Cluster: members{n}, Membership: membership{n}, Clients: clients{n}, Shards: shards{n},
+		Version: Version(), Cluster: members{n}, Membership: membership{n}, Replication: membership{n}, Clients: clients{n}, Shards: shards{n},
 		Backups: backups{n}, Restores: backups{n}, Agreement: agreement{n}, Metrics: n.registry, Log: log,
 	})
 	if err := n.admin.Listen(cfg.HTTPAddr, cfg.DataDir); err != nil {

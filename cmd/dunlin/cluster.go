@@ -8,7 +8,7 @@ import (
 
 func newCluster() *cobra.Command {
 	return parent("cluster", "Look at the cluster, change it, verify it, back it up, restore it",
-		newClusterStatus(), newClusterRemove(), newClusterRebalance(), newClusterTransfer(),
+		newClusterStatus(), newClusterRemove(), newClusterRebalance(), newClusterTransfer(), newClusterReplicas(),
 		newClusterVerify(), newClusterBackup(), newClusterRestore(), newClusterRecover())
 }
 

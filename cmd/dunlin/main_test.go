@@ -100,6 +100,10 @@ func TestExitCodes(t *testing.T) {
 		{"cluster remove n1 --http " + nobody, 1, "connection refused"},
 		{"cluster transfer 1", 2, "want the node's name"},
 		{"cluster rebalance n1", 2, "one argument too many"},
+		{"cluster replicas", 2, "want the number of replicas"},
+		{"cluster replicas 0", 2, `"0" is not allowed: want a number from 1 to 9`},
+		{"cluster replicas three", 2, "want a number from 1 to 9"},
+		{"cluster replicas 3 --http " + nobody, 1, "connection refused"},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
 			code, stdout, stderr := dunlin(t, "", strings.Fields(tt.args)...)
@@ -122,7 +126,7 @@ func TestExitCodes(t *testing.T) {
 
 func TestHelpTeaches(t *testing.T) {
 	for _, args := range []string{"serve", "dev", "pub", "sub", "config check", "config show", "cluster status", "cluster remove",
-		"cluster rebalance", "cluster transfer", "cluster verify", "cluster backup", "cluster restore", "cluster recover", "clients ls"} {
+		"cluster rebalance", "cluster transfer", "cluster replicas", "cluster verify", "cluster backup", "cluster restore", "cluster recover", "clients ls"} {
 		code, stdout, _ := dunlin(t, "", append(strings.Fields(args), "--help")...)
 		if code != 0 || !strings.Contains(stdout, "Examples:") {
 			t.Errorf("%s --help: %d\n%s", args, code, stdout)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -144,10 +145,15 @@ func (f *fakeMembership) Transfer(_ context.Context, group, node string) error {
 	return errors.New("no leader")
 }
 
+func (f *fakeMembership) SetReplicas(_ context.Context, want int) error {
+	f.done = append(f.done, fmt.Sprint("replicas ", want))
+	return nil
+}
+
 func TestMembership(t *testing.T) {
 	f := newFixture()
 	m := new(fakeMembership)
-	f.Membership = m
+	f.Membership, f.Replication = m, m
 	for _, tt := range []struct {
 		method, path string
 		code         int
@@ -160,12 +166,16 @@ func TestMembership(t *testing.T) {
 		{"POST", "/api/v1/cluster/rebalance", 202, ""},
 		{"POST", "/api/v1/cluster/groups/meta/leader", 400, "want the name of the node"},
 		{"POST", "/api/v1/cluster/groups/meta/leader?node=n1", 503, "no leader"},
+		{"PUT", "/api/v1/cluster/replicas", 400, "want a number from 1 to 9"},
+		{"PUT", "/api/v1/cluster/replicas?factor=0", 400, "want a number from 1 to 9"},
+		{"PUT", "/api/v1/cluster/replicas?factor=10", 400, "want a number from 1 to 9"},
+		{"PUT", "/api/v1/cluster/replicas?factor=5", 202, ""},
 	} {
 		if code, body := f.ask(everything, tt.method, tt.path); code != tt.code || !strings.Contains(body, tt.says) {
 			t.Errorf("%s %s: %d %s", tt.method, tt.path, code, body)
 		}
 	}
-	if want := []string{"stay n1", "rebalance", "transfer meta to n1"}; !slices.Equal(m.done, want) {
+	if want := []string{"stay n1", "rebalance", "transfer meta to n1", "replicas 5"}; !slices.Equal(m.done, want) {
 		t.Errorf("did %q, want %q", m.done, want)
 	}
 }

@@ -2,7 +2,9 @@ package admin
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"strconv"
 )
 
 // Membership is the whole cluster, as operators see and change it. Calls come from
@@ -21,6 +23,17 @@ type Membership interface {
 	// Transfer has a node lead a group: a shard by its number, or "meta".
 	Transfer(ctx context.Context, group, node string) error
 }
+
+// Replication is how often the cluster keeps what it holds. For calls and errors see
+// Membership.
+type Replication interface {
+	// SetReplicas changes how many replicas of each group there are to be, from 1 to
+	// MaxReplicas, and returns when that is decided: they come and go afterwards.
+	SetReplicas(ctx context.Context, want int) error
+}
+
+// MaxReplicas is how many replicas of a group may be asked for.
+const MaxReplicas = 9
 
 // Refusal is why something that was asked for is not done.
 type Refusal struct {
@@ -100,6 +113,15 @@ func (s *Server) transfer(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.operate(w, r, func(ctx context.Context) error { return s.Membership.Transfer(ctx, r.PathValue("group"), node) })
+}
+
+func (s *Server) replicas(w http.ResponseWriter, r *http.Request) {
+	want, err := strconv.Atoi(r.FormValue("factor"))
+	if err != nil || want < 1 || want > MaxReplicas {
+		fail(w, http.StatusBadRequest, fmt.Sprintf("factor: want a number from 1 to %d", MaxReplicas))
+		return
+	}
+	s.operate(w, r, func(ctx context.Context) error { return s.Replication.SetReplicas(ctx, want) })
 }
 
 // operate does what the request asks for, and says that it has been begun.

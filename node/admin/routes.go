@@ -44,6 +44,7 @@ func (s *Server) routes() []route {
 		{"POST", "/api/v1/cluster/nodes/{node}/stay", false, s.keepNode},
 		{"POST", "/api/v1/cluster/rebalance", false, s.rebalance},
 		{"POST", "/api/v1/cluster/groups/{group}/leader", false, s.transfer},
+		{"PUT", "/api/v1/cluster/replicas", false, s.replicas},
 		{"GET", "/api/v1/clients", false, s.clients},
 		{"GET", "/api/v1/clients/{id}", false, s.client},
 		{"DELETE", "/api/v1/clients/{id}", false, s.kick},

@@ -28,16 +28,17 @@ const (
 
 // Options are what the server shows.
 type Options struct {
-	Version    string // of the program
-	Cluster    Cluster
-	Membership Membership
-	Clients    Clients
-	Shards     Shards
-	Backups    Backups
-	Restores   Restores
-	Agreement  Agreement
-	Metrics    prometheus.Gatherer
-	Log        *slog.Logger
+	Version     string // of the program
+	Cluster     Cluster
+	Membership  Membership
+	Replication Replication
+	Clients     Clients
+	Shards      Shards
+	Backups     Backups
+	Restores    Restores
+	Agreement   Agreement
+	Metrics     prometheus.Gatherer
+	Log         *slog.Logger
 }
 
 // Server is the HTTP interface of a node: Listen, then Serve, then Shutdown.
