@@ -81,13 +81,16 @@ func (r *rig) mixed(m mix) (all crew) {
 		}
 		if m.retained {
 			topics := []string{"r/" + node.Name + "/0", "r/" + node.Name + "/1", "r/" + node.Name + "/gone"}
-			writer := client.Config{ // with QoS 2, for what is sent again with QoS 1 may be written again
-				Expiry: m.expiry, Move: m.move, Every: r.paced(40 * time.Millisecond), Window: 1,
-				Topics: topics[:2], QoS: []mqtt.QoS{2}, Retain: true,
+			writer := client.Config{
+				Expiry: m.expiry, Move: m.move, Every: r.paced(80 * time.Millisecond), Window: 1, Retain: true,
 			}
-			add("writer-"+node.Name, i, writer)
-			writer.Topics, writer.Delete, writer.Every = topics[2:], 0.3, 2*writer.Every
-			add("deleter-"+node.Name, i, writer)
+			for q, id := range []string{"sender-", "writer-", "deleter-"} { // one QoS a topic: what is sent again with QoS 1 may be written again
+				writer.Topics, writer.QoS = topics[q:q+1], []mqtt.QoS{mqtt.QoS(min(q+1, 2))}
+				if q == 2 {
+					writer.Delete = 0.3
+				}
+				add(id+node.Name, i, writer)
+			}
 			for j, reader := range nodes {
 				id := fmt.Sprintf("reader-%s-%s", node.Name, reader.Name)
 				all.others = append(all.others, client.NewReader(id, nodes[j:j+1], topics, r.paced(20*time.Millisecond), seed+uint64(j), r.rec))

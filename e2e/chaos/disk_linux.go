@@ -12,8 +12,9 @@ import (
 func syncs(name string, hold [2]time.Duration, s fault.Sync) attack {
 	return attack{name, func(r *rig) (func(), string, string) {
 		_, n := r.pick(nil)
-		if s.Delay < time.Second { // a disk that hangs is given up after 10 s (D3)
-			r.spare(n)
+		r.spare(n)
+		if s.Delay >= stallTimeout {
+			r.grace = stallTimeout
 		}
 		n.ExpectEnd()
 		stop, err := s.Attach(n.Pid())
@@ -26,6 +27,10 @@ func syncs(name string, hold [2]time.Duration, s fault.Sync) attack {
 		}, n.Name, fmt.Sprintf("%+v", s)
 	}, hold}
 }
+
+// stallTimeout is disk-stall-timeout, after which a node gives up a disk that hangs
+// and ends (D3). Until then its followers hear from it and stand for no election.
+const stallTimeout = 10 * time.Second
 
 // power takes the power of all nodes at once, or of one.
 func power(all bool, hold [2]time.Duration) attack {

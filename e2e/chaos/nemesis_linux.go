@@ -31,13 +31,13 @@ func (r *rig) harass(attacks []attack, rest [2]time.Duration, d time.Duration) {
 			continue
 		}
 		a := attacks[r.rnd.IntN(len(attacks))]
-		r.spared = nil
+		r.spared, r.grace = nil, 0
 		began := r.rec.Now()
 		end, node, text := a.begin(r)
 		r.rec.Fault(a.name, node, text)
 		r.pause(between(r.rnd, a.hold))
 		if len(r.spared) > 0 {
-			r.serving = append(r.serving, check.Window{From: began, To: r.rec.Now(), Nodes: r.spared, Bound: majorityBound})
+			r.serving = append(r.serving, check.Window{From: began, To: r.rec.Now(), Nodes: r.spared, Bound: r.grace + majorityBound})
 		}
 		end()
 		r.rec.Fault("end of "+a.name, node, "")

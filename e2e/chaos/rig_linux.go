@@ -43,7 +43,8 @@ type rig struct {
 	began   time.Duration // when the faults did, and when they ended
 	ended   time.Duration
 	heals   []time.Duration
-	spared  []string // by the attack at hand
+	spared  []string      // by the attack at hand
+	grace   time.Duration // how much longer than majorityBound the attack at hand may stop them
 	serving []check.Window
 	feed    *feed
 	base    check.Sample

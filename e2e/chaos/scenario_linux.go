@@ -51,14 +51,18 @@ func (s scenario) run(t *testing.T, d time.Duration, pace float64) figures {
 	r.ended = r.rec.Now()
 	r.recover()
 	var found []check.Violation
+	var since time.Duration // all is well
 	if len(s.probes) > 0 {
 		r.pause(s.bound) // they go on for as long as they may take
-		since := r.rec.Now()
+		since = r.rec.Now()
 		r.pause(calm)
 		found = r.quick(s.probes, since)
 	}
 	for _, o := range all.others {
 		o.Stop()
+	}
+	if len(s.probes) > 0 {
+		found = append(found, check.Reads(r.rec.History(), since)...)
 	}
 	for _, c := range all.clients {
 		c.Mute()

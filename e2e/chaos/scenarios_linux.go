@@ -154,7 +154,7 @@ var replicated = []scenario{
 		name: "disk", bound: 25 * second, rest: lasting(2*second, 5*second),
 		attacks: []attack{
 			syncs("slow disk", lasting(2*second, 10*second), slowDisk),
-			syncs("hung disk", lasting(5*second, 20*second), hungDisk),
+			syncs("hung disk", lasting(5*second, 30*second), hungDisk),
 			syncs("broken disk", lasting(2*second, 5*second), brokenDisk),
 		},
 	},

@@ -320,6 +320,19 @@ func TestPlanted(t *testing.T) {
 			s.retain("p", "r").Payload = ""
 			s.read("s", "r", first)
 		}},
+		{"sent again and written again", "", func(s *story) {
+			first := s.retain("p", "r")
+			first.AckConn++
+			s.retain("p", "r")
+			s.read("s", "r", first.Payload)
+		}},
+		{"sent again with QoS 2 and written again", "retained", func(s *story) {
+			first := s.retain("p", "r")
+			first.QoS = 2
+			first.AckConn++
+			s.retain("p", "r")
+			s.read("s", "r", first.Payload)
+		}},
 		{"a deletion, live", "", func(s *story) {
 			s.subscribe("s", "r", 1)
 			s.retain("p", "r").Payload = ""
@@ -520,6 +533,27 @@ func TestDeadNode(t *testing.T) {
 	o := DefaultOptions()
 	o.Dead = func(node string, _, _ time.Duration) bool { return node == "n1" }
 	if err := verdict(History(s.history(), o), ""); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestReads(t *testing.T) {
+	s := pair()
+	unknown(s.read("s", "r", "")) // while something was wrong
+	since := s.now
+	s.subscribe("s", "r", 1)
+	s.read("s", "r", "")
+	unknown(s.subscribe("p", "t", 1)) // no reader
+	if err := verdict(Reads(s.history(), since), ""); err != nil {
+		t.Error(err)
+	}
+	stuck := s.read("s", "r", "")
+	unknown(stuck)
+	if err := verdict(Reads(s.history(), since), "retained: stuck"); err != nil {
+		t.Error(err)
+	}
+	stuck.Op, stuck.Filter = history.Subscribe, "r"
+	if err := verdict(Reads(s.history(), since), "retained: stuck"); err != nil {
 		t.Error(err)
 	}
 }

@@ -12,7 +12,8 @@ import (
 // retained (P8): each topic is a linearizable register. A write is a retained
 // PUBLISH to its acknowledgement, without payload a deletion; a read is what
 // Read recorded. And the live flow goes on where the read ended: it neither
-// leaves out a message nor repeats one.
+// leaves out a message nor repeats one. A write of QoS 1 that was sent again may
+// happen a second time, at any time (R1).
 //
 // Topics on which somebody leaves a retained will are left to the will checker.
 func retained(w *world) []Violation {
@@ -37,6 +38,9 @@ func retained(w *world) []Violation {
 			continue
 		}
 		topics[e.Topic] = append(topics[e.Topic], porcupine.Operation{Input: o, Call: int64(e.Invoke), Return: int64(e.Return)})
+		if o.write && repeated(e) {
+			topics[e.Topic] = append(topics[e.Topic], porcupine.Operation{Input: o, Call: int64(e.Invoke), Return: int64(history.Never)})
+		}
 	}
 	model := porcupine.Model{
 		Init: func() any { return "" },
@@ -59,6 +63,10 @@ func retained(w *world) []Violation {
 	w.seams(&r)
 	return r.sorted()
 }
+
+// repeated says that p has QoS 1 and was not answered on the connection that it was
+// first sent on.
+func repeated(p *history.Event) bool { return p.QoS == 1 && p.AckConn != p.Conn }
 
 // seams looks at the place where replay ends and the live flow begins: per read
 // on a topic with one writer, whose writes all succeeded with QoS >= 1.
@@ -111,15 +119,34 @@ func (w *world) withdrawn(read *history.Event) time.Duration {
 	return history.Never
 }
 
-// plain says that all writes have one writer, a payload, and succeeded with
+// plain says that all writes have one writer, a payload, and succeeded once with
 // QoS >= 1.
 func plain(writes []*history.Event) bool {
 	for _, p := range writes {
-		if p.Client != writes[0].Client || p.Outcome != history.OK || p.QoS == 0 || p.Payload == "" {
+		if p.Client != writes[0].Client || p.Outcome != history.OK || p.QoS == 0 || p.Payload == "" || repeated(p) {
 			return false
 		}
 	}
 	return len(writes) > 0
+}
+
+// Reads (P8): when all is well, as it was since then, no read stays without an
+// answer.
+func Reads(h *history.History, since time.Duration) []Violation {
+	r := report{rule: "retained"}
+	readers := make(map[string]bool)
+	for i := range h.Events {
+		if e := &h.Events[i]; e.Op == history.Read {
+			readers[e.Client] = true
+		}
+	}
+	for i := range h.Events {
+		e := &h.Events[i]
+		if e.Invoke > since && e.Outcome == history.Unknown && (e.Op == history.Read || e.Op == history.Subscribe && readers[e.Client]) {
+			r.about("stuck", "%s has no end of its %s of %q at %s, begun after %v", e.Client, e.Op, e.Topic+e.Filter, e.Node, e.Invoke)
+		}
+	}
+	return r.sorted()
 }
 
 // UnknownShare is the part of the operations on registers, claims and retained
