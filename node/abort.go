@@ -19,7 +19,7 @@ func (n *Node) poisoned(err error) {
 	n.abort("the disk failed: this node stops at once", err)
 }
 
-// broken ends it as fast: what a shard's state is after Apply panicked nobody
+// broken ends it as fast: what the state of a shard, or of meta, is after Apply panicked nobody
 // knows, and none of it may be acknowledged (D6).
 func (n *Node) broken(err error) {
 	n.abort("panic while applying a command: this node stops at once", err)

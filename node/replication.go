@@ -103,7 +103,7 @@ func (n *Node) controlOptions() control.Options {
 	return control.Options{
 		Name: n.cfg.NodeName, BootstrapExpect: n.cfg.Bootstrap(), Shards: n.cfg.Shards, Factor: n.cfg.ReplicationFactor,
 		SnapshotBytes: uint64(n.cfg.SnapshotLogSize),
-		Net:           n.cluster.Raft(), Members: n.gossiped, Failed: n.fail, Logger: n.log,
+		Net:           n.cluster.Raft(), Members: n.gossiped, Failed: n.fail, Broken: n.broken, Logger: n.log,
 	}
 }
 

@@ -256,7 +256,7 @@ func (r *replica) commit(l *raft.Log) {
 }
 
 // snapshot has Raft take one and cut the log, when no other shard is at it. What
-// goes wrong Raft has logged, and the next one comes.
+// goes wrong the snapshot store has told of, and the next one comes.
 func (r *replica) snapshot() {
 	select {
 	case r.sh.store.snapshot <- struct{}{}:

@@ -153,7 +153,11 @@ func (sh *shard) tellBroken() {
 		return
 	}
 	if sh.broken != nil {
-		sh.broken(fmt.Errorf("shard %d: %v\n%s", sh.id, v, debug.Stack()))
+		at := ""
+		if r, ok := sh.driver.(*replica); ok {
+			at = fmt.Sprintf(" at entry %d", r.index)
+		}
+		sh.broken(fmt.Errorf("shard %d%s: %v\n%s", sh.id, at, v, debug.Stack()))
 	}
 	panic(v)
 }

@@ -46,8 +46,10 @@ type Options struct {
 	// elsewhere; 0: five minutes.
 	DeadAfter time.Duration
 
-	// Failed is called when this node cannot go on: it must stop (D2).
-	Failed func(error)
+	// Failed is called when this node cannot go on: it must stop (D2). Broken is called
+	// when it cannot apply what meta's group has committed: it must end at once (D6).
+	// Raft's goroutine panics when it returns.
+	Failed, Broken func(error)
 
 	Logger *slog.Logger
 }
@@ -62,7 +64,7 @@ func (o *Options) validate() error {
 		return fmt.Errorf("control: dead after %v: must not be negative", o.DeadAfter)
 	case o.Factor < 1:
 		return fmt.Errorf("control: replication factor %d: must be positive", o.Factor)
-	case o.Net == nil || o.Members == nil || o.Failed == nil || o.Logger == nil:
+	case o.Net == nil || o.Members == nil || o.Failed == nil || o.Broken == nil || o.Logger == nil:
 		return errors.New("control: options are incomplete")
 	}
 	if o.DeadAfter == 0 {

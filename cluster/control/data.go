@@ -47,6 +47,9 @@ type Data struct {
 	db  *bbolt.DB
 	log *log.Log
 
+	failed   func(error)
+	unstored prometheus.Counter // snapshots that had no room
+
 	mu  sync.Mutex // held while the record is written
 	rec atomic.Pointer[record]
 }
@@ -87,7 +90,7 @@ func OpenData(o DataOptions) (*Data, error) {
 	if err != nil {
 		return nil, err // it names the file
 	}
-	d := &Data{dir: o.Dir, db: db}
+	d := &Data{dir: o.Dir, db: db, failed: o.Failed, unstored: newSnapshotCounter()}
 	if err := d.open(o); err != nil {
 		return nil, fmt.Errorf("data in %s: %w", o.Dir, errors.Join(err, d.Close()))
 	}
@@ -104,6 +107,11 @@ func (d *Data) open(o DataOptions) error {
 	// A new node.db is in its directory only once that was synced, and so is this one.
 	for _, dir := range []string{d.dir, filepath.Dir(d.dir)} {
 		if err := syncDir(dir); err != nil {
+			return err
+		}
+	}
+	if o.Registerer != nil {
+		if err := o.Registerer.Register(d.unstored); err != nil {
 			return err
 		}
 	}
@@ -267,7 +275,7 @@ func (d *Data) snapshotDir(group uint16) string {
 
 // snapshots are those of a group.
 func (d *Data) snapshots(group uint16, log *slog.Logger) (raft.SnapshotStore, error) {
-	return raft.NewFileSnapshotStoreWithLogger(d.snapshotDir(group), retain, raftLogger(log))
+	return newSnapshotStore(d.snapshotDir(group), group, d.unstored, d.failed, log)
 }
 
 // forget removes all of a group that has no replica here any more. After a crash

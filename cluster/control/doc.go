@@ -4,7 +4,7 @@
 // places here. While this node leads meta it also brings all groups to where they
 // should be, as nodes come and go.
 //
-//	what a node keeps     data.go (node.db, the log of all groups, snapshots)
+//	what a node keeps     data.go (node.db, the log of all groups), snapshots.go
 //	forming a cluster     formation.go (pure), survey.go (asks and promises)
 //	entering it           enter.go
 //	the group meta        metagroup.go, propose.go, duties.go (of its leader), directory.go

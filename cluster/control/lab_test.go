@@ -108,7 +108,7 @@ func (l *lab) start(i int) *labNode {
 	}
 	o := Options{
 		Name: name, BootstrapExpect: len(l.hosts), Shards: labShards, Factor: 3,
-		Net: n.cl.Raft(), Failed: failed, Logger: log,
+		Net: n.cl.Raft(), Failed: failed, Broken: failed, Logger: log,
 		Members: func() (ms []Member) {
 			for _, m := range n.cl.Nodes()[1:] {
 				ms = append(ms, Member{Identity: m.Identity, Name: m.Name, Reachable: m.State != "suspect"})

@@ -2,12 +2,14 @@ package control
 
 import (
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
 
 	"dunlin/raftstore"
+	"dunlin/raftstore/meta"
 )
 
 // startMeta starts this node's replica of meta.
@@ -44,7 +46,7 @@ func (c *Control) startMeta() error {
 			return fmt.Errorf("control: bootstrap meta: %w", err)
 		}
 	}
-	r, err := raft.NewRaft(conf, c.machine, store, store, snapshots, transport)
+	r, err := raft.NewRaft(conf, &guarded{c.machine, c.opts.Broken}, store, store, snapshots, transport)
 	if err != nil {
 		_ = transport.Close()
 		return fmt.Errorf("control: meta: %w", err)
@@ -60,6 +62,24 @@ func (c *Control) startMeta() error {
 	}
 	c.wg.Go(func() { c.electEarly(MetaGroup, r, transport, how) })
 	return nil
+}
+
+// guarded is meta's machine, of whose panics the node hears before Raft's goroutine
+// ends the process with them.
+type guarded struct {
+	*meta.Machine
+	broken func(error)
+}
+
+// Apply implements raft.FSM.
+func (g *guarded) Apply(l *raft.Log) any {
+	defer func() {
+		if v := recover(); v != nil {
+			g.broken(fmt.Errorf("meta at entry %d: %v\n%s", l.Index, v, debug.Stack()))
+			panic(v)
+		}
+	}()
+	return g.Machine.Apply(l)
 }
 
 // configuration is what meta begins with.

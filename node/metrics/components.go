@@ -54,6 +54,7 @@ var components = []Metric{
 	{"dunlin_raft_log_batch_requests", prometheus.UntypedValue, nil, "Calls stored with one write and one sync"},
 	{"dunlin_raft_log_batch_bytes", prometheus.UntypedValue, nil, "Bytes stored with one write and one sync"},
 	{"dunlin_raft_log_batch_seconds", prometheus.UntypedValue, nil, "Time to write and sync a batch"},
+	{"dunlin_raft_snapshots_unstored_total", prometheus.CounterValue, nil, "Snapshots of Raft groups that were left out as there was no room on the disk, or no file descriptor"},
 
 	{"dunlin_shardnet_asks_total", prometheus.CounterValue, []string{"outcome"}, "Frames of commands brought to shard leaders on other nodes, by outcome"},
 	{"dunlin_shardnet_pushes_total", prometheus.CounterValue, []string{"kind"}, "Records pushed to the owners of sessions on other nodes, by kind"},
