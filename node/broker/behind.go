@@ -4,7 +4,6 @@ import (
 	"sync/atomic"
 
 	"dunlin/node/listen"
-	"dunlin/raftstore"
 	"dunlin/router"
 	"dunlin/session"
 )
@@ -82,26 +81,6 @@ func (w *worker) bytesToShard(sh router.ShardID, size int) (done func()) {
 			w.relieve()
 		}
 	}
-}
-
-// maxClaiming is how many bytes of claims may be under way to a shard. A shard
-// without a leader gathers those of every client that tries again.
-const (
-	maxClaiming = 16 << 20
-	claimCost   = 1 << 10 // beside the will
-)
-
-// claiming counts a claim on its way to a shard, or refuses it.
-func (b *Broker) claiming(sh router.ShardID, will *raftstore.Will) (done func(), ok bool) {
-	size := int64(claimCost)
-	if will != nil {
-		size += int64(sizeOf(&will.Message))
-	}
-	if g := &b.claimsAt[sh]; g.Add(size) <= maxClaiming {
-		return func() { g.Add(-size) }, true
-	}
-	b.claimsAt[sh].Add(-size)
-	return nil, false
 }
 
 // relief is mail: a loop or a shard has caught up.

@@ -96,8 +96,8 @@ type Broker struct {
 	accepted accepted
 	emptied  chan *batch // for reuse
 
-	atShards [maxShards]gauge        // messages that wait for each shard
-	claimsAt [maxShards]atomic.Int64 // bytes of claims that do
+	atShards [maxShards]gauge // messages that wait for each shard
+	claimsAt [maxShards]openClaims
 
 	workers []*worker // by loop index; fixed before the loops run
 	lease   Lease     // nil: always held

@@ -124,12 +124,19 @@ func (b *Broker) Disconnect(ctx context.Context) error {
 }
 
 // Settle waits until the shards know what connections said last: that they ended,
-// and how. A node calls it when its loops have ended, before it gives up its lease:
+// and how, those included whose claim was still under way. A node calls it when its loops have ended, before it gives up its lease:
 // from then on the shards take whoever is left for lost, and a goodbye that is still
 // on its way comes too late (P6).
 func (b *Broker) Settle(ctx context.Context) error {
 	if b.shards == nil {
 		return nil // there were no connections
+	}
+	for sh := range b.shards.Shards() {
+		select {
+		case <-b.claimsAt[sh].over():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	waiting := 0
 	done := make(chan struct{}, b.shards.Shards())

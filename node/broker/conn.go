@@ -86,7 +86,8 @@ type client struct {
 	late      uint16            // acknowledgements since one that the shard was told at once
 	connect   *handshake        // while phase is connecting
 	window    uint16            // of a claim: deliveries in the committed window
-	claiming  []func(*conn)     // what waits for a claim that is under way, see withClaim
+	bid       *bid              // the claim that is under way
+	claiming  []func(*conn)     // what waits for it, see withClaim
 	given     uint64            // index of the latest delivery that a share group's queue gave; not of a persistent session
 }
 

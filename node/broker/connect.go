@@ -22,7 +22,6 @@ type handshake struct {
 	assigned bool // the server chose the client identifier
 	will     *raftstore.Will
 	ack      mqtt.Connack // what the client must be told
-	refused  bool         // the client was told no
 
 	// The latest delivery that a shard pushed and that came before the answer to
 	// the claim, and its epoch: see early.
@@ -161,33 +160,16 @@ func (w *worker) identified(c *conn, user string, err error) {
 // claim asks the shard of the client identifier for the session.
 func (w *worker) claim(c *conn) {
 	h := c.client.connect
-	c.shard = w.shards.SessionShard(h.clientID)
-	id, shard, clientID := c.id, c.shard, h.clientID
-	answered, ok := w.claiming(shard, h.will)
-	if !ok {
-		w.connack(c, mqtt.ServerBusy)
-		return
-	}
-	w.shards.Submit(shard, raftstore.Claim{
-		ClientID: clientID, User: c.client.User, Conn: c.subscriber(),
+	if !w.bid(c, raftstore.Claim{
+		User:       c.client.User,
 		CleanStart: h.connect.CleanStart, Expiry: c.client.agreed.SessionExpiry,
 		Inflight:         window(h.connect.ReceiveMaximum, w.Session.MaxInflight),
 		Will:             h.will,
 		MaxQueueMessages: w.Session.MaxQueueMessages, MaxQueueBytes: w.Session.MaxQueueBytes,
 		DropOldest: w.Session.DropOldest,
-	}, func(r raftstore.Result) {
-		answered()
-		w.loop.Post(func(w *worker) {
-			if c := w.conn(id); c != nil && c.phase == connecting {
-				w.claimedBy(c, r)
-			} else if r.Err == nil {
-				// The client went away meanwhile, or was refused: so must the claim go, and
-				// in the latter case the will with it, of which nothing was promised.
-				w.submitLast(shard, raftstore.Detach{ClientID: clientID, Epoch: r.Claim.Epoch, Fire: !h.refused},
-					func(raftstore.Result) {})
-			}
-		})
-	})
+	}, w.claimedBy) {
+		w.connack(c, mqtt.ServerBusy)
+	}
 }
 
 // window is the size of a session's committed window: what the client takes at
@@ -216,7 +198,6 @@ func (w *worker) claimedBy(c *conn, r raftstore.Result) {
 	c.claimed, c.epoch = true, r.Claim.Epoch
 	c.persistent = r.Claim.Present || c.client.agreed.SessionExpiry > 0
 	if c.client.connect.behind(&r.Claim) {
-		c.graceful = true // the client was never connected
 		w.connack(c, mqtt.ServerUnavailable)
 		return
 	}
@@ -267,12 +248,11 @@ func (w *worker) resume(c *conn, window []raftstore.Resumed) {
 	}
 }
 
-// connack refuses CONNECT with a reason and closes.
+// connack refuses CONNECT with a reason and closes. The will is not due: of it
+// nothing was promised.
 func (w *worker) connack(c *conn, why mqtt.Reason) {
 	w.counters.ConnectRefused++
-	if h := c.client.connect; h != nil {
-		h.refused = true
-	}
+	c.graceful = true
 	ack := mqtt.Connack{Reason: why}
 	w.loop.End(c.id, ack.Append(w.loop.Begin(c.id), c.version))
 	w.drop(c)

@@ -227,10 +227,10 @@ func TestClaimWithoutLeader(t *testing.T) {
 		}
 
 		for sh := range n.b.claimsAt {
-			if used := n.b.claimsAt[sh].Load(); used != 0 {
+			if used := n.b.claimsAt[sh].mu.bytes; used != 0 {
 				t.Errorf("shard %d: %d bytes of claims are left", sh, used)
 			}
-			n.b.claimsAt[sh].Store(maxClaiming)
+			n.b.claimsAt[sh].mu.bytes = maxClaiming
 		}
 		if p := dial("many").one(mqtt.CONNACK); p.Connack.Reason != mqtt.ServerBusy {
 			t.Errorf("with too many under way: %v", p.Connack.Reason)

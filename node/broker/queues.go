@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"dunlin/node/listen"
 	"dunlin/proto/mqtt"
 	"dunlin/raftstore"
 	"dunlin/router"
@@ -27,38 +26,24 @@ func (w *worker) withClaim(c *conn, f func(c *conn)) {
 	if c.client.claiming = append(c.client.claiming, f); len(c.client.claiming) > 1 {
 		return
 	}
-	c.shard = w.shards.SessionShard(c.client.ClientID)
-	answered, ok := w.Broker.claiming(c.shard, nil)
-	if !ok {
+	if !w.bid(c, raftstore.Claim{User: c.client.User, CleanStart: true, Inflight: c.client.window}, w.claimedLate) {
 		w.end(c, mqtt.ServerBusy)
-		return
 	}
-	id, shard, clientID := c.id, c.shard, c.client.ClientID
-	w.shards.Submit(shard, raftstore.Claim{
-		ClientID: clientID, User: c.client.User, Conn: c.subscriber(), CleanStart: true, Inflight: c.client.window,
-	}, func(r raftstore.Result) {
-		answered()
-		w.loop.Post(func(w *worker) { w.claimedLate(id, shard, clientID, r) })
-	})
 }
 
 // claimedLate takes the shard's answer to the claim of a connection that is up.
-func (w *worker) claimedLate(id listen.ID, shard router.ShardID, clientID string, r raftstore.Result) {
-	c := w.conn(id)
-	switch {
-	case c != nil && c.phase == up && r.Err != nil:
+func (w *worker) claimedLate(c *conn, r raftstore.Result) {
+	if r.Err != nil {
 		w.drop(c)
-	case c != nil && c.phase == up:
-		c.claimed, c.epoch = true, r.Claim.Epoch
-		waiting := c.client.claiming
-		c.client.claiming = nil
-		for _, f := range waiting {
-			if c.phase == up {
-				f(c)
-			}
+		return
+	}
+	c.claimed, c.epoch = true, r.Claim.Epoch
+	waiting := c.client.claiming
+	c.client.claiming = nil
+	for _, f := range waiting {
+		if c.phase == up {
+			f(c)
 		}
-	case r.Err == nil: // the client went away meanwhile; so must the claim
-		w.shards.Submit(shard, raftstore.Detach{ClientID: clientID, Epoch: r.Claim.Epoch}, nil)
 	}
 }
 

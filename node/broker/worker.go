@@ -284,6 +284,16 @@ func (w *worker) withdraw(c *conn) {
 
 // detach tells the shard that the connection is over; for done see depart.
 func (w *worker) detach(c *conn, done func()) {
+	d := raftstore.Detach{
+		ClientID: c.client.ClientID, Epoch: c.epoch, Fire: !c.graceful,
+		HasExpiry: true, Expiry: c.client.agreed.SessionExpiry, Late: c.graceful && !c.client.will && done == nil,
+	}
+	if b := c.client.bid; b != nil {
+		c.client.bid = nil
+		if epoch, won := b.giveUp(d); won {
+			c.claimed, d.Epoch = true, epoch
+		}
+	}
 	if !c.claimed {
 		if done != nil {
 			done()
@@ -292,10 +302,7 @@ func (w *worker) detach(c *conn, done func()) {
 	}
 	c.claimed = false
 	w.flushAcks()
-	w.submitLast(c.shard, raftstore.Detach{
-		ClientID: c.client.ClientID, Epoch: c.epoch, Fire: !c.graceful,
-		HasExpiry: true, Expiry: c.client.agreed.SessionExpiry, Late: c.graceful && !c.client.will && done == nil,
-	}, func(raftstore.Result) {
+	w.submitLast(c.shard, d, func(raftstore.Result) {
 		if done != nil {
 			w.loop.Post(func(*worker) { done() })
 		}
