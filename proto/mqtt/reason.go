@@ -119,9 +119,8 @@ const (
 	kindFarewell = 0 // DISCONNECT from a client, in the place of the packet type that does not exist
 )
 
-// reasonsIn tells which packets a reason may stand in, as bits 1<<Kind. 0x88 and
-// 0x8C in DISCONNECT are not in its table 3-10, but servers say so, and the
-// second is in table 2-6.
+// reasonsIn tells which packets a reason may stand in, as bits 1<<Kind. 0x8C in
+// DISCONNECT is not in the standard's table 3-10, but in table 2-6.
 var reasonsIn = [256]uint16{
 	Success:                     inConnack | inAcks | inSubacks | inGoodbye | inAuth,
 	GrantedQoS1:                 inSuback,
@@ -139,7 +138,7 @@ var reasonsIn = [256]uint16{
 	ClientIDNotValid:            inConnack,
 	BadUsernameOrPassword:       inConnack,
 	NotAuthorized:               inConnack | inPuback | inSubacks | inDisconnect,
-	ServerUnavailable:           inConnack | inDisconnect,
+	ServerUnavailable:           inConnack,
 	ServerBusy:                  inConnack | inDisconnect,
 	Banned:                      inConnack,
 	ServerShuttingDown:          inDisconnect,

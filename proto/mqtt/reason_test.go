@@ -32,3 +32,18 @@ func TestReasons(t *testing.T) {
 		t.Errorf("a reason without return code is answered with %x", got)
 	}
 }
+
+// What DISCONNECT may say: the standard's table 3-10, and 0x8C, which is in 2-6.
+func TestReasonsOfDisconnect(t *testing.T) {
+	said := map[Reason]bool{0x00: true, 0x04: true, 0x87: true, 0x89: true, 0x8B: true, 0x8C: true}
+	for _, span := range [...][2]Reason{{0x80, 0x83}, {0x8D, 0x90}, {0x93, 0xA2}} {
+		for r := span[0]; r <= span[1]; r++ {
+			said[r] = true
+		}
+	}
+	for i := range 256 {
+		if r := Reason(i); r.in(DISCONNECT) != said[r] {
+			t.Errorf("0x%02X in DISCONNECT: %t, want %t", i, r.in(DISCONNECT), said[r])
+		}
+	}
+}
