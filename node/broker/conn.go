@@ -2,6 +2,7 @@ package broker
 
 import (
 	"net/netip"
+	"sync/atomic"
 
 	"dunlin/node/auth"
 	"dunlin/node/listen"
@@ -80,6 +81,7 @@ type client struct {
 	probing   bool              // the shard is asked whether any of them wait
 	inReplay  bool              // in the worker's list of those with a page due
 	retaining int               // publishes that wait for the commit of their retained leg
+	cut       atomic.Bool       // see cutOff
 	asking    int               // SUBSCRIBEs and UNSUBSCRIBEs that wait for their answers
 	granting  int               // subscriptions that the shard is asked for
 	will      bool              // the claim has one
@@ -92,3 +94,17 @@ type client struct {
 }
 
 func (c *conn) subscriber() router.Subscriber { return router.Subscriber(c.id) }
+
+// cutOff notes that the outcome of one of the connection's publishes is unknown. Any
+// goroutine calls it, as soon as that is so: before anything behind may find room where
+// that one had none. There may be no client.
+func (cl *client) cutOff() {
+	if cl != nil {
+		cl.cut.Store(true)
+	}
+}
+
+// isCut says that no publish of the connection may go further: its client sends what is
+// unknown once more, on another connection, and must find nothing ahead of it that came
+// behind (P7).
+func (cl *client) isCut() bool { return cl != nil && cl.cut.Load() }

@@ -17,9 +17,12 @@ func (w *worker) enqueue(sh router.ShardID, m *session.Message, legs *legs) {
 		w.shards.Submit(sh, raftstore.Transient{From: legs.from.clientID, Message: *m}, nil)
 		return
 	}
-	slot, left := legs.add(), w.toShard(sh, m)
+	slot, left, client := legs.add(), w.toShard(sh, m), legs.from.client
 	w.shards.Submit(sh, raftstore.Enqueue{From: legs.from.clientID, Message: *m}, func(r raftstore.Result) {
 		left()
+		if r.Err != nil {
+			client.cutOff()
+		}
 		w.loop.Post(landing{slot: slot, unknown: r.Err != nil})
 	})
 }

@@ -15,6 +15,7 @@ type publisher struct {
 	subscriber router.Subscriber // for no-local; 0 for a will or a peer's message
 	clientID   string            // for no-local in the shards
 	conn       listen.ID         // answered if packetID is not 0
+	client     *client           // of conn, also when that is gone; nil without one
 	packetID   uint16
 	errand     *errand // told instead, for a message of the store's own
 }
@@ -29,6 +30,7 @@ func (w *worker) conclude(p *publisher, reason mqtt.Reason, unknown bool) {
 		w.answer(p.conn, p.packetID, reason)
 		return
 	}
+	p.client.cutOff()
 	if c := w.conn(p.conn); c != nil {
 		w.counters.Unknown++
 		w.drop(c) // unknown is not failed (R6)
@@ -55,7 +57,13 @@ func (w *worker) publish(c *conn, p *mqtt.Publish) {
 	m.Topic, m.Payload, m.Properties = topic, p.Payload, p.Properties
 	m.QoS, m.Retain = p.QoS, p.Retain
 	m.HasExpiry, m.Expiry, m.Received = p.HasExpiry, p.MessageExpiry, w.now()
-	from := publisher{subscriber: c.subscriber(), clientID: c.client.ClientID, conn: c.id, packetID: p.PacketID}
+	from := publisher{
+		subscriber: c.subscriber(), clientID: c.client.ClientID, conn: c.id, client: c.client, packetID: p.PacketID,
+	}
+	if from.client.isCut() {
+		w.conclude(&from, mqtt.Success, true)
+		return
+	}
 	if m.Retain {
 		c.client.retaining++
 	}
@@ -80,6 +88,9 @@ func (w *worker) commitID(c *conn, from publisher, m *session.Message) {
 	w.shards.Submit(c.shard, raftstore.Receive{ClientID: from.clientID, Epoch: c.epoch, PacketID: from.packetID},
 		func(r raftstore.Result) {
 			left()
+			if r.Err != nil {
+				from.client.cutOff()
+			}
 			w.loop.Post(func(w *worker) {
 				p := w.pendings.at(slot)
 				switch c := w.conn(from.conn); {
@@ -88,7 +99,7 @@ func (w *worker) commitID(c *conn, from publisher, m *session.Message) {
 					if c != nil {
 						w.refusedID(c, r.Err)
 					}
-				case c == nil, c.phase == closing:
+				case c == nil, c.phase == closing, from.client.isCut():
 					// The client sends it again; perhaps what it sent before is unknown,
 					// and must not be overtaken (P7).
 					w.pendings.free(slot)
@@ -132,6 +143,9 @@ func (w *worker) retain(from publisher, m *session.Message, slot int32) {
 	left := w.toShard(sh, m)
 	w.shards.Submit(sh, raftstore.Retain{Message: *m}, func(r raftstore.Result) {
 		left()
+		if r.Err != nil && r.Err != raftstore.ErrQuota {
+			from.client.cutOff()
+		}
 		w.loop.Post(func(w *worker) { w.retainedLeg(from, slot, r) })
 	})
 	w.holdBack(from.conn)
@@ -159,6 +173,10 @@ func (w *worker) retainedLeg(from publisher, slot int32, r raftstore.Result) {
 	default:
 		w.pendings.free(slot)
 		w.conclude(&from, mqtt.Success, true)
+		return
+	}
+	if from.client.isCut() {
+		w.pendings.free(slot)
 		return
 	}
 	m := &w.message
