@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"dunlin/node/config"
 )
@@ -75,6 +76,9 @@ To see it work:
 		CompletionOptions:          cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if n := nearestFlag(cmd, err); n != "" {
+			return wrongUsage("%w, did you mean --%s? See %s --help", err, n, cmd.CommandPath())
+		}
 		return wrongUsage("%w; see %s --help", err, cmd.CommandPath())
 	})
 	root.AddGroup(
@@ -119,6 +123,18 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 		hint = ", did you mean " + s[0] + "?"
 	}
 	return wrongUsage("%s has no command %q%s", cmd.CommandPath(), name, hint)
+}
+
+// nearestFlag is the flag of cmd that an unknown one might have been, "" if none is
+// near or err is about something else.
+func nearestFlag(cmd *cobra.Command, err error) string {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) || unknown.GetSpecifiedShortnames() != "" {
+		return ""
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	return config.Nearest(unknown.GetSpecifiedName(), names)
 }
 
 // exactly is cobra.ExactArgs with an error that names what is wanted.

@@ -15,6 +15,7 @@ import (
 
 	"dunlin/cmd/dunlin/internal/client"
 	"dunlin/proto/mqtt"
+	"dunlin/router"
 )
 
 // sub is the flags of dunlin sub.
@@ -67,6 +68,11 @@ func (s *sub) run(cmd *cobra.Command) error {
 	}
 	if len(s.topics) == 0 {
 		return wrongUsage("want at least one filter: -t")
+	}
+	for _, filter := range s.topics {
+		if _, err := router.ParseFilter([]byte(filter)); err != nil {
+			return wrongUsage("-t %q: %w", filter, err)
+		}
 	}
 	if s.noLocal && o.Version != mqtt.V5 || s.asPub && o.Version != mqtt.V5 {
 		return wrongUsage("--no-local and --retain-as-published are of MQTT 5.0: leave -V out")

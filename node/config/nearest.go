@@ -4,15 +4,15 @@ import "strings"
 
 // unknown says that key is none of keys and which it might have been.
 func unknown(key string, keys []string) string {
-	if n := nearest(key, keys); n != "" {
+	if n := Nearest(key, keys); n != "" {
 		return "unknown setting, did you mean " + n + "?"
 	}
 	return "unknown setting"
 }
 
-// nearest is the key of keys that is fewest edits away from key, or has it as
+// Nearest is the key of keys that is fewest edits away from key, or has it as
 // its last part; "" if none is near.
-func nearest(key string, keys []string) string {
+func Nearest(key string, keys []string) string {
 	best, least := "", max(2, len(key)/3)+1
 	if len(key) > 100 {
 		return ""
