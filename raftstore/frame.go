@@ -39,8 +39,9 @@ type frame struct {
 	late    session.Time // nothing in it need go before; Never: it need
 	latest  session.Time // when the last one came, or was last aged
 	since   session.Time // when it was sealed
-	asked   uint64
-	results []Result // once answered
+	asked   uint64       // turn of the lane; 0 if it is not under way
+	at      Node         // whom it was asked of last
+	results []Result     // once answered
 }
 
 // add puts a command into the frame, which is the latest to come.

@@ -11,8 +11,8 @@ import (
 
 // lane brings the commands that this node has for one shard to whichever node
 // leads it, numbered (R2). What has no answer stays, and goes again, under the
-// same numbers, when the shard moved or the way there broke: a retry neither
-// doubles nor reorders. Claims go each on their own, beside the others.
+// same numbers, when the shard moved, whether or not the leader before has said
+// anything, or the way there broke: a retry neither doubles nor reorders. Claims go each on their own, beside the others.
 //
 // Invariants: numbers of frames are consecutive, those of open the last; the
 // first asked of queue are under way.
@@ -44,6 +44,7 @@ const (
 	maxLaneBytes   = 4 * maxInboxBytes     // beyond it new messages are refused
 	laneRetry      = 25 * time.Millisecond // after a leader was not found, or moved
 	laneLate       = 20 * time.Millisecond // what a command may wait for company that is Late; half as much again at most
+	laneLook       = time.Second           // how often it is looked whether another node leads than was asked
 	outcomeTimeout = 5 * time.Second       // when a publish becomes unknown (R6)
 )
 
@@ -113,6 +114,7 @@ func (l *lane) submitLocked(cmd Command, done func(Result)) {
 	case k == kindClaim:
 		l.pumpLocked() // what the node said before, of the same client perhaps
 		l.askLocked(f)
+		l.wakeLocked(laneLook)
 	case k.numbered():
 		l.mu.next++
 		fallthrough
@@ -169,7 +171,7 @@ func (l *lane) sealLocked(now session.Time) {
 	l.mu.open.since = now
 	l.mu.queue = append(l.mu.queue, l.mu.open)
 	l.mu.open = &frame{first: l.mu.next}
-	l.wakeLocked(outcomeTimeout)
+	l.wakeLocked(laneLook)
 }
 
 // askLocked sends a frame to the leader, if one is known; else it goes later.
@@ -183,7 +185,7 @@ func (l *lane) askLocked(f *frame) bool {
 	f.age(l.shard.clock())
 	l.mu.turn++
 	turn := l.mu.turn
-	f.asked = turn
+	f.asked, f.at = turn, l.store.rep.Node
 	if l.shard.accept(s, f, func(results []Result, whole bool) { l.answered(f, turn, results, whole) }) {
 		return true
 	}
@@ -192,6 +194,7 @@ func (l *lane) askLocked(f *frame) bool {
 		f.asked = 0
 		return false
 	}
+	f.at = at
 	_, claim := l.mu.claims[f]
 	l.store.rep.Leaders.Ask(at, l.shard.id, f.encode(s), func(answer []byte, err error) {
 		if claim {
@@ -286,6 +289,7 @@ func (l *lane) retry() {
 		return
 	}
 	l.mu.due = session.Never
+	l.movedLocked()
 	l.pumpLocked()
 	for f := range l.mu.claims {
 		if f.asked == 0 {
@@ -305,8 +309,8 @@ func (l *lane) retry() {
 			}
 		}
 	}
-	if len(l.mu.queue) > 0 {
-		l.wakeLocked(outcomeTimeout)
+	if len(l.mu.queue)+len(l.mu.claims)+len(l.mu.reads) > 0 {
+		l.wakeLocked(laneLook)
 	}
 	if f := l.mu.open; f.late != session.Never {
 		l.wakeLocked(max(time.Duration(f.late-l.shard.clock()), 0))
@@ -320,6 +324,33 @@ func (l *lane) retry() {
 	}
 }
 
+// movedLocked takes back what was asked of a node that is not thought to lead any
+// more: it may be silent, and its stream unbroken. If it answers yet, that is void.
+func (l *lane) movedLocked() {
+	leads, ok := l.store.rep.Leaders.Leader(l.shard.id)
+	if !ok {
+		return
+	}
+	// What this node itself was asked it answers when it leads no more.
+	moved := func(at Node) bool { return at != leads && at != l.store.rep.Node }
+	for _, f := range l.mu.queue[:l.mu.asked] {
+		if f.results == nil && moved(f.at) {
+			l.backLocked()
+			break
+		}
+	}
+	for f := range l.mu.claims {
+		if f.asked != 0 && moved(f.at) {
+			f.asked, f.again = 0, true
+		}
+	}
+	for r := range l.mu.reads {
+		if r.asked != 0 && moved(r.at) {
+			r.asked = 0
+		}
+	}
+}
+
 // close fails what has no answer.
 func (l *lane) close() {
 	l.mu.Lock()
@@ -330,7 +361,7 @@ func (l *lane) close() {
 		frames = append(frames, f)
 	}
 	reads := l.mu.reads
-	l.mu.queue, l.mu.open, l.mu.claims, l.mu.reads = nil, &frame{}, nil, nil
+	l.mu.queue, l.mu.asked, l.mu.open, l.mu.claims, l.mu.reads = nil, 0, &frame{}, nil, nil
 	l.mu.Unlock()
 	for r := range reads {
 		r.done(RetainedPage{}, ErrClosed)

@@ -14,6 +14,7 @@ type retainedRead struct {
 	done  func(RetainedPage, error)
 	since session.Time
 	asked uint64 // turn of the lane; 0 if it is not under way
+	at    Node   // whom it was asked of last
 }
 
 // read takes r on its way.
@@ -26,7 +27,7 @@ func (l *lane) read(r *retainedRead) {
 	}
 	r.since = l.shard.clock()
 	l.mu.reads[r] = struct{}{}
-	l.wakeLocked(outcomeTimeout)
+	l.wakeLocked(laneLook)
 	l.askReadLocked(r)
 	l.mu.Unlock()
 }
@@ -34,7 +35,7 @@ func (l *lane) read(r *retainedRead) {
 func (l *lane) askReadLocked(r *retainedRead) {
 	l.mu.turn++
 	turn := l.mu.turn
-	r.asked = turn
+	r.asked, r.at = turn, l.store.rep.Node
 	if l.shard.read(&r.query, func(p *RetainedPage) { l.readAnswered(r, turn, p) }) {
 		return
 	}
@@ -43,6 +44,7 @@ func (l *lane) askReadLocked(r *retainedRead) {
 		r.asked = 0
 		return
 	}
+	r.at = at
 	l.store.rep.Leaders.Ask(at, l.shard.id, r.query.encode(nil), func(answer []byte, err error) {
 		b := reader{b: bytes.Clone(answer)} // the page keeps it
 		if p, ok := b.page(l.shard.clock()); ok && err == nil {

@@ -49,12 +49,21 @@ func (n *Net) Leader(sh router.ShardID) (at raftstore.Node, ok bool) {
 		x.instead = 0
 		return own, true
 	}
-	if x.at == 0 || x.at == n.node() {
-		// Who names this node as leader is behind: its own replica would know.
+	if x.at == 0 || x.at == n.node() || n.silent(x.at) {
+		// Who names this node as leader is behind: its own replica would know. And who
+		// is silent may have been followed by another, of whom the next replica knows.
 		x.at, ok = n.replicaAfter(sh, x.at)
 		return x.at, ok
 	}
 	return x.at, true
+}
+
+// silence is for how long nothing was heard of a node whom it is no use to ask.
+const silence = time.Second
+
+func (n *Net) silent(at raftstore.Node) bool {
+	identity, ok := n.dir.Identity(at)
+	return ok && n.raft.Silent(identity) >= silence
 }
 
 // ownLeader is who leads sh as this node's replica knows it.

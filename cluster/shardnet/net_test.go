@@ -241,6 +241,32 @@ func TestLeadersAreFound(t *testing.T) {
 	})
 }
 
+// A node that fell silent, on streams that are whole, is not thought to lead for
+// long where no replica knows better.
+func TestSilentNodeIsNotAsked(t *testing.T) {
+	inMesh(t, 3, func(t *testing.T, m *mesh) {
+		a := m.nodes[0]
+		if at, ok := a.Leader(5); !ok || at != 2 {
+			t.Fatalf("first: %d, %v", at, ok)
+		}
+		time.Sleep(2 * silence)
+		if at, ok := a.Leader(5); !ok || at != 2 {
+			t.Fatalf("not silent: %d, %v", at, ok)
+		}
+		m.part(0, 1, true)
+		time.Sleep(silence - 100*time.Millisecond)
+		if at, ok := a.Leader(5); !ok || at != 2 {
+			t.Errorf("too early: %d, %v", at, ok)
+		}
+		time.Sleep(200 * time.Millisecond)
+		for range 3 {
+			if at, ok := a.Leader(5); !ok || at != 3 {
+				t.Errorf("silent: %d, %v", at, ok)
+			}
+		}
+	})
+}
+
 // An ask never waits, and ends once whatever happens.
 func TestAsksEnd(t *testing.T) {
 	inMesh(t, 2, func(t *testing.T, m *mesh) {

@@ -1,0 +1,105 @@
+package raftstore
+
+import (
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"dunlin/router"
+	"dunlin/session"
+)
+
+// silenced is a world whose first leader takes what it is asked and says nothing,
+// as a host does that fell silent.
+type silenced struct {
+	elsewhere
+	leader atomic.Uint32
+	took   atomic.Int32
+}
+
+func (s *silenced) Leader(router.ShardID) (Node, bool) { return Node(s.leader.Load()), true }
+
+func (s *silenced) Ask(at Node, sh router.ShardID, b []byte, reply func([]byte, error)) {
+	switch {
+	case at == 2:
+		s.took.Add(1)
+	case b[1] == frameRead:
+		go reply(appendPage(nil, &RetainedPage{}), nil)
+	default:
+		s.elsewhere.Ask(at, sh, b, reply)
+	}
+}
+
+// What a leader was asked that has fallen silent, without a word and on a stream
+// that does not break, is asked of the next one as soon as there is one.
+func TestSilentLeaderIsNotWaitedFor(t *testing.T) {
+	for name, tell := range map[string]bool{"told": true, "found": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				e := &silenced{elsewhere: elsewhere{began: time.Now()}}
+				e.leader.Store(2)
+				o := DefaultOptions()
+				o.Shards, o.Clock = 1, func() session.Time { return session.Time(time.Since(e.began)) + 1 }
+				s, err := OpenReplicated(o, Replication{
+					Node: 1, Start: 1, Leaders: e, Wall: time.Now,
+					Owners: struct{ Owners }{}, World: struct{ Messenger }{}, Routes: struct{ Routes }{},
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer s.Close()
+				var answered atomic.Int32
+				done := func(r Result) {
+					expect(t, "result", r.Err, nil)
+					answered.Add(1)
+				}
+				s.Submit(0, Receive{ClientID: "d", Epoch: 1, PacketID: 1}, done)
+				s.Submit(0, Receive{ClientID: "d", Epoch: 1, PacketID: 2}, done)
+				s.Submit(0, Claim{ClientID: "c", Conn: 2}, done)
+				s.ReadRetained(0, RetainedQuery{Filter: filter("#")}, func(_ RetainedPage, err error) {
+					expect(t, "page", err, nil)
+					answered.Add(1)
+				})
+				time.Sleep(2 * time.Second)
+				synctest.Wait()
+				expect(t, "asked of who is silent", e.took.Load(), 4)
+				expect(t, "answered by nobody", answered.Load(), 0)
+
+				e.leader.Store(3)
+				if tell {
+					s.Moved(0)
+				} else {
+					time.Sleep(laneLook)
+				}
+				synctest.Wait()
+				expect(t, "answered by the next", answered.Load(), 4)
+			})
+		})
+	}
+}
+
+// A lane may be closed by whom it is just answering, with more of it under way.
+func TestLaneClosedWhileItAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := &elsewhere{began: time.Now()}
+		o := DefaultOptions()
+		o.Shards, o.Clock = 1, func() session.Time { return session.Time(time.Since(e.began)) + 1 }
+		s, err := OpenReplicated(o, Replication{
+			Node: 1, Start: 1, Leaders: e, Wall: time.Now,
+			Owners: struct{ Owners }{}, World: struct{ Messenger }{}, Routes: struct{ Routes }{},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		var closed atomic.Int32
+		s.Submit(0, Receive{ClientID: "d", Epoch: 1, PacketID: 1}, func(Result) { s.lanes[0].close() })
+		s.Submit(0, Receive{ClientID: "d", Epoch: 1, PacketID: 2}, func(r Result) {
+			expect(t, "result", r.Err, ErrClosed)
+			closed.Add(1)
+		})
+		synctest.Wait()
+		expect(t, "answered", closed.Load(), 1)
+	})
+}
