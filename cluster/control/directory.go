@@ -86,6 +86,10 @@ func votersOf(r *raft.Raft) (identities []string) {
 	return identities
 }
 
+// Configured changes with each configuration of meta's group that State passes (see
+// meta.Machine.Configured).
+func (c *Control) Configured() uint64 { return c.machine.Configured() }
+
 // Whole says that State holds all that this node's log of meta held when Whole
 // was called, committed or not: what it promised before it was restarted, too (E4).
 func (c *Control) Whole() bool {

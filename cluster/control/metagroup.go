@@ -23,7 +23,8 @@ func (c *Control) startMeta() error {
 	self := raft.ServerID(c.data.Identity())
 	conf := raftstore.RaftConfig(self)
 	conf.Logger = raftLogger(c.log)
-	conf.BatchApplyCh = false // so that Raft answers all that it has taken
+	conf.BatchApplyCh = false                  // so that Raft answers all that it has taken
+	conf.CommitTimeout = 50 * time.Millisecond // clients wait until a revocation is known
 	conf.SnapshotThreshold, conf.SnapshotInterval = 1024, time.Minute
 	store := c.data.log.Group(MetaGroup)
 	snapshots, err := c.data.snapshots(MetaGroup, c.log)

@@ -2,7 +2,7 @@ package lease
 
 import "slices"
 
-// view is what meta's leader knows of who reaches whom.
+// view is what meta's leader, or who may be that next, knows of who reaches whom.
 type view struct {
 	self   uint32
 	voters int // in all

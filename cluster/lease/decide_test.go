@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"dunlin/raftstore/meta"
 )
@@ -139,6 +140,37 @@ func TestGrants(t *testing.T) {
 				t.Errorf("ends: %v", got)
 			}
 		})
+	}
+}
+
+// E4: when the latest lease was granted that a voter's word is about.
+func TestGranted(t *testing.T) {
+	at := func(s int) time.Time { return time.Unix(int64(s), 0) }
+	for _, c := range []struct {
+		name                    string
+		last, began, configured time.Time
+		want                    time.Time
+	}{
+		{"granted", at(9), at(3), at(5), at(9)},
+		{"never granted", time.Time{}, at(3), at(3), at(3)},
+		{"started since", time.Time{}, at(8), at(5), at(8)},
+		{"other voters since", at(4), at(3), at(5), at(5)},
+	} {
+		if got := granted(c.last, c.began, c.configured); !got.Equal(c.want) {
+			t.Errorf("%s: %v", c.name, got)
+		}
+	}
+}
+
+// E4: a lease is over a term after the latest grant that a majority tells of.
+func TestEnding(t *testing.T) {
+	e := ending{quorum: newQuorum([]string{"a", "b", "c"})}
+	at := func(s int) time.Time { return time.Unix(int64(s), 0) }
+	if e.confirm("b", at(7), 3*time.Second); !e.over.IsZero() {
+		t.Fatal("one of three is no majority")
+	}
+	if e.confirm("a", at(4), 3*time.Second); !e.over.Equal(at(10)) || e.passed(at(9)) || !e.passed(at(10)) {
+		t.Errorf("over at %v", e.over)
 	}
 }
 

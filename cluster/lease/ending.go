@@ -43,18 +43,24 @@ func fateOf(s *meta.State, h holder) fate {
 }
 
 // ending waits for the end of a generation whose fate is running. A majority of
-// voters must have said that they grant it no more; whatever any majority granted
-// before was asked for before the last of them said so, and ends a term later.
+// voters must have said that they grant it no more, and since when; whatever any
+// majority granted before was asked for before the latest of these times, and ends a
+// term later.
 type ending struct {
 	quorum
+	last time.Time // the latest of these times, by this node's clock
 	over time.Time // by this node's clock; zero while a majority is missing
 }
 
-// confirm notes that a voter of q grants no more.
-func (e *ending) confirm(voter string, now time.Time, wait time.Duration) {
+// confirm notes that a voter of q grants no more, and did so last at that time at
+// the latest.
+func (e *ending) confirm(voter string, last time.Time, wait time.Duration) {
 	e.add(voter)
+	if last.After(e.last) {
+		e.last = last
+	}
 	if e.over.IsZero() && e.reached() {
-		e.over = now.Add(wait)
+		e.over = e.last.Add(wait)
 	}
 }
 

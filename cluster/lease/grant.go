@@ -2,6 +2,7 @@ package lease
 
 import (
 	"slices"
+	"time"
 
 	"dunlin/raftstore/meta"
 )
@@ -14,6 +15,19 @@ type voter struct {
 	voters []string // of the latest configuration in its log
 	whole  bool     // its state holds all that its log holds
 	state  *meta.State
+}
+
+// granted is when this voter granted a generation its last lease, at the latest.
+// What it granted before its process began it has forgotten. And it may have had no
+// part in a lease that was granted by voters of before its configuration: such a
+// configuration was over before its own was logged.
+func granted(last, began, configured time.Time) time.Time {
+	for _, at := range [...]time.Time{began, configured} {
+		if at.After(last) {
+			last = at
+		}
+	}
+	return last
 }
 
 // agrees says whether this voter's word counts in a majority of those voters. Two
@@ -38,7 +52,8 @@ func (v *voter) grants(from string, m *renew) renewed {
 
 // ends says whether this voter grants no lease to that generation any more. It
 // rests on what was applied, and so was logged: the voter says the same after a
-// restart, once it is whole.
+// restart, once it is whole. It must be whole to know since when its configuration
+// is what it is.
 func (v *voter) ends(m *ended) bool {
-	return v.agrees(m.Voters) && fateOf(v.state, m.holder) != lasts
+	return v.agrees(m.Voters) && v.whole && fateOf(v.state, m.holder) != lasts
 }

@@ -68,10 +68,14 @@ type Lease struct {
 
 		others map[uint32]*other
 		heard  map[uint32]heard // renewals that have come here, by node
-		led    time.Time        // since when this node leads; zero if it does not
+		heeds  time.Time        // since when this node votes, and hears these; zero if it does not
 
-		suspect   holder // who would be revoked, and since when
+		suspect   holder // who would be revoked if this node led, and since when
 		suspected time.Time
+
+		granted    map[holder]time.Time // when this voter granted a lease last
+		configured uint64               // Replica.Configured, and since when it was that, or later
+		since      time.Time
 	}
 }
 
@@ -120,6 +124,8 @@ func New(o Options) (*Lease, error) {
 	l.mu.asking = make(map[ask]bool)
 	l.mu.others = make(map[uint32]*other)
 	l.mu.heard = make(map[uint32]heard)
+	l.mu.granted = make(map[holder]time.Time)
+	l.mu.since = l.began
 	l.mu.missing = errJoining
 	o.Net.Handle(AskRenew, l.answerRenew)
 	o.Net.Handle(AskEnded, l.answerEnded)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Asks and answers are a version byte and JSON: there are a few a second. Fields
@@ -45,6 +46,9 @@ type ended struct {
 
 type endedAnswer struct {
 	Ended bool `json:"ended"`
+	// Since is how long ago, at least, the voter granted that generation its last
+	// lease; 0 if it cannot tell.
+	Since time.Duration `json:"since,omitempty"`
 }
 
 // count asks a node to wait for the sender.

@@ -27,6 +27,7 @@ type flaws struct {
 	noRoutes  bool // a node is admitted without the routes of the others
 	gossip    bool // who is silent is dropped though it counts
 	unsettled bool // a SUBACK waits for nobody
+	unaware   bool // a voter that was started again does not tell what it may have granted before
 }
 
 // world is nodes with one log of meta, a network, routes and clients. Raft is
@@ -168,6 +169,8 @@ func (p *proc) Whole() bool {
 	defer p.w.mu.Unlock()
 	return p.w.flaws.forgetful || p.applied >= p.n.logged
 }
+
+func (p *proc) Configured() uint64 { return p.machine.Configured() }
 
 func (p *proc) Leading() bool {
 	p.w.mu.Lock()
@@ -566,6 +569,10 @@ func (w *world) start(n *node) {
 	if w.flaws.hasty {
 		p.lease.opts.Margin *= -1
 	}
+	if w.flaws.unaware {
+		p.lease.began = p.lease.began.Add(-time.Hour)
+		p.lease.mu.since = p.lease.began
+	}
 	p.lease.OnChange(p.changed)
 	w.mu.Lock()
 	n.proc = p
@@ -791,18 +798,22 @@ func (w *world) fault(r *rand.Rand) {
 		})
 	}
 	var then func()
-	kind := r.IntN(16)
+	kind := r.IntN(17)
 	switch { // what brings a planted bug to light
 	case r.IntN(2) == 0:
 	case w.flaws.hasty:
 		kind = 3 + r.IntN(2)
 	case w.flaws.forgetful:
 		kind = 9
+	case w.flaws.unaware:
+		kind = 11
 	}
 	switch kind {
 	case 9: // revoked and forgotten, it meets a voter that has just started, and nobody else
 		w.mu.refused[n.i] = true
 		then = func() { w.meetStarting(r, n) }
+	case 11: // who alone has granted its latest leases is started again, and it found dead
+		then = func() { w.restartGranting(n) }
 	case 0, 1:
 		set(n.i, o.i, r.IntN(2) == 0)
 	case 2:
@@ -838,6 +849,34 @@ func (w *world) fault(r *rand.Rand) {
 	if then != nil {
 		then()
 	}
+}
+
+// restartGranting leaves n one voter to grant it leases, has it be found dead, and
+// starts that voter again.
+func (w *world) restartGranting(n *node) {
+	w.mu.Lock()
+	var v *node
+	for _, o := range w.mu.nodes {
+		if o == n || o.proc == nil {
+			continue
+		}
+		if v == nil && o != w.mu.leader && slices.Contains(w.votersAt(len(w.mu.log)), o.identity) {
+			v = o
+			continue
+		}
+		w.mu.cut[[2]int{n.i, o.i}], w.mu.cut[[2]int{o.i, n.i}] = true, true
+	}
+	after := time.Duration(w.n(3000)) * time.Millisecond
+	w.mu.Unlock()
+	if v == nil {
+		return
+	}
+	time.Sleep(after)
+	w.kill(v)
+	w.mu.Lock()
+	w.mu.refused[n.i] = true
+	w.mu.Unlock()
+	w.start(v)
 }
 
 // meetStarting lets n, cut off until its lease is over for the others, reach a
@@ -911,6 +950,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 		"no routes":  {noRoutes: true},
 		"gossip":     {gossip: true},
 		"unsettled":  {unsettled: true},
+		"unaware":    {unaware: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(400) {

@@ -62,6 +62,8 @@ type Replica interface {
 	// Voters are the identities of the voters, sorted, by the latest configuration
 	// in this replica's log, committed or not.
 	Voters() []string
+	// Configured is the index of the latest configuration that Meta.State has passed.
+	Configured() uint64
 	// Whole says that Meta.State holds everything that the log of this replica held
 	// when Whole was called (meta.Machine.Whole). It does not block.
 	Whole() bool
@@ -106,7 +108,8 @@ const (
 )
 
 // DefaultOptions have the times of E4: the 5 s of two nodes that cannot reach each
-// other are a second of silence until they are Down, Broken and Confirm.
+// other are a second of silence until they are Down, Broken and Confirm. Of whom
+// nothing at all is heard it is Broken and Confirm since it asked last.
 func DefaultOptions() Options {
 	return Options{
 		CatchUp:   func(context.Context) error { return nil },

@@ -88,6 +88,10 @@ func (l *Lease) voterLocked() voter {
 	v := voter{self: l.opts.Identity, voters: l.opts.Replica.Voters()}
 	v.whole = l.opts.Replica.Whole()
 	v.state = l.opts.Meta.State()
+	// When it is whole, no configuration is in the log that this does not know.
+	if c := l.opts.Replica.Configured(); c != l.mu.configured {
+		l.mu.configured, l.mu.since = c, time.Now()
+	}
 	return v
 }
 
@@ -108,6 +112,9 @@ func (l *Lease) answerRenew(from string, _ uint16, body []byte, reply func([]byt
 		}
 	}
 	a := v.grants(from, &m)
+	if a.Granted {
+		l.mu.granted[m.holder] = time.Now()
+	}
 	l.mu.Unlock()
 	reply(encode(&a), nil)
 }
@@ -121,22 +128,31 @@ func (l *Lease) answerEnded(_ string, _ uint16, body []byte, reply func([]byte, 
 	}
 	l.mu.Lock()
 	v := l.voterLocked()
+	a := endedAnswer{Ended: v.ends(&m)}
+	if a.Ended {
+		a.Since = time.Since(granted(l.mu.granted[m.holder], l.began, l.mu.since))
+	}
 	l.mu.Unlock()
-	reply(encode(&endedAnswer{Ended: v.ends(&m)}), nil)
+	reply(encode(&a), nil)
 }
 
-// leadLocked revokes whom it must, on the node that leads meta.
+// leadLocked revokes whom it must, on the node that leads meta. All voters look who
+// that would be, so that the next leader need not begin to when the one before fell
+// silent.
 func (l *Lease) leadLocked(ctx context.Context, now time.Time, s *meta.State) {
-	if !l.opts.Replica.Leading() {
-		l.mu.led = time.Time{}
+	if !slices.Contains(l.opts.Replica.Voters(), l.opts.Identity) {
+		l.mu.heeds, l.mu.suspect = time.Time{}, holder{}
 		return
 	}
-	if l.mu.led.IsZero() {
-		l.mu.led = now
+	if l.mu.heeds.IsZero() {
+		l.mu.heeds = now
 	}
 	h, dead, ok := decide(l.viewLocked(now, s))
 	if l.mu.suspect != h {
 		l.mu.suspect, l.mu.suspected = h, now
+	}
+	if !l.opts.Replica.Leading() {
+		return
 	}
 	// After a pause, this node's or that one's, the latest report may be an old one.
 	if ok && !dead && now.Sub(l.mu.suspected) < l.opts.Confirm {
@@ -147,7 +163,7 @@ func (l *Lease) leadLocked(ctx context.Context, now time.Time, s *meta.State) {
 	}
 }
 
-// viewLocked is what this node, which leads, knows of who reaches whom.
+// viewLocked is what this node, which votes, knows of who reaches whom.
 func (l *Lease) viewLocked(now time.Time, s *meta.State) view {
 	voters := l.opts.Replica.Voters()
 	v := view{
@@ -177,7 +193,7 @@ func (l *Lease) viewLocked(now time.Time, s *meta.State) view {
 			tell(number, l.reportLocked(now))
 			continue
 		}
-		since := l.mu.led // a new leader gives everybody time to be heard
+		since := l.mu.heeds // a new voter gives everybody time to be heard
 		if o := l.mu.others[number]; o != nil && o.seen.After(since) {
 			since = o.seen
 		}

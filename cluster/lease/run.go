@@ -3,6 +3,7 @@ package lease
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -57,6 +58,9 @@ func (l *Lease) look(ctx context.Context) time.Duration {
 		l.stoodStillLocked(now)
 	}
 	l.mu.looked = now
+	maps.DeleteFunc(l.mu.granted, func(_ holder, at time.Time) bool {
+		return now.Sub(at) > 2*(l.opts.Term+l.opts.Margin) // to whoever asks it is long over
+	})
 	if s != nil {
 		l.selfLocked(s)
 		l.othersLocked(ctx, now, s, &f)
@@ -103,7 +107,7 @@ func (l *Lease) look(ctx context.Context) time.Duration {
 
 // stoodStillLocked is called after this process did: it has heard nobody meanwhile.
 func (l *Lease) stoodStillLocked(now time.Time) {
-	l.mu.led = time.Time{}
+	l.mu.heeds, l.mu.suspect = time.Time{}, holder{}
 	for _, o := range l.mu.others {
 		if !o.lost.IsZero() {
 			o.lost = now
@@ -230,7 +234,7 @@ func (l *Lease) endLocked(ctx context.Context, o *other) {
 		return
 	}
 	if !slices.Equal(e.voters, voters) {
-		e.quorum = newQuorum(voters)
+		e.quorum, e.last = newQuorum(voters), time.Time{}
 	}
 	for _, v := range voters {
 		if e.yes[v] {
@@ -242,7 +246,7 @@ func (l *Lease) endLocked(ctx context.Context, o *other) {
 				return err
 			}
 			if slices.Equal(e.voters, voters) {
-				e.confirm(v, time.Now(), l.opts.Term+l.opts.Margin)
+				e.confirm(v, time.Now().Add(-a.Since), l.opts.Term+l.opts.Margin)
 			}
 			return nil
 		})

@@ -14,8 +14,9 @@ import (
 
 // Machine is a replica of meta: a raft.FSM. Raft's goroutine alone writes it.
 type Machine struct {
-	state   atomic.Pointer[State]
-	changed func(*State)
+	state      atomic.Pointer[State]
+	configured atomic.Uint64 // see Configured
+	changed    func(*State)
 }
 
 // NewMachine makes an empty replica. changed, if not nil, is called after each
@@ -50,7 +51,14 @@ func (m *Machine) Apply(l *raft.Log) any {
 
 // StoreConfiguration implements raft.ConfigurationStore, so that State.Index is
 // past a configuration that was applied.
-func (m *Machine) StoreConfiguration(index uint64, _ raft.Configuration) { m.pass(index) }
+func (m *Machine) StoreConfiguration(index uint64, _ raft.Configuration) {
+	m.configured.Store(index)
+	m.pass(index)
+}
+
+// Configured is another index after each configuration of the group that State
+// passes: that of the configuration, or of a snapshot that may hold one.
+func (m *Machine) Configured() uint64 { return m.configured.Load() }
 
 // pass notes an entry that changed nothing.
 func (m *Machine) pass(index uint64) {
@@ -128,6 +136,7 @@ func (m *Machine) Restore(from io.ReadCloser) error {
 	if err := s.Check(); err != nil {
 		return fmt.Errorf("%w: %w", ErrSnapshot, err)
 	}
+	m.configured.Store(s.Index)
 	m.publish(s)
 	return nil
 }
