@@ -95,7 +95,7 @@ func New(o Options) (*Net, error) {
 		raft: o.Raftnet, dir: o.Directory, owner: o.Owner, clock: o.Clock, log: o.Logger,
 		metrics: newMetrics(o.Registerer), room: roomBytes, most: maxBacklogBytes,
 	}
-	n.evictions.init()
+	n.evictions.init(n.metrics.forgotten)
 	n.again.init(n)
 	n.inbound.New = func() any { return new(deliveries) }
 	n.raft.Handle(askCommands, n.serve)

@@ -8,6 +8,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
 	"dunlin/proto/mqtt"
 	"dunlin/raftstore"
 	"dunlin/router"
@@ -74,6 +77,48 @@ func TestEvictionsEnd(t *testing.T) {
 		// A number of nobody's is nobody's.
 		a.evictions.close(1)
 	})
+}
+
+// P10: however many owners are asked within the time that an answer counts, no more
+// than so many are remembered. The latest are, and each answer counts once.
+func TestEvictionsAreBounded(t *testing.T) {
+	synctest.Test(t, testEvictionsAreBounded)
+}
+
+func testEvictionsAreBounded(t *testing.T) {
+	var e evictions
+	forgotten := prometheus.NewCounter(prometheus.CounterOpts{Name: "forgotten"})
+	e.init(forgotten)
+	handed := make(map[int]int)
+	var numbers []uint64
+	const extra = 10
+	for i := range maxEvictions + extra {
+		number := e.open(func() { handed[i]++ })
+		if numbers = append(numbers, number); i == 0 {
+			e.close(number) // answered: it is not one of those forgotten
+		}
+	}
+	if len(e.waiting) != maxEvictions || len(e.asked) != maxEvictions {
+		t.Errorf("%d wait, of %d asked", len(e.waiting), len(e.asked))
+	}
+	for range 2 {
+		for _, number := range numbers {
+			e.close(number)
+		}
+	}
+	for i := range numbers {
+		want := 1
+		if i > 0 && i < extra {
+			want = 0
+		}
+		if handed[i] != want {
+			t.Errorf("eviction %d was answered %d times", i, handed[i])
+		}
+	}
+	var counted dto.Metric
+	if err := forgotten.Write(&counted); err != nil || counted.Counter.GetValue() != extra-1 {
+		t.Errorf("%v forgotten, %v", counted.Counter, err)
+	}
 }
 
 // A node that does not take what comes loses QoS 0, and nothing else.

@@ -59,5 +59,6 @@ var components = []Metric{
 	{"dunlin_shardnet_asks_total", prometheus.CounterValue, []string{"outcome"}, "Frames of commands brought to shard leaders on other nodes, by outcome"},
 	{"dunlin_shardnet_pushes_total", prometheus.CounterValue, []string{"kind"}, "Records pushed to the owners of sessions on other nodes, by kind"},
 	{"dunlin_shardnet_deliveries_dropped_total", prometheus.CounterValue, []string{"reason"}, "Deliveries not pushed to another node, by reason; those of QoS 1 and 2 are pushed again"},
+	{"dunlin_shardnet_evictions_forgotten_total", prometheus.CounterValue, nil, "Handovers asked of owners on other nodes whose answers are not waited for, as too many were asked for"},
 	{"dunlin_shardnet_bad_records_total", prometheus.CounterValue, []string{"kind"}, "Records and answers of other nodes that do not parse, by kind"},
 }
