@@ -360,3 +360,39 @@ func TestAcknowledgementsHurryForTheWindow(t *testing.T) {
 		}
 	})
 }
+
+// That a connection was lost its shard may hear with other commands, unless a will
+// hangs on it. A client that said goodbye may wait for its shard to know.
+func TestOnlyLossWithoutWillComesLate(t *testing.T) {
+	for name, test := range map[string]struct {
+		will bool
+		end  func(*testConn)
+		late bool
+	}{
+		"lost":             {false, (*testConn).hangUp, true},
+		"lost with a will": {true, (*testConn).hangUp, false},
+		"goodbye":          {false, func(conn *testConn) { conn.send(&mqtt.Disconnect{}) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCell(t, 1, 1, nil)
+				conn := c.dial(0, 0)
+				connect := mqtt.Connect{Version: mqtt.V5, CleanStart: true, ClientID: []byte("c"), HasWill: test.will}
+				connect.Will.Topic = []byte("w")
+				conn.send(&connect)
+				conn.one(mqtt.CONNACK)
+				var ends []bool
+				c.nodes[0].grip().hold = func(cmd raftstore.Command) bool {
+					if d, ok := cmd.(raftstore.Detach); ok {
+						ends = append(ends, d.Late)
+					}
+					return false
+				}
+				test.end(conn)
+				if want := []bool{test.late}; !slices.Equal(ends, want) {
+					t.Errorf("ends that may come late: %v, want %v", ends, want)
+				}
+			})
+		})
+	}
+}

@@ -282,11 +282,14 @@ func (w *worker) withdraw(c *conn) {
 	c.client.filters, c.client.durable = nil, nil
 }
 
-// detach tells the shard that the connection is over; for done see depart.
+// detach tells the shard that the connection is over; for done see depart. Where
+// nobody waits for that, and no will, it may come late: else each connection that
+// is lost costs a commit of its own.
 func (w *worker) detach(c *conn, done func()) {
 	d := raftstore.Detach{
 		ClientID: c.client.ClientID, Epoch: c.epoch, Fire: !c.graceful,
-		HasExpiry: true, Expiry: c.client.agreed.SessionExpiry, Late: c.graceful && !c.client.will && done == nil,
+		HasExpiry: true, Expiry: c.client.agreed.SessionExpiry,
+		Late: done == nil && !c.client.will && c.client.connect == nil, // a CONNECT under way may have a will
 	}
 	if b := c.client.bid; b != nil {
 		c.client.bid = nil
