@@ -1,9 +1,12 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"time"
+
+	"dunlin/raftstore"
 )
 
 // stalled ends the process at once: a leader whose disk hangs would keep its
@@ -20,8 +23,12 @@ func (n *Node) poisoned(err error) {
 }
 
 // broken ends it as fast: what the state of a shard, or of meta, is after Apply panicked nobody
-// knows, and none of it may be acknowledged (D6).
+// knows, and none of it may be acknowledged (D6). Nor can a shard go on whose queues
+// spilled to a disk that failed.
 func (n *Node) broken(err error) {
+	if errors.Is(err, raftstore.ErrScratch) {
+		n.poisoned(err)
+	}
 	n.abort("panic while applying a command: this node stops at once", err)
 }
 

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -60,6 +61,10 @@ func (n *Node) gossiped() []control.Member {
 	return members
 }
 
+// scratchName is the folder of the data directory that queues spill to. It is
+// emptied at every start.
+const scratchName = "scratch"
+
 // storeOptions gives each shard its part of what the node may hold.
 func (n *Node) storeOptions(shards int) raftstore.Options {
 	o, l := raftstore.DefaultOptions(), n.cfg.Limits
@@ -68,6 +73,7 @@ func (n *Node) storeOptions(shards int) raftstore.Options {
 	o.Limits.Sessions = part(l.MaxSessions)
 	o.Limits.Retained = part(l.RetainedMessages)
 	o.Limits.RetainedBytes = part(int(l.RetainedBytes))
+	o.QueueMemory, o.ScratchDir = int(l.QueueMemory), filepath.Join(n.cfg.DataDir, scratchName)
 	o.Limits.QueueMessages, o.Limits.QueueBytes = l.QueueMessages, l.QueueBytes
 	return o
 }

@@ -98,6 +98,7 @@ func (s *Store) Restore(sh router.ShardID, from io.Reader) error {
 		if r := s.posts[sh].replica.Load(); r != nil {
 			err = r.takeOver(st)
 		} else {
+			st.messages.scratch.close()
 			err = ErrNotLeader
 		}
 	}
@@ -121,11 +122,12 @@ func (s *Store) readBackup(sh router.ShardID, from io.Reader) (*state, error) {
 	if string(head[:len(backupMagic)]) != backupMagic || int(shards) != len(s.shards) || shard != uint16(sh) {
 		return nil, fmt.Errorf("%w: it is of shard %d of %d", ErrBackup, shard, shards)
 	}
-	return restoreState(sh, from)
+	return s.restore(sh, from)
 }
 
 // takeOver has the group go on with st, which nothing else uses.
 func (r *replica) takeOver(st *state) error {
+	defer st.messages.scratch.close()
 	st.shards = len(r.sh.store.shards)
 	st.refound(r.rep.outage(st.wall))
 	err := ErrClosed

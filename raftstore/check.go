@@ -74,9 +74,12 @@ func (st *state) checkReferences() error {
 			return fmt.Errorf("message %d of a share group is held %d times", i, m.refs)
 		}
 		if m.refs > 0 {
-			bytes += messageSize(m.packed)
+			bytes += m.bytes()
 			used++
 		}
+	}
+	if err := st.messages.checkSpilled(); err != nil {
+		return err
 	}
 	if bytes != st.messages.bytes || used != st.messages.stored() {
 		return fmt.Errorf("%d messages of %d bytes, counted %d of %d", used, bytes, st.messages.stored(), st.messages.bytes)

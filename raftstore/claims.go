@@ -25,7 +25,7 @@ func (st *state) applyClaim(body *reader, res *Result) {
 	slot, rec := st.sessions.find(c.clientID)
 	if again {
 		if rec != nil && rec.Attached() && rec.node == c.node && rec.conn == c.conn {
-			st.claimed(rec, res)
+			st.claimed(slot, rec, res)
 		} else {
 			res.Err = ErrFenced
 		}
@@ -71,7 +71,7 @@ func (st *state) applyClaim(body *reader, res *Result) {
 	if will := rec.Attach(session.Epoch(st.epochs), c.terms); will != nil {
 		st.fire(rec, will)
 	}
-	st.claimed(rec, res)
+	st.claimed(slot, rec, res)
 	st.tellGroups(rec)
 	st.advance(slot, rec)
 }
@@ -81,18 +81,18 @@ func (st *state) origin(first uint64) uint64 { return 1<<epochBits + first }
 
 // claimed answers a claim. The session was present unless its incarnation began
 // with this epoch.
-func (st *state) claimed(rec *record, res *Result) {
+func (st *state) claimed(slot uint32, rec *record, res *Result) {
 	res.Claim.Epoch = rec.Epoch()
 	res.Claim.Origin = rec.Origin()
 	res.Claim.Next = rec.NextIndex()
 	res.Claim.Present = rec.Origin() != st.origin(uint64(rec.Epoch()))
 	if res.Claim.Present && st.fx.leads {
-		st.resume(rec, &res.Claim)
+		st.resume(slot, rec, &res.Claim)
 	}
 }
 
 // resume tells the new owner what the session holds (S3).
-func (st *state) resume(rec *record, c *Claimed) {
+func (st *state) resume(slot uint32, rec *record, c *Claimed) {
 	c.Inbound = rec.Inbound(nil)
 	for s := range rec.Subscriptions {
 		c.Subscriptions = append(c.Subscriptions, s)
@@ -103,8 +103,12 @@ func (st *state) resume(rec *record, c *Claimed) {
 	for o := range rec.Window {
 		r := Resumed{Received: o.Received, Delivery: Delivery{Index: o.Index, QoS: o.QoS, Retain: o.Retain, IDs: o.IDs}}
 		if !o.Received {
-			m := &st.messages.slots[o.Ref]
-			parseStored(m.packed, m.deadline, st.now, st.fx.clock, &r.Message)
+			packed := st.messages.body(o.Ref)
+			if packed == nil {
+				c.cold = slot + 1
+				return
+			}
+			parseStored(packed, st.messages.slots[o.Ref].deadline, st.now, st.fx.clock, &r.Message)
 		}
 		c.Window = append(c.Window, r)
 	}

@@ -58,6 +58,7 @@ type member struct {
 	cut       atomic.Bool // from the others
 	store     atomic.Pointer[Store]
 	start     uint64
+	scratch   string         // directory to which it spills all it can; "" for none
 	to        [4]chan func() // frames under way, by node
 }
 
@@ -65,7 +66,11 @@ func newTrio(t testing.TB, snapshotBytes uint64) *trio {
 	c := &trio{snapshotBytes: snapshotBytes, pushed: map[router.Subscriber]map[uint64]string{}, published: map[string]bool{}, ended: map[router.Subscriber]bool{}, entries: map[uint64][]byte{}, digests: map[uint64]uint64{}, wall: time.Now()}
 	var servers raft.Configuration
 	for i := range c.nodes {
-		m := &member{t: c, node: Node(i + 1), addr: raft.ServerAddress(fmt.Sprint("n", i+1)),
+		scratch := t.TempDir()
+		if i == 2 {
+			scratch = "" // the others must do what this one does
+		}
+		m := &member{t: c, scratch: scratch, node: Node(i + 1), addr: raft.ServerAddress(fmt.Sprint("n", i+1)),
 			log: raft.NewInmemStore(), stable: raft.NewInmemStore(), snapshots: raft.NewInmemSnapshotStore()}
 		c.nodes[i] = m
 		servers.Servers = append(servers.Servers, raft.Server{ID: raft.ServerID(m.addr), Address: m.addr})
@@ -93,6 +98,9 @@ func (m *member) run(t testing.TB) {
 	m.t.started++
 	m.start = m.t.started
 	o := DefaultOptions()
+	if m.scratch != "" {
+		o.ScratchDir, o.minSpill = m.scratch, 1
+	}
 	o.Shards, o.Logger = 1, slog.New(slog.NewTextHandler(io.Discard, nil))
 	for i := range m.to {
 		ch := make(chan func(), 1024)

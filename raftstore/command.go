@@ -215,6 +215,8 @@ type Claimed struct {
 	Next          uint64 // index of the first delivery that is pushed, as it is not in Window
 	Subscriptions []Subscription
 	Replays       []session.Replay // to go on with (P8)
+
+	cold uint32 // one more than the session's slot: there is more to tell, when it was read
 }
 
 // Resumed is a delivery of the committed window that the new owner resends, in

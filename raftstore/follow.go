@@ -19,15 +19,22 @@ func (sh *shard) push(first, last session.Epoch) {
 			continue
 		}
 		ds := sh.scratch[:0]
+		waits := sh.cold.at(head.slot, head.epoch) != nil
 		for ; n >= 0; n = fx.pushes[n].next {
 			p := &fx.pushes[n]
+			if waits = waits || p.packed == nil; waits && p.index > 0 {
+				sh.cold.push(p.slot, p.epoch, p.index)
+				continue
+			}
 			if parsed == nil || &parsed[0] != &p.packed[0] {
 				parseStored(p.packed, p.deadline, sh.st.now, fx.clock, &m)
 				parsed = p.packed
 			}
 			ds = append(ds, Delivery{Index: p.index, Message: m, QoS: p.qos, Retain: p.retain, IDs: p.ids})
 		}
-		sh.world.Push(head.node, head.conn, head.epoch, ds)
+		if len(ds) > 0 {
+			sh.world.Push(head.node, head.conn, head.epoch, ds)
+		}
 		sh.scratch = recycle(ds)
 	}
 }

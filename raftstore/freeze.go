@@ -25,6 +25,7 @@ type frozen struct {
 		free  []uint32
 		next  uint32
 		saved map[uint32]message
+		named []viewed // are to be written
 	}
 	sessions struct {
 		size  uint32
@@ -78,13 +79,27 @@ func (st *state) freeze() *frozen {
 	f.w.item()
 	st.views = append(st.views, f)
 	st.watch()
+	if s := st.messages.scratch; s != nil {
+		s.views++
+	}
 	return f
+}
+
+// viewed is a message that the view has come to, and where it is to be read from if
+// it is not in memory.
+type viewed struct {
+	slot uint32
+	message
+	from *segment
 }
 
 // release ends the view; it may end before all was streamed.
 func (f *frozen) release() {
 	f.st.views = slices.DeleteFunc(f.st.views, func(v *frozen) bool { return v == f })
 	f.st.watch()
+	if s := f.st.messages.scratch; s != nil {
+		s.unview()
+	}
 }
 
 // watch has the tables say what is about to change, while a view asks.
@@ -131,9 +146,19 @@ func (st *state) publisherChanges(origin uint64) {
 }
 
 // next gives the next part of the snapshot, about a chunk, and whether there is
-// more. It runs where the state is changed.
-func (f *frozen) next() (part []byte, more bool) {
+// more, of a state that does not change meanwhile.
+func (f *frozen) next() (part []byte, more bool, err error) {
+	f.gather()
+	return f.write()
+}
+
+// gather comes to the next part. It runs where the state is changed, and so reads no
+// message that is spilled.
+func (f *frozen) gather() {
 	for f.at != sectionEnd && f.out.Len() < chunkBytes {
+		if f.at == sectionMessages && f.name() {
+			return
+		}
 		if !f.item() {
 			f.at++
 			if f.w.begin(f.at); f.at == sectionSessions {
@@ -145,9 +170,27 @@ func (f *frozen) next() (part []byte, more bool) {
 	if f.at == sectionEnd {
 		f.w.end()
 	}
+}
+
+// write gives the part that gather came to. Other than that it may wait for a disk.
+func (f *frozen) write() (part []byte, more bool, err error) {
+	for i := range f.messages.named {
+		m := &f.messages.named[i]
+		packed := m.packed
+		if packed == nil {
+			l := spilled{at: m.at, size: m.size, from: m.from}
+			if err := l.read(); err != nil {
+				return nil, false, err
+			}
+			packed = l.packed
+		}
+		appendStored(&f.w, m.slot, &m.message, packed)
+	}
+	clear(f.messages.named)
+	f.messages.named = f.messages.named[:0]
 	part = slices.Clone(f.out.Bytes())
 	f.out.Reset()
-	return part, f.at != sectionEnd
+	return part, f.at != sectionEnd, nil
 }
 
 // item writes the next item of the section in hand; false says that there is
@@ -155,7 +198,7 @@ func (f *frozen) next() (part []byte, more bool) {
 func (f *frozen) item() bool {
 	switch f.at {
 	case sectionMessages:
-		return f.message()
+		return false // they are named
 	case sectionSessions:
 		return f.session()
 	case sectionRetained:
@@ -177,22 +220,29 @@ func (f *frozen) group() bool {
 	return true
 }
 
-func (f *frozen) message() bool {
+// name names the next messages, about a chunk; false says that there are none.
+func (f *frozen) name() bool {
 	t := &f.messages
-	if int(t.next) == t.slots {
+	for bytes := 0; int(t.next) < t.slots && bytes < chunkBytes; t.next++ {
+		m, kept := t.saved[t.next]
+		if !kept {
+			m = f.st.messages.slots[t.next]
+		}
+		delete(t.saved, t.next)
+		if m.refs == 0 {
+			continue
+		}
+		v := viewed{slot: t.next, message: m}
+		if m.packed == nil {
+			v.from = f.st.messages.scratch.segments[m.at.segment]
+		}
+		t.named = append(t.named, v)
+		bytes += m.bytes()
+	}
+	if len(t.named) == 0 {
 		t.saved = nil
-		return false
 	}
-	m, kept := t.saved[t.next]
-	if !kept {
-		m = f.st.messages.slots[t.next]
-	}
-	if m.refs > 0 {
-		appendStored(&f.w, t.next, &m)
-	}
-	delete(t.saved, t.next)
-	t.next++
-	return true
+	return len(t.named) > 0
 }
 
 func (f *frozen) session() bool {

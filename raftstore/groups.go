@@ -172,6 +172,7 @@ func (st *state) settle(g *group, m *groupMember) {
 	if g.subscribed == 0 {
 		st.fx.drop(dropNoMember, len(g.queue))
 		for _, w := range g.queue {
+			st.messages.unkeep(w.ref)
 			st.messages.Release(w.ref)
 		}
 		g.queue, g.bytes = nil, 0
@@ -210,6 +211,7 @@ func (st *state) queueUp(g *group, ref uint32, res *Result) {
 		return
 	}
 	st.messages.Retain(ref)
+	st.messages.keep(ref)
 	g.last++
 	g.queue = append(g.queue, waitingMessage{g.last, ref})
 	g.bytes += size
@@ -231,6 +233,7 @@ func (st *state) expired(g *group, w waitingMessage) bool {
 		return false
 	}
 	g.bytes -= st.messages.Size(w.ref)
+	st.messages.unkeep(w.ref)
 	st.messages.Release(w.ref)
 	st.fx.drop(dropExpired, 1)
 	return true
@@ -256,6 +259,7 @@ func (st *state) assign(g *group) {
 		})
 		g.change(m, func() { m.given++ })
 		g.bytes -= st.messages.Size(w.ref)
+		st.messages.unkeep(w.ref)
 		st.messages.Release(w.ref)
 	}
 	if len(g.queue) == 0 {
@@ -297,7 +301,9 @@ func (st *state) back(l *letter) {
 	case l.deadline != session.Never && l.deadline <= st.now:
 		st.fx.drop(dropExpired, 1)
 	default:
-		g.insert(waitingMessage{l.count, st.messages.put(l.packed, l.deadline)})
+		ref := st.messages.put(l.packed, l.deadline)
+		st.messages.keep(ref)
+		g.insert(waitingMessage{l.count, ref})
 		g.bytes += messageSize(l.packed)
 	}
 	st.settle(g, m)
@@ -454,6 +460,10 @@ func (rs *restoring) group(r *reader) {
 			return
 		}
 		st.messages.Retain(w.ref)
+		if st.messages.body(w.ref) == nil {
+			rs.fail(st.messages.fetch(w.ref))
+		}
+		st.messages.keep(w.ref)
 		g.bytes += st.messages.Size(w.ref)
 		g.queue = append(g.queue, w)
 	}

@@ -224,7 +224,9 @@ func (st *state) refoundMail() {
 			case l.kind == letterBack:
 				st.send(router.ShardID(to), l)
 			case l.kind == letterGive && g != nil && g.queues:
-				g.insert(waitingMessage{l.count, st.messages.put(l.packed, l.deadline)})
+				ref := st.messages.put(l.packed, l.deadline)
+				st.messages.keep(ref)
+				g.insert(waitingMessage{l.count, ref})
 				g.bytes += messageSize(l.packed)
 			}
 		}

@@ -8,21 +8,23 @@ import (
 
 // metrics are what a Store counts over all its shards.
 type metrics struct {
-	applies   prometheus.Counter
-	commands  prometheus.Counter
-	batch     prometheus.Histogram
-	wills     prometheus.Counter
-	pushes    prometheus.Counter
-	reads     prometheus.Counter
-	contended prometheus.Counter
-	drops     [dropReasons]prometheus.Counter
+	applies    prometheus.Counter
+	commands   prometheus.Counter
+	batch      prometheus.Histogram
+	wills      prometheus.Counter
+	pushes     prometheus.Counter
+	reads      prometheus.Counter
+	contended  prometheus.Counter
+	spills     prometheus.Counter
+	spillReads prometheus.Counter
+	drops      [dropReasons]prometheus.Counter
 
 	gauges []*gauges // by shard
 }
 
 // gauges is what a shard last said of its size.
 type gauges struct {
-	sessions, messages, messageBytes, retained, retainedBytes, letters atomic.Int64
+	sessions, messages, messageBytes, retained, retainedBytes, letters, memory, spilled, files atomic.Int64
 }
 
 func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
@@ -30,12 +32,14 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 		return prometheus.NewCounter(prometheus.CounterOpts{Name: "dunlin_store_" + name, Help: help})
 	}
 	m := &metrics{
-		applies:   counter("entries_applied_total", "Log entries applied, all shards."),
-		commands:  counter("commands_applied_total", "Commands applied, all shards."),
-		wills:     counter("wills_fired_total", "Wills published."),
-		pushes:    counter("deliveries_pushed_total", "Deliveries handed to the owners of sessions."),
-		reads:     counter("retained_reads_total", "Pages of retained messages asked for."),
-		contended: counter("claims_contended_total", "Claims refused because their client identifier changes hands too often."),
+		applies:    counter("entries_applied_total", "Log entries applied, all shards."),
+		commands:   counter("commands_applied_total", "Commands applied, all shards."),
+		wills:      counter("wills_fired_total", "Wills published."),
+		pushes:     counter("deliveries_pushed_total", "Deliveries handed to the owners of sessions."),
+		reads:      counter("retained_reads_total", "Pages of retained messages asked for."),
+		contended:  counter("claims_contended_total", "Claims refused because their client identifier changes hands too often."),
+		spills:     counter("spills_total", "Queued messages written to scratch files, for want of memory."),
+		spillReads: counter("spill_reads_total", "Queued messages read back from scratch files for sessions, or to rewrite a file."),
 		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "dunlin_store_entry_commands", Help: "Commands in a log entry.",
 			Buckets: prometheus.ExponentialBuckets(1, 4, 6),
@@ -53,7 +57,7 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 	if reg == nil {
 		return m
 	}
-	reg.MustRegister(m.applies, m.commands, m.wills, m.pushes, m.reads, m.contended, m.batch, dropped)
+	reg.MustRegister(m.applies, m.commands, m.wills, m.pushes, m.reads, m.contended, m.spills, m.spillReads, m.batch, dropped)
 	for _, g := range []struct {
 		name, help string
 		of         func(*gauges) *atomic.Int64
@@ -62,6 +66,9 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 		{"queued_messages", "Messages queued, each counted once per shard.", func(g *gauges) *atomic.Int64 { return &g.messages }},
 		{"letters", "Messages and news of share groups on their way to other shards.", func(g *gauges) *atomic.Int64 { return &g.letters }},
 		{"queued_bytes", "Bytes of the messages queued.", func(g *gauges) *atomic.Int64 { return &g.messageBytes }},
+		{"queued_memory_bytes", "Bytes of the messages queued that are held in memory.", func(g *gauges) *atomic.Int64 { return &g.memory }},
+		{"spilled_bytes", "Bytes of the messages queued that are in scratch files instead.", func(g *gauges) *atomic.Int64 { return &g.spilled }},
+		{"scratch_bytes", "Size of the scratch files.", func(g *gauges) *atomic.Int64 { return &g.files }},
 		{"retained_messages", "Topics with a retained message.", func(g *gauges) *atomic.Int64 { return &g.retained }},
 		{"retained_bytes", "Bytes of the retained messages.", func(g *gauges) *atomic.Int64 { return &g.retainedBytes }},
 	} {
@@ -104,6 +111,13 @@ func (m *metrics) size(sh *shard) {
 	g.sessions.Store(int64(st.sessions.ids.used))
 	g.messages.Store(int64(st.messages.stored()))
 	g.messageBytes.Store(int64(st.messages.bytes))
+	g.memory.Store(int64(st.messages.memory()))
+	g.spilled.Store(int64(st.messages.spilled))
+	if s := st.messages.scratch; s != nil {
+		g.files.Store(s.file)
+	} else {
+		g.files.Store(0)
+	}
 	g.letters.Store(int64(st.mail.waiting()))
 	g.retained.Store(int64(st.retained.tree.Len()))
 	g.retainedBytes.Store(int64(st.retained.bytes))

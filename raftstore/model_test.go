@@ -593,6 +593,7 @@ type manual struct {
 	now     session.Time
 	owner   *logger
 	replica *state
+	holds   bool // a chore under way is not waited for
 }
 
 func newManual(o Options) *manual {
@@ -600,6 +601,9 @@ func newManual(o Options) *manual {
 	s := &Store{shards: make([]*shard, 1)}
 	o.Clock = func() session.Time { return m.now }
 	o.Shards, o.MaxTakeovers = 1, 0
+	if err := s.openScratches(&o); err != nil {
+		panic(err)
+	}
 	m.shard = newShard(0, &o, world{alone{m.owner}, m.owner}, s, newMetrics(nil, s))
 	s.shards[0] = m.shard
 	m.solo = newSolo(m.shard)
@@ -616,6 +620,10 @@ func (m *manual) settle() {
 	for {
 		m.take()
 		m.work()
+		if m.spill(); !m.holds && m.st.messages.scratch != nil && m.st.messages.scratch.busy {
+			m.spilled(<-m.chores())
+			continue
+		}
 		m.inbox.Lock()
 		idle := len(m.inbox.items) == 0
 		m.inbox.Unlock()
@@ -637,8 +645,9 @@ func (m *manual) restart() error {
 	if err := m.replica.snapshot(&b); err != nil {
 		return err
 	}
-	st, err := restoreState(0, &b)
+	st, err := m.store.restore(0, &b)
 	if err == nil {
+		m.replica.messages.scratch.close()
 		m.replica = st
 	}
 	return err
@@ -811,11 +820,18 @@ func (in *inputs) command(now session.Time) Command {
 
 // runModel drives a shard and the model with the same random commands, and
 // returns the first difference.
-func runModel(seed uint64, steps int) error {
+// With a directory, the shard spills to it whatever it can.
+func runModel(seed uint64, steps int, scratch string) error {
 	in := &inputs{Rand: rand.New(rand.NewPCG(seed, 0)), epochs: map[string][]session.Epoch{}}
 	o := DefaultOptions()
 	o.Routes, o.Limits.QueueMessages = router.NewTable(), 8
+	o.ScratchDir, o.minSpill = scratch, 1
 	sh := newManual(o)
+	defer func() {
+		sh.st.messages.scratch.close()
+		sh.replica.messages.scratch.close()
+		sh.store.running.Wait()
+	}()
 	m := newModel(sh.st.now)
 	in.model, m.queue = m, o.Limits.QueueMessages
 	for step := range steps {
@@ -910,7 +926,7 @@ func sameRetained(sh *manual, m *model) error {
 
 func TestModel(t *testing.T) {
 	for seed := range uint64(30) {
-		if err := runModel(seed, 400); err != nil {
+		if err := runModel(seed, 400, ""); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 	}

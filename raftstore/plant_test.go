@@ -88,7 +88,9 @@ var plants = []struct {
 		good(st, body, res)
 		if g := st.groups.of[l.group.String()]; l.kind == letterBack && g != nil && g.queues {
 			l.packed, l.deadline = r.b, session.Never
-			g.insert(waitingMessage{l.count, st.messages.put(l.packed, l.deadline)})
+			ref := st.messages.put(l.packed, l.deadline)
+			st.messages.keep(ref)
+			g.insert(waitingMessage{l.count, ref})
 			g.bytes += messageSize(l.packed)
 			st.settle(g, nil)
 		}
@@ -138,7 +140,7 @@ func TestModelFindsPlantedBugs(t *testing.T) {
 			applies[p.kind] = func(st *state, body *reader, res *Result) { p.apply(good, st, body, res) }
 			defer func() { applies[p.kind] = good }()
 			for seed := range uint64(20) {
-				if err := runModel(seed, 400); err != nil {
+				if err := runModel(seed, 400, ""); err != nil {
 					t.Logf("seed %d: %s", seed, strings.TrimSpace(err.Error()))
 					return
 				}

@@ -308,7 +308,7 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 func (f *fsm) Restore(from io.ReadCloser) error {
 	r := (*replica)(f)
 	began := time.Now()
-	st, err := restoreState(r.sh.id, bufio.NewReaderSize(from, chunkBytes))
+	st, err := r.sh.store.restore(r.sh.id, bufio.NewReaderSize(from, chunkBytes))
 	if err != nil {
 		r.unread = err
 		return err
@@ -341,12 +341,17 @@ type frozenReplica struct {
 func (s *frozenReplica) Persist(sink raft.SnapshotSink) error {
 	bytes := 0
 	for more := true; more; {
-		var chunk []byte
-		more = false
-		s.r.call(func() { chunk, more = s.view.next() })
-		if chunk == nil {
+		gathered := false
+		s.r.call(func() { s.view.gather(); gathered = true })
+		if !gathered {
 			_ = sink.Cancel()
 			return raft.ErrRaftShutdown
+		}
+		var chunk []byte
+		var err error
+		if chunk, more, err = s.view.write(); err != nil {
+			_ = sink.Cancel()
+			return s.r.sh.unread(err)
 		}
 		if _, err := sink.Write(chunk); err != nil {
 			_ = sink.Cancel()

@@ -80,6 +80,9 @@ func openReplicated(o Options, rep Replication, prepare func(*replica)) (*Store,
 		shards: make([]*shard, o.Shards), lanes: make([]*lane, o.Shards), posts: make([]post, o.Shards),
 		rep: &rep, prepare: prepare, snapshot: make(chan struct{}, 1),
 	}
+	if err := s.openScratches(&o); err != nil {
+		return nil, err
+	}
 	o.Routes = nil
 	m := newMetrics(o.Registerer, s)
 	for i := range s.shards {

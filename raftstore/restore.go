@@ -13,9 +13,28 @@ import (
 // and the memory it took is in proportion to what it read.
 func restoreState(sh router.ShardID, from io.Reader) (*state, error) {
 	rs := restoring{st: newState(sh)}
+	return rs.read(from)
+}
+
+// restore is restoreState for a shard of this store: queued messages are spilled
+// beyond its share.
+func (s *Store) restore(sh router.ShardID, from io.Reader) (*state, error) {
+	rs := restoring{st: newState(sh), share: s.scratches.share}
+	rs.st.messages.scratch = s.scratches.open()
+	st, err := rs.read(from)
+	if err != nil {
+		rs.st.messages.scratch.close()
+	}
+	return st, err
+}
+
+func (rs *restoring) read(from io.Reader) (*state, error) {
 	r := snapshotReader{from: from}
 	if err := r.each(rs.item); err != nil {
 		return nil, err
+	}
+	if rs.err != nil {
+		return nil, rs.err
 	}
 	if !rs.seen[sectionSessions] {
 		return nil, fmt.Errorf("%w: tables are missing", ErrSnapshot)
@@ -33,6 +52,15 @@ type restoring struct {
 	slots   uint64 // of messages
 	records uint64 // slots of sessions
 	bad     bool   // a queue names a message that is not there
+	share   int    // bytes of messages that stay in memory
+	err     error  // of the scratch files
+}
+
+// fail keeps the first error of the scratch files.
+func (rs *restoring) fail(err error) {
+	if rs.err == nil {
+		rs.err = err
+	}
 }
 
 // first says whether an item is the first of its section, which describes the

@@ -37,6 +37,7 @@ type shard struct {
 	// Of the goroutine.
 	st         *state
 	handovers  handovers
+	cold       cold
 	couriers   couriers
 	contention contention
 	batch      *batch
@@ -97,6 +98,12 @@ func newShard(id router.ShardID, o *Options, w world, s *Store, m *metrics) *sha
 
 // adopt makes st the shard's state.
 func (sh *shard) adopt(st *state) {
+	if sh.st != nil {
+		sh.st.messages.scratch.close()
+	}
+	if st.messages.scratch == nil {
+		st.messages.scratch = sh.store.scratches.open()
+	}
 	sh.st = st
 	st.shards = len(sh.store.shards)
 	sh.reading.Store(st.retained)
@@ -131,8 +138,11 @@ func (sh *shard) run() {
 		sh.work()
 		if closed {
 			sh.handovers.abandon(ErrClosed)
+			sh.cold.abandon(ErrClosed)
+			sh.st.messages.scratch.close()
 			return
 		}
+		sh.spill()
 		if sh.behind && sh.batch.next == len(sh.batch.items) {
 			continue // for what came before there was room for this
 		}
@@ -142,6 +152,8 @@ func (sh *shard) run() {
 		case <-timer.C:
 		case event := <-sh.driver.events():
 			event()
+		case c := <-sh.chores():
+			sh.spilled(c)
 		}
 	}
 }
@@ -152,12 +164,16 @@ func (sh *shard) tellBroken() {
 	if v == nil {
 		return
 	}
+	err, ok := v.(error)
+	if !ok {
+		err = fmt.Errorf("%v", v)
+	}
 	if sh.broken != nil {
 		at := ""
 		if r, ok := sh.driver.(*replica); ok {
 			at = fmt.Sprintf(" at entry %d", r.index)
 		}
-		sh.broken(fmt.Errorf("shard %d%s: %v\n%s", sh.id, at, v, debug.Stack()))
+		sh.broken(fmt.Errorf("shard %d%s: %w\n%s", sh.id, at, err, debug.Stack()))
 	}
 	panic(v)
 }
@@ -271,6 +287,7 @@ func (sh *shard) stopLeading() {
 	clear(sh.flight)
 	sh.flight = sh.flight[:0]
 	sh.handovers.abandon(errMoved)
+	sh.cold.abandon(errMoved)
 	sh.refuse()
 }
 
@@ -432,7 +449,9 @@ func (sh *shard) answer(p *proposal, pushNow func()) {
 		return &sh.results[next-1]
 	}
 	for _, c := range p.released {
-		if r := result(); c.done != nil {
+		if r := result(); r.Claim.cold > 0 {
+			sh.cold.claim(r.Claim.cold-1, r, c.done)
+		} else if c.done != nil {
 			c.done(*r)
 		}
 	}
@@ -449,7 +468,11 @@ func (sh *shard) answer(p *proposal, pushNow func()) {
 		case it.kind == kindRefused:
 			it.give(&Result{Index: sh.st.index, Dropped: 1})
 		default:
-			it.give(result())
+			if r := result(); r.Claim.cold > 0 {
+				sh.cold.claim(r.Claim.cold-1, r, it.waiter())
+			} else {
+				it.give(r)
+			}
 		}
 	}
 }

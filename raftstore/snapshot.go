@@ -50,7 +50,10 @@ func (st *state) snapshot(to io.Writer) error {
 	defer f.release()
 	for more := true; more; {
 		var part []byte
-		part, more = f.next()
+		var err error
+		if part, more, err = f.next(); err != nil {
+			return err
+		}
 		if _, err := to.Write(part); err != nil {
 			return err
 		}

@@ -96,19 +96,17 @@ func TestFrozenView(t *testing.T) {
 		}
 		want := snapshotOf(t, sh.st)
 		f := sh.st.freeze()
-		for more := f.at != sectionEnd; more; {
-			if more = f.item(); !more {
-				f.at++
-				f.w.begin(f.at)
-				if f.at == sectionSessions {
-					f.w.b = appendSlots(f.w.b, int(f.sessions.size), f.sessions.free)
-					f.w.item()
-				}
-				more = f.at != sectionEnd
+		var got []byte
+		for more := true; more; {
+			f.gather()
+			step()
+			part, left, err := f.write()
+			if err != nil {
+				t.Fatal(err)
 			}
+			got, more = append(got, part...), left
 			step()
 		}
-		got, _ := f.next()
 		f.release()
 		if !bytes.Equal(got, want) {
 			t.Fatalf("seed %d: the view changed", seed)

@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -37,6 +38,9 @@ type Options struct {
 	Shards       int           // 1 to 64, fixed for the life of the data
 	Routes       *router.Table // the node's route table; nil for none
 	Limits       Limits        // of each shard
+	QueueMemory  int           // bytes of queued messages that all shards together hold in memory; the rest goes to ScratchDir
+	ScratchDir   string        // emptied by whoever opens the store; "": all queued messages are held in memory
+	minSpill     int           // for the tests; 0: the constant
 	MaxTakeovers int           // of one client identifier in 10 s; beyond it they are refused for 10 s (ErrContended); 0: no bound
 	// Broken is called when a shard cannot apply what was committed, or otherwise
 	// contradicts itself: the node must end at once, acknowledging nothing more (D6).
@@ -79,6 +83,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf("raftstore: %d shards, allowed are 1 to 64", o.Shards)
 	case l.Sessions < 0 || l.QueuedBytes < 0 || l.Retained < 0 || l.RetainedBytes < 0 || l.QueueMessages < 0 || l.QueueBytes < 0 || l.InflightBytes < 0 || o.MaxTakeovers < 0:
 		return errors.New("raftstore: a limit is negative")
+	case o.QueueMemory < 0:
+		return errors.New("raftstore: the memory for queues is negative")
 	case o.Clock == nil || o.Logger == nil:
 		return errors.New("raftstore: no clock or no logger")
 	}
@@ -87,8 +93,9 @@ func (o *Options) validate() error {
 
 // Store is this node's shards.
 type Store struct {
-	shards  []*shard
-	running sync.WaitGroup
+	shards    []*shard
+	running   sync.WaitGroup
+	scratches scratches
 
 	// Of a replicated store only.
 	lanes    []*lane // by shard
@@ -104,6 +111,9 @@ func Open(o Options, owner Owner, out Messenger) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{shards: make([]*shard, o.Shards)}
+	if err := s.openScratches(&o); err != nil {
+		return nil, err
+	}
 	m := newMetrics(o.Registerer, s)
 	for i := range s.shards {
 		s.shards[i] = newShard(router.ShardID(i), &o, world{alone{owner}, out}, s, m)
@@ -113,6 +123,13 @@ func Open(o Options, owner Owner, out Messenger) (*Store, error) {
 		s.running.Go(sh.run)
 	}
 	return s, nil
+}
+
+// openScratches empties the directory that queued messages spill to.
+func (s *Store) openScratches(o *Options) error {
+	s.scratches.dir, s.scratches.share, s.scratches.running = o.ScratchDir, o.QueueMemory/o.Shards, &s.running
+	s.scratches.least = cmp.Or(o.minSpill, minSpill)
+	return s.scratches.clear()
 }
 
 // Close waits until what was submitted is done, which in a replicated store what

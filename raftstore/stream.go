@@ -13,6 +13,7 @@ import (
 type stream struct {
 	view *frozen
 	at   func(f func()) bool // calls f where the state changes, and says whether it did
+	fail func(error) error   // is told that the view cannot be read; nil for nobody
 	part []byte
 	over bool
 }
@@ -20,7 +21,7 @@ type stream struct {
 // openStream freezes the shard as it is; beside is called at that moment.
 func (s *Store) openStream(sh router.ShardID, beside func(*shard)) (*stream, error) {
 	shard := s.shards[sh]
-	r := &stream{at: func(f func()) bool {
+	r := &stream{fail: shard.unread, at: func(f func()) bool {
 		done := make(chan struct{})
 		if !shard.call(func() { f(); close(done) }) {
 			return false
@@ -43,13 +44,18 @@ func (r *stream) Read(p []byte) (int, error) {
 		if r.over {
 			return 0, io.EOF
 		}
-		if !r.at(func() {
-			var more bool
-			r.part, more = r.view.next()
-			r.over = !more
-		}) {
+		if !r.at(r.view.gather) {
 			return 0, ErrClosed
 		}
+		var more bool
+		var err error
+		if r.part, more, err = r.view.write(); err != nil {
+			if r.fail != nil {
+				err = r.fail(err)
+			}
+			return 0, err
+		}
+		r.over = !more
 	}
 	n := copy(p, r.part)
 	r.part = r.part[n:]
@@ -119,7 +125,7 @@ func (d *dumping) item(s section, r *reader) {
 		if d.sizes == nil {
 			d.sizes = make(map[uint64]int)
 		}
-		d.sizes[slot] = messageSize(m.packed)
+		d.sizes[slot] = m.bytes()
 	default:
 		d.session(r)
 	}

@@ -188,7 +188,8 @@ func (st *state) advance(slot uint32, rec *record) {
 	st.deadlines.set(slot, rec.Due())
 }
 
-// pushWindow has the owner of rec sent an entry of the committed window. With
+// pushWindow has the owner of rec sent an entry of the committed window; without the
+// message, if that has to be read first. With
 // PUBREC committed there is nothing to send: the owner knows, or is told by its
 // claim.
 func (st *state) pushWindow(slot uint32, rec *record, o *session.Outbound) {
@@ -197,7 +198,7 @@ func (st *state) pushWindow(slot uint32, rec *record, o *session.Outbound) {
 	}
 	m := &st.messages.slots[o.Ref]
 	st.fx.push(slot, rec, push{
-		index: o.Index, qos: o.QoS, retain: o.Retain, ids: o.IDs, packed: m.packed, deadline: m.deadline,
+		index: o.Index, qos: o.QoS, retain: o.Retain, ids: o.IDs, packed: st.messages.body(o.Ref), deadline: m.deadline,
 	})
 }
 

@@ -77,6 +77,7 @@ type Limits struct {
 	QueueMessages int // waiting for one session
 	QueueBytes    int // bytes waiting for one session
 	QueuePolicy   QueuePolicy
+	QueueMemory   int64 // bytes of all queues that this node holds in memory; the rest is in files
 
 	MaxUnsent int // bytes of output held for one connection
 
@@ -136,6 +137,7 @@ func Default() Config {
 			QueueMessages:         100_000,
 			QueueBytes:            16 << 20,
 			QueuePolicy:           DropNewest,
+			QueueMemory:           queueMemory(),
 			MaxUnsent:             4 << 20,
 			RetainedMessages:      1_000_000,
 			RetainedBytes:         1 << 30,

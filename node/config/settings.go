@@ -95,6 +95,8 @@ func Settings(c *Config) []Setting {
 			size("limits.queue-bytes", &l.QueueBytes, 1<<10, 16<<30, "Bytes that wait for one session"),
 			choice("limits.queue-policy", &l.QueuePolicy, []QueuePolicy{DropNewest, DropOldest},
 				"What a full queue gives up"),
+			size("limits.queue-memory", &l.QueueMemory, 1<<20, 1<<40,
+				"Bytes of all queues that this node holds in memory; what is beyond waits in files of data-dir"),
 			size("limits.max-unsent", &l.MaxUnsent, 64<<10, 1<<30,
 				"Bytes held for a connection that does not keep up, before it is closed"),
 			number("limits.retained-messages", &l.RetainedMessages, 0, many, "Retained messages"),
