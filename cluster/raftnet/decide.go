@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"slices"
 	"time"
+
+	"dunlin/cluster/field"
 )
 
 // Who stands when a leader's process is gone.
@@ -137,17 +139,17 @@ func (o *orphan) best(group uint16, voters []string) string {
 
 func appendReport(dst []byte, r report) []byte {
 	dst = binary.AppendUvarint(dst, uint64(r.group))
-	dst = appendBytes(dst, []byte(r.leader))
+	dst = field.AppendBytes(dst, []byte(r.leader))
 	return appendNumbers(dst, r.term, r.last.term, r.last.index)
 }
 
 func readReport(b []byte) (rep report, rest []byte, err error) {
-	r := reader{b: b}
-	group := r.uint()
-	rep = report{group: uint16(group), leader: string(r.bytes()), term: r.uint()}
-	rep.last.term, rep.last.index = r.uint(), r.uint()
-	if r.bad || group > 1<<16-1 || rep.leader == "" {
+	r := field.Reader{B: b}
+	group := r.Uvarint()
+	rep = report{group: uint16(group), leader: string(r.Bytes()), term: r.Uvarint()}
+	rep.last.term, rep.last.index = r.Uvarint(), r.Uvarint()
+	if r.Bad || group > 1<<16-1 || rep.leader == "" {
 		return report{}, nil, malformed("report")
 	}
-	return rep, r.b, nil
+	return rep, r.B, nil
 }

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"dunlin/cluster/field"
 )
 
 // Raft's own messages as payloads. Who sends is known from the stream, so that
@@ -55,8 +57,8 @@ func appendAppend(dst []byte, a *raft.AppendEntriesRequest) []byte {
 		}
 		dst = binary.AppendVarint(dst, t-at)
 		index, at = e.Index, t
-		dst = appendBytes(dst, e.Extensions)
-		dst = appendBytes(dst, e.Data)
+		dst = field.AppendBytes(dst, e.Extensions)
+		dst = field.AppendBytes(dst, e.Data)
 	}
 	return dst
 }
@@ -67,11 +69,11 @@ const minEntry = 6
 // readAppend reads an AppendEntries, whose entries borrow b: for they are kept,
 // it must be the caller's own.
 func readAppend(b []byte, peer string) (*raft.AppendEntriesRequest, error) {
-	r := reader{b: b}
-	a := &raft.AppendEntriesRequest{RPCHeader: header(r.uint(), peer)}
-	a.Term, a.PrevLogEntry, a.PrevLogTerm, a.LeaderCommitIndex = r.uint(), r.uint(), r.uint(), r.uint()
-	n := r.uint()
-	if n > uint64(len(r.b)/minEntry) {
+	r := field.Reader{B: b}
+	a := &raft.AppendEntriesRequest{RPCHeader: header(r.Uvarint(), peer)}
+	a.Term, a.PrevLogEntry, a.PrevLogTerm, a.LeaderCommitIndex = r.Uvarint(), r.Uvarint(), r.Uvarint(), r.Uvarint()
+	n := r.Uvarint()
+	if n > uint64(len(r.B)/minEntry) {
 		return nil, malformed("entries")
 	}
 	if n > 0 {
@@ -80,17 +82,17 @@ func readAppend(b []byte, peer string) (*raft.AppendEntriesRequest, error) {
 		index, at := a.PrevLogEntry, int64(0)
 		for i := range logs {
 			e := &logs[i]
-			e.Type = raft.LogType(r.byte())
-			index += r.uint()
-			e.Index, e.Term = index, r.uint()
-			if at += r.int(); at != 0 {
+			e.Type = raft.LogType(r.Byte())
+			index += r.Uvarint()
+			e.Index, e.Term = index, r.Uvarint()
+			if at += r.Varint(); at != 0 {
 				e.AppendedAt = time.Unix(0, at)
 			}
-			e.Extensions, e.Data = r.bytes(), r.bytes()
+			e.Extensions, e.Data = r.Bytes(), r.Bytes()
 			a.Entries[i] = e
 		}
 	}
-	return a, r.end("append entries")
+	return a, done(&r, "append entries")
 }
 
 func appendAppendReply(dst []byte, a *raft.AppendEntriesResponse) []byte {
@@ -106,12 +108,12 @@ func appendAppendReply(dst []byte, a *raft.AppendEntriesResponse) []byte {
 }
 
 func readAppendReply(b []byte, peer string, a *raft.AppendEntriesResponse) error {
-	r := reader{b: b}
-	a.RPCHeader = header(r.uint(), peer)
-	a.Term, a.LastLog = r.uint(), r.uint()
-	flags := r.byte()
+	r := field.Reader{B: b}
+	a.RPCHeader = header(r.Uvarint(), peer)
+	a.Term, a.LastLog = r.Uvarint(), r.Uvarint()
+	flags := r.Byte()
 	a.Success, a.NoRetryBackoff = flags&1 != 0, flags&2 != 0
-	return r.end("append reply")
+	return done(&r, "append reply")
 }
 
 func appendVote(dst []byte, v *raft.RequestVoteRequest) []byte {
@@ -120,11 +122,11 @@ func appendVote(dst []byte, v *raft.RequestVoteRequest) []byte {
 }
 
 func readVote(b []byte, peer string) (*raft.RequestVoteRequest, error) {
-	r := reader{b: b}
-	v := &raft.RequestVoteRequest{RPCHeader: header(r.uint(), peer)}
-	v.Term, v.LastLogIndex, v.LastLogTerm = r.uint(), r.uint(), r.uint()
-	v.LeadershipTransfer = r.byte() != 0
-	return v, r.end("vote")
+	r := field.Reader{B: b}
+	v := &raft.RequestVoteRequest{RPCHeader: header(r.Uvarint(), peer)}
+	v.Term, v.LastLogIndex, v.LastLogTerm = r.Uvarint(), r.Uvarint(), r.Uvarint()
+	v.LeadershipTransfer = r.Byte() != 0
+	return v, done(&r, "vote")
 }
 
 func appendPreVote(dst []byte, v *raft.RequestPreVoteRequest) []byte {
@@ -132,10 +134,10 @@ func appendPreVote(dst []byte, v *raft.RequestPreVoteRequest) []byte {
 }
 
 func readPreVote(b []byte, peer string) (*raft.RequestPreVoteRequest, error) {
-	r := reader{b: b}
-	v := &raft.RequestPreVoteRequest{RPCHeader: header(r.uint(), peer)}
-	v.Term, v.LastLogIndex, v.LastLogTerm = r.uint(), r.uint(), r.uint()
-	return v, r.end("pre-vote")
+	r := field.Reader{B: b}
+	v := &raft.RequestPreVoteRequest{RPCHeader: header(r.Uvarint(), peer)}
+	v.Term, v.LastLogIndex, v.LastLogTerm = r.Uvarint(), r.Uvarint(), r.Uvarint()
+	return v, done(&r, "pre-vote")
 }
 
 // The replies to votes, pre-votes and snapshots are alike.
@@ -144,10 +146,10 @@ func appendGranted(dst []byte, version raft.ProtocolVersion, term uint64, grante
 }
 
 func readGranted(b []byte, peer string) (h raft.RPCHeader, term uint64, granted bool, err error) {
-	r := reader{b: b}
-	h = header(r.uint(), peer)
-	term, granted = r.uint(), r.byte() != 0
-	return h, term, granted, r.end("vote reply")
+	r := field.Reader{B: b}
+	h = header(r.Uvarint(), peer)
+	term, granted = r.Uvarint(), r.Byte() != 0
+	return h, term, granted, done(&r, "vote reply")
 }
 
 // A TimeoutNow and its reply are a version.
@@ -156,29 +158,29 @@ func appendVersion(dst []byte, h raft.RPCHeader) []byte {
 }
 
 func readVersion(b []byte, peer string) (raft.RPCHeader, error) {
-	r := reader{b: b}
-	h := header(r.uint(), peer)
-	return h, r.end("version")
+	r := field.Reader{B: b}
+	h := header(r.Uvarint(), peer)
+	return h, done(&r, "version")
 }
 
 func appendInstall(dst []byte, s *raft.InstallSnapshotRequest) []byte {
 	dst = appendNumbers(dst, uint64(s.ProtocolVersion), uint64(s.SnapshotVersion), s.Term, s.LastLogIndex, s.LastLogTerm,
 		s.ConfigurationIndex, uint64(s.Size))
-	return appendBytes(dst, s.Configuration)
+	return field.AppendBytes(dst, s.Configuration)
 }
 
 func readInstall(b []byte, peer string) (*raft.InstallSnapshotRequest, error) {
-	r := reader{b: b}
-	s := &raft.InstallSnapshotRequest{RPCHeader: header(r.uint(), peer)}
+	r := field.Reader{B: b}
+	s := &raft.InstallSnapshotRequest{RPCHeader: header(r.Uvarint(), peer)}
 	s.Leader = s.Addr
-	s.SnapshotVersion = raft.SnapshotVersion(r.uint())
-	s.Term, s.LastLogIndex, s.LastLogTerm, s.ConfigurationIndex = r.uint(), r.uint(), r.uint(), r.uint()
-	s.Size = int64(r.uint())
-	s.Configuration = append([]byte(nil), r.bytes()...)
+	s.SnapshotVersion = raft.SnapshotVersion(r.Uvarint())
+	s.Term, s.LastLogIndex, s.LastLogTerm, s.ConfigurationIndex = r.Uvarint(), r.Uvarint(), r.Uvarint(), r.Uvarint()
+	s.Size = int64(r.Uvarint())
+	s.Configuration = append([]byte(nil), r.Bytes()...)
 	if s.Size < 0 {
 		return nil, malformed("snapshot size")
 	}
-	return s, r.end("snapshot")
+	return s, done(&r, "snapshot")
 }
 
 func appendBool(dst []byte, v bool) []byte {

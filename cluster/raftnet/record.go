@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"dunlin/cluster/field"
 )
 
 // A stream is two rows of records in each direction, urgent and bulk, cut into
@@ -91,66 +93,10 @@ func readRecord(b []byte, bound int) (r record, rest []byte, missing int, err er
 	return r, b[end:], 0, nil
 }
 
-// reader reads numbers and bytes off a payload. What is read after the payload
-// was at its end is zero, and bad says so.
-type reader struct {
-	b   []byte
-	bad bool
-}
-
-func (r *reader) uint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.bad, r.b = true, nil
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) int() int64 {
-	v, n := binary.Varint(r.b)
-	if n <= 0 {
-		r.bad, r.b = true, nil
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) byte() byte {
-	if len(r.b) == 0 {
-		r.bad = true
-		return 0
-	}
-	v := r.b[0]
-	r.b = r.b[1:]
-	return v
-}
-
-// bytes reads a length and so many bytes, nil for none. They borrow the payload.
-func (r *reader) bytes() []byte {
-	n := r.uint()
-	if n > uint64(len(r.b)) {
-		r.bad, r.b = true, nil
-		return nil
-	}
-	if n == 0 {
-		return nil
-	}
-	v := r.b[:n:n]
-	r.b = r.b[n:]
-	return v
-}
-
-// end is nil if everything was there and nothing is left.
-func (r *reader) end(what string) error {
-	if r.bad || len(r.b) > 0 {
+// done is nil if every field of what was there and nothing is left.
+func done(r *field.Reader, what string) error {
+	if !r.Done() {
 		return malformed(what)
 	}
 	return nil
-}
-
-func appendBytes(dst, b []byte) []byte {
-	return append(binary.AppendUvarint(dst, uint64(len(b))), b...)
 }

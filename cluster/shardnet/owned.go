@@ -2,6 +2,8 @@ package shardnet
 
 import (
 	"encoding/binary"
+
+	"dunlin/cluster/field"
 )
 
 // owned takes a record for a connection of this node.
@@ -38,9 +40,9 @@ func (n *Net) tellHandedOver(leader string, number uint64) {
 
 // handedOver takes the answer to an eviction.
 func (n *Net) handedOver(_ string, _ uint16, body []byte, reply func([]byte, error)) {
-	r := reader{b: body}
-	version, number := r.byte(), r.uvarint()
-	if version != recordVersion || r.bad || len(r.b) > 0 {
+	r := field.Reader{B: body}
+	version, number := r.Byte(), r.Uvarint()
+	if version != recordVersion || !r.Done() {
 		n.metrics.badRecords.WithLabelValues("handover").Inc()
 		reply(nil, malformed("handover"))
 		return

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"dunlin/cluster/field"
 	"dunlin/cluster/raftnet"
 	"dunlin/proto/mqtt"
 	"dunlin/raftstore"
@@ -113,91 +114,66 @@ func readRecord(b []byte, now session.Time, ds *deliveries) (rec record, err err
 		return rec, malformed("record of an unknown version")
 	}
 	rec.verb, rec.conn = verb(b[1]), router.Subscriber(binary.LittleEndian.Uint64(b[2:]))
-	r := reader{b: b[2+8:]}
-	rec.epoch = session.Epoch(r.uvarint())
+	r := reader{field.Reader{B: b[2+8:]}}
+	rec.epoch = session.Epoch(r.Uvarint())
 	switch rec.verb {
 	case verbDeliver:
-		for len(r.b) > 0 && !r.bad {
+		for len(r.B) > 0 && !r.Bad {
 			r.delivery(ds, now)
 		}
 	case verbEvict:
-		rec.number = r.uvarint()
-		rec.clientID, r.b = r.b, nil
+		rec.number = r.Uvarint()
+		rec.clientID, r.B = r.B, nil
 	case verbEnded:
-		rec.reason = mqtt.Reason(r.byte())
+		rec.reason = mqtt.Reason(r.Byte())
 	default:
 		return rec, malformed("record with an unknown verb")
 	}
-	if r.bad || len(r.b) > 0 {
+	if !r.Done() {
 		return rec, malformed("record does not parse")
 	}
 	return rec, nil
 }
 
-// reader reads a record's fields. After the first that is bad all are zero.
-type reader struct {
-	b   []byte
-	bad bool
-}
-
-func (r *reader) fail() { r.bad, r.b = true, nil }
-
-func (r *reader) byte() byte {
-	if len(r.b) == 0 {
-		r.fail()
-		return 0
-	}
-	v := r.b[0]
-	r.b = r.b[1:]
-	return v
-}
-
-func (r *reader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.fail()
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
+// reader reads a record's fields.
+type reader struct{ field.Reader }
 
 // delivery reads one more of ds.
 func (r *reader) delivery(ds *deliveries, now session.Time) {
 	ds.each = append(ds.each, raftstore.Delivery{})
 	d := &ds.each[len(ds.each)-1]
-	flags := r.byte()
+	flags := r.Byte()
 	d.QoS, d.Retain = mqtt.QoS(flags&deliverQoS), flags&deliverRetain != 0
 	if flags&^deliverKnown != 0 || d.QoS > 2 {
-		r.fail()
+		r.Fail()
 	}
 	if d.QoS > 0 {
-		if d.Index = r.uvarint(); d.Index == 0 {
-			r.fail()
+		if d.Index = r.Uvarint(); d.Index == 0 {
+			r.Fail()
 		}
 	}
 	if flags&deliverIDs != 0 {
-		n, first := r.uvarint(), len(ds.ids)
-		if n == 0 || n > uint64(len(r.b)) {
-			r.fail()
+		n, first := r.Uvarint(), len(ds.ids)
+		if n == 0 || n > uint64(len(r.B)) {
+			r.Fail()
 			return
 		}
 		for range n {
-			id := r.uvarint()
+			id := r.Uvarint()
 			if id != uint64(uint32(id)) {
-				r.fail()
+				r.Fail()
 			}
 			ds.ids = append(ds.ids, uint32(id))
 		}
 		d.IDs = ds.ids[first:len(ds.ids):len(ds.ids)]
 	}
-	if r.bad {
+	if r.Bad {
 		return
 	}
-	rest, err := d.Message.Parse(r.b, now)
+	rest, err := d.Message.Parse(r.B, now)
 	if err != nil {
-		r.fail()
+		r.Fail()
 		return
 	}
-	r.b = rest
+	r.B = rest
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"dunlin/cluster/feed"
+	"dunlin/cluster/field"
 	"dunlin/router"
 )
 
@@ -96,26 +97,26 @@ func appendHold(b []byte, h *hold) []byte {
 
 // readHold reads an askHold, whose changes own their filters.
 func readHold(b []byte) (h hold, err error) {
-	r := reader{b: b}
-	h.verb = verb(r.head())
-	h.reign = r.uvarint()
+	r := field.Reader{B: b}
+	h.verb = verb(head(&r))
+	h.reign = r.Uvarint()
 	switch h.verb {
 	case verbCopy:
-		h.number = r.uvarint()
-		last := r.byte()
+		h.number = r.Uvarint()
+		last := r.Byte()
 		h.last = last == 1
 		if last > 1 {
-			r.fail()
+			r.Fail()
 		}
 	case verbChanges:
 	default:
-		r.fail()
+		r.Fail()
 	}
-	h.version = r.uvarint()
-	if r.bad || len(b) > maxMessage || h.reign == 0 {
+	h.version = r.Uvarint()
+	if r.Bad || len(b) > maxMessage || h.reign == 0 {
 		return hold{}, fmt.Errorf("%w: routes", errMalformed)
 	}
-	if h.changes, err = feed.ReadChanges(r.b, nil); err != nil {
+	if h.changes, err = feed.ReadChanges(r.B, nil); err != nil {
 		return hold{}, fmt.Errorf("%w: %w", errMalformed, err)
 	}
 	return h, nil
@@ -132,9 +133,9 @@ func appendHeld(b []byte, h held) []byte {
 }
 
 func readHeld(b []byte) (held, error) {
-	r := reader{b: b}
-	h := held{verdict: verdict(r.head()), number: r.uvarint()}
-	if r.bad || len(r.b) > 0 || h.verdict < taken || h.verdict > later {
+	r := field.Reader{B: b}
+	h := held{verdict: verdict(head(&r)), number: r.Uvarint()}
+	if !r.Done() || h.verdict < taken || h.verdict > later {
 		return held{}, fmt.Errorf("%w: answer", errMalformed)
 	}
 	return h, nil
@@ -156,53 +157,25 @@ func appendQuestion(b []byte, q question) []byte {
 }
 
 func readQuestion(b []byte) (q question, err error) {
-	r := reader{b: b}
-	q.verb, q.index = verb(r.head()), r.uvarint()
+	r := field.Reader{B: b}
+	q.verb, q.index = verb(head(&r)), r.Uvarint()
 	switch q.verb {
 	case verbSynced:
 	case verbHolding:
-		q.reign = r.uvarint()
+		q.reign = r.Uvarint()
 	default:
-		r.fail()
+		r.Fail()
 	}
-	if r.bad || len(r.b) > 0 {
+	if !r.Done() {
 		return question{}, fmt.Errorf("%w: question", errMalformed)
 	}
 	return q, nil
 }
 
-// reader takes a message apart; bad says that something was missing.
-type reader struct {
-	b   []byte
-	bad bool
-}
-
-func (r *reader) fail() { r.bad, r.b = true, nil }
-
-func (r *reader) byte() byte {
-	if len(r.b) == 0 {
-		r.fail()
-		return 0
-	}
-	c := r.b[0]
-	r.b = r.b[1:]
-	return c
-}
-
-func (r *reader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.fail()
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
 // head reads the version, and returns the byte after it.
-func (r *reader) head() byte {
-	if r.byte() != messageVersion {
-		r.fail()
+func head(r *field.Reader) byte {
+	if r.Byte() != messageVersion {
+		r.Fail()
 	}
-	return r.byte()
+	return r.Byte()
 }
