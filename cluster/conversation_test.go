@@ -32,6 +32,7 @@ func TestConversationAgainstModel(t *testing.T) {
 			up        [][]byte // batches on their way
 			down      []span
 			unwritten []outgoing
+			fresh     uint64 // numbers below it were put before a loss (P7)
 		)
 		settle := func(tokens []Token, lost bool) {
 			for _, tk := range tokens {
@@ -45,7 +46,11 @@ func TestConversationAgainstModel(t *testing.T) {
 			}
 		}
 		deliver := func(body []byte, done func()) {
-			accepted = append(accepted, binary.LittleEndian.Uint64(body))
+			number := binary.LittleEndian.Uint64(body)
+			if number < fresh {
+				t.Fatalf("seed %d: %d overtakes one that is lost", seed, number)
+			}
+			accepted = append(accepted, number)
 			dones = append(dones, done)
 		}
 		breakStream := func() {
@@ -64,7 +69,10 @@ func TestConversationAgainstModel(t *testing.T) {
 				return // the Welcome is lost
 			}
 			if st == nil {
-				settle(ob.restart(numbers()), true)
+				if lost := ob.restart(numbers()); len(lost) > 0 {
+					settle(lost, true)
+					fresh = sent
+				}
 				return
 			}
 			if _, ok := ob.attach(w.Receiver, w.Accepted, 1<<10); !ok {

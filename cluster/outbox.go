@@ -257,9 +257,11 @@ func (ob *outbox) confirm(s span, tokens []Token) (_ []Token, ok bool) {
 	return tokens, true
 }
 
-// restart begins conversation sender with what was never written, and returns
-// the tokens of the frames that were, and of which nothing is known any more.
-// No stream may be attached.
+// restart begins a new conversation, of number sender, and returns the tokens of
+// the frames of which nothing is known any more: the first that was written and
+// not confirmed, and all after it, lest they overtake it when it is published
+// again (P7). Without such a one, what was never written goes on in the new
+// conversation. No stream may be attached.
 func (ob *outbox) restart(sender uint64) (lost []Token) {
 	ob.mu.Lock()
 	defer ob.mu.Unlock()
@@ -269,7 +271,7 @@ func (ob *outbox) restart(sender uint64) (lost []Token) {
 		*ob.slotLocked(s) = held{}
 		switch {
 		case h.confirmed:
-		case s <= ob.mu.sent:
+		case s <= ob.mu.sent || len(lost) > 0:
 			lost = append(lost, h.token)
 			ob.mu.reliableBytes -= cap(h.body)
 			ob.pool.put(h.body)
