@@ -38,7 +38,7 @@ build: ## bin/dunlin, one static binary
 test: lint unit e2e ## all that CI runs
 
 unit: ## unit tests and fuzz seeds, with race detector and invariants
-	go test -race -tags invariants -timeout 10m $(TESTFLAGS) $(UNITS)
+	@.ci/race -timeout 10m $(TESTFLAGS) -- $(UNITS)
 
 e2e: build ## tests that run the built binary, then one with race detector and invariants
 	@.ci/packages mosquitto-clients
