@@ -22,6 +22,20 @@
 // to it, arrive in the order in which they were given. Nothing that waits for a disk holds up the
 // reading of a stream.
 //
+// # Heartbeats
+//
+// A follower that waits for its disk must still answer its leader. Raft's own way,
+// the function it gives to SetHeartbeatHandler, is not used. In hashicorp/raft 1.8.0
+// that runs appendEntries on the caller's goroutine, which may make a follower of
+// the node and set its term while Raft's own goroutine, to which the comments there
+// reserve both, stands for election or writes entries: a term that it has left would
+// come back, and a leader that was deposed could write an entry of its own under the
+// term of the next (dispatchLogs reads the term without asking who leads in it).
+//
+// So a heartbeat is answered here only while Raft follows in the very term of it,
+// from what Raft lets anybody read, and Raft is told of it through its queue. Any
+// other heartbeat is Raft's to answer, like an AppendEntries.
+//
 // # Wake-ups
 //
 // What no one waits for does not wake the writer: heartbeats, and AppendEntries

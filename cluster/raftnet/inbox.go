@@ -15,17 +15,18 @@ const maxInbox = 64
 // answers the peers need not be woken but for that.
 type inbox struct {
 	responses chan raft.RPCResponse
-	beats     chan *inbound // heartbeats of a term that Raft has not heard of
+	told      chan raft.RPCResponse // to the heartbeat that Raft is told of, see tell
 
 	mu struct {
 		sync.Mutex
 		waiting []*inbound // in the order in which Raft was given them
+		telling bool       // told is owed a response, or has it
 	}
 }
 
 func (x *inbox) init() {
 	x.responses = make(chan raft.RPCResponse, maxInbox) // Raft does not wait to answer
-	x.beats = make(chan *inbound, maxInbox)
+	x.told = make(chan raft.RPCResponse, 1)
 }
 
 // inbound is a request that waits for Raft's response.
@@ -39,15 +40,14 @@ type inbound struct {
 // work on waits in the inbox, for Raft may wait for its disk.
 func (t *Transport) request(from string, out *replies, r record) error {
 	in := &inbound{out: out, id: r.id}
-	fast := false
+	var beat *raft.AppendEntriesRequest
 	var err error
 	switch r.kind {
 	case kindHeartbeat:
-		var a *raft.AppendEntriesRequest
-		if a, err = readAppend(r.payload, from); err == nil && !heartbeat(a) {
+		if beat, err = readAppend(r.payload, from); err == nil && !heartbeat(beat) {
 			err = malformed("heartbeat with entries")
 		}
-		in.command, fast = a, true
+		in.command = beat
 	case kindAppend:
 		// The log keeps the entries, so their bytes must be their own.
 		in.command, err = readAppend(append([]byte(nil), r.payload...), from)
@@ -63,16 +63,8 @@ func (t *Transport) request(from string, out *replies, r record) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case !fast:
+	if beat == nil || !t.answer(in, beat) {
 		t.give(in)
-	case in.command.(*raft.AppendEntriesRequest).Term == t.beatTerm.Load() && t.answerHeartbeat(in):
-	default:
-		select {
-		case t.inbox.beats <- in:
-		default:
-			out.fail(t.id, in.id, errBehind)
-		}
 	}
 	return nil
 }
@@ -109,27 +101,42 @@ func (x *inbox) next() *inbound {
 	return in
 }
 
-// answerHeartbeat passes a heartbeat to Raft beside the consumer, if Raft has
-// said how.
-func (t *Transport) answerHeartbeat(in *inbound) bool {
-	t.mu.Lock()
-	handle := t.mu.heartbeat
-	t.mu.Unlock()
-	if handle == nil {
+// answer answers a heartbeat as Raft would that follows in its term already, and
+// reports false if Raft does not: then Raft itself has to. The answer tells the
+// sender that this node knew of no later term when the heartbeat was here.
+func (t *Transport) answer(in *inbound, beat *raft.AppendEntriesRequest) bool {
+	r := t.watched.Load()
+	if r == nil || r.State() != raft.Follower || r.CurrentTerm() != beat.Term {
 		return false
 	}
-	responses := make(chan raft.RPCResponse, 1)
-	handle(raft.RPC{Command: in.command, RespChan: responses})
-	select {
-	case resp := <-responses:
-		if a, ok := resp.Response.(*raft.AppendEntriesResponse); ok && resp.Error == nil && a.Success {
-			t.beatTerm.Store(a.Term)
-		}
-		t.reply(in, resp)
-	default: // Raft is shutting down and says nothing
-		in.out.fail(t.id, in.id, errShut)
-	}
+	t.tell(beat)
+	t.reply(in, raft.RPCResponse{Response: &raft.AppendEntriesResponse{
+		RPCHeader: raft.RPCHeader{ProtocolVersion: beat.ProtocolVersion},
+		Term:      beat.Term, LastLog: r.LastIndex(), Success: true,
+	}})
 	return true
+}
+
+// tell lets Raft have a heartbeat that was answered, so that it knows its leader and
+// that it is there. One at a time is enough: Raft hears of it after all that it
+// waits for now.
+func (t *Transport) tell(beat *raft.AppendEntriesRequest) {
+	x := &t.inbox
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.mu.telling {
+		select {
+		case <-x.told:
+		default:
+			return
+		}
+	}
+	select {
+	case t.consumer <- raft.RPC{Command: beat, RespChan: x.told}:
+		x.mu.telling = true
+	default:
+		x.mu.telling = false
+	}
 }
 
 // serve answers peers with what Raft says to their requests.
@@ -139,10 +146,6 @@ func (t *Transport) serve() {
 		select {
 		case resp := <-x.responses:
 			t.reply(x.next(), resp)
-		case in := <-x.beats:
-			if !t.answerHeartbeat(in) {
-				t.give(in)
-			}
 		case <-t.ctx.Done():
 			x.mu.Lock()
 			defer x.mu.Unlock()

@@ -25,7 +25,7 @@ type kind uint8
 
 const (
 	kindBeat      kind = 1 + iota // payload: reports, see decide.go
-	kindHeartbeat                 // an AppendEntries that is answered without the disk
+	kindHeartbeat                 // an AppendEntries that need not wait for the disk
 	kindAppend
 	kindVote
 	kindPreVote

@@ -28,15 +28,6 @@ type Transport struct {
 	inbox    inbox
 	watched  atomic.Pointer[raft.Raft]
 	held     atomic.Pointer[func(index, term uint64) bool]
-
-	// The last term whose heartbeat was answered. Raft writes a new term to the
-	// disk, so only heartbeats of this one are answered by who reads the stream.
-	beatTerm atomic.Uint64
-
-	mu struct {
-		sync.Mutex
-		heartbeat func(raft.RPC)
-	}
 }
 
 var _ interface {
@@ -64,7 +55,8 @@ func (n *Net) Transport(group uint16) (*Transport, error) {
 	return t, nil
 }
 
-// Watch lets the failure detector care for r, this group's Raft.
+// Watch lets the failure detector care for r, this group's Raft, and has heartbeats
+// answered that r need not be asked about.
 func (t *Transport) Watch(r *raft.Raft) {
 	t.watched.Store(r)
 	t.net.detector.start()
@@ -98,11 +90,9 @@ func (t *Transport) EncodePeer(id raft.ServerID, _ raft.ServerAddress) []byte { 
 
 func (t *Transport) DecodePeer(b []byte) raft.ServerAddress { return raft.ServerAddress(b) }
 
-func (t *Transport) SetHeartbeatHandler(cb func(raft.RPC)) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.mu.heartbeat = cb
-}
+// SetHeartbeatHandler implements raft.Transport and keeps nothing: see Heartbeats in
+// the package's comment.
+func (*Transport) SetHeartbeatHandler(func(raft.RPC)) {}
 
 // rpc calls a node. With size 0 the request is urgent.
 func (t *Transport) rpc(to raft.ServerID, k kind, size int, lazy bool, payload func([]byte) []byte) ([]byte, error) {
