@@ -41,13 +41,13 @@ func (c *connection) bind(cmd *cobra.Command) {
 	flags.SortFlags = false
 	flags.Bool("help", false, "show this help") // -h is the host, as in mosquitto's tools
 	flags.StringVarP(&c.host, "host", "h", "127.0.0.1", "the broker's `host`")
-	flags.Uint16VarP(&c.port, "port", "p", 1883, "the broker's port")
+	flags.Uint16VarP(&c.port, "port", "p", 1883, "the broker's `port`")
 	flags.StringVarP(&c.id, "id", "i", "", "client `identifier`; without one the broker assigns one")
 	flags.StringVarP(&c.user, "username", "u", "", "user `name`")
-	flags.StringVarP(&c.password, "pw", "P", "", "password; MQTT_PASSWORD keeps it out of the process list")
+	flags.StringVarP(&c.password, "pw", "P", "", "`password`; MQTT_PASSWORD keeps it out of the process list")
 	flags.VarP(&c.version, "protocol-version", "V", "MQTT version: 5, 311 or 31")
 	flags.Uint8VarP(&c.qos, "qos", "q", 0, "quality of service: 0, 1 or 2")
-	flags.Uint16VarP(&c.keep, "keepalive", "k", 60, "keep-alive in seconds; 0: none")
+	flags.Uint16VarP(&c.keep, "keepalive", "k", 60, "keep-alive in `seconds`; 0: none")
 	flags.BoolVarP(&c.keepSess, "disable-clean-session", "c", false, "keep the session when the connection ends; wants -i")
 	flags.Uint32VarP(&c.expiry, "session-expiry-interval", "x", 0, "how long the session lives on, in `seconds` (5.0)")
 	flags.DurationVar(&c.timeout, "connect-timeout", 10*time.Second, "how long to wait for the connection")
@@ -64,8 +64,13 @@ const passwordEnv = "MQTT_PASSWORD"
 // options checks the flags and turns them into a client's.
 func (c *connection) options(cmd *cobra.Command) (client.Options, error) {
 	none := client.Options{}
-	if c.qos > 2 || c.willQoS > 2 {
-		return none, wrongUsage("quality of service: want 0, 1 or 2")
+	for _, q := range []struct {
+		flag  string
+		value uint8
+	}{{"-q, --qos", c.qos}, {"--will-qos", c.willQoS}} {
+		if q.value > 2 {
+			return none, wrongUsage("%s: \"%d\" is not allowed: want 0, 1 or 2", q.flag, q.value)
+		}
 	}
 	if c.keepSess && c.id == "" {
 		return none, wrongUsage("a session can only be kept under an identifier: want -i")

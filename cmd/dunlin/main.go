@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -76,6 +77,10 @@ To see it work:
 		CompletionOptions:          cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		var value *pflag.InvalidValueError
+		if errors.As(err, &value) {
+			return wrongUsage("%w; see %s --help", wrongValue(value), cmd.CommandPath())
+		}
 		if n := nearestFlag(cmd, err); n != "" {
 			return wrongUsage("%w, did you mean --%s? See %s --help", err, n, cmd.CommandPath())
 		}
@@ -91,6 +96,33 @@ To see it work:
 	add(root, "mqtt", newPub(), newSub(), newLoad())
 	add(root, "admin", newCluster(), newClients(), newVersion())
 	return root
+}
+
+// wrongValue says of a flag what was given and what is allowed, where pflag would
+// tell how it looked for a number.
+func wrongValue(e *pflag.InvalidValueError) error {
+	f, want := e.GetFlag(), strings.TrimPrefix(e.Unwrap().Error(), "want ")
+	switch f.Value.Type() {
+	case "uint8":
+		want = "a whole number from 0 to 255"
+	case "uint16":
+		want = "a whole number from 0 to 65535"
+	case "uint32":
+		want = "a whole number from 0 to 4294967295"
+	case "int", "int64", "uint", "uint64":
+		want = "a whole number"
+	case "float64":
+		want = "a number"
+	case "duration":
+		want = "a duration, such as 500ms, 30s or 5m"
+	case "bool":
+		want = "true or false"
+	}
+	name := "--" + f.Name
+	if f.Shorthand != "" {
+		name = "-" + f.Shorthand + ", " + name
+	}
+	return fmt.Errorf("%s: %q is not allowed: want %s", name, e.GetValue(), want)
 }
 
 func add(root *cobra.Command, group string, cmds ...*cobra.Command) {
