@@ -32,6 +32,7 @@ NODE is a name as cluster status shows it; or its number, or its identity, if se
 that name. A dead node is removed in the same way. A node that comes back with an empty data
 directory under its name needs no removal: the cluster removes the one that it was.`,
 		Example: `  dunlin cluster remove n4 --wait
+  dunlin cluster remove n4 --wait --timeout 10m
   dunlin cluster remove n4 --undo`,
 		Args: exactly("the node's name"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -56,7 +57,13 @@ directory under its name needs no removal: the cluster removes the one that it w
 				_, err := fmt.Fprintf(out, "%s is leaving; dunlin cluster status shows what it still holds\n", args[0])
 				return err
 			}
-			if err := untilLeft(cmd.Context(), &node, args[0]); err != nil {
+			ctx := cmd.Context()
+			if cmd.Flags().Changed("timeout") {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, node.timeout)
+				defer cancel()
+			}
+			if err := untilLeft(ctx, &node, args[0], newProgress(cmd)); err != nil {
 				return err
 			}
 			_, err := fmt.Fprintf(out, "%s has left the cluster\n", args[0])
@@ -66,25 +73,50 @@ directory under its name needs no removal: the cluster removes the one that it w
 	cmd.Flags().BoolVar(&undo, "undo", false, "take back the removal of a node that has not left yet")
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait until the node has left")
 	node.bind(cmd)
+	cmd.Flags().Lookup("timeout").Usage = "how long to wait; with --wait, unless it is given, until the node has left"
 	return cmd
 }
 
-// untilLeft looks once a second whether a node that is leaving has left.
-func untilLeft(ctx context.Context, node *api, name string) error {
+// removalLook is how often a node that is leaving is looked after.
+const removalLook = time.Second
+
+// untilLeft looks once a second whether a node that is leaving has left, and shows
+// what it still holds. The wait ends with ctx, the leaving does not.
+func untilLeft(ctx context.Context, node *api, name string, p *progress) error {
+	defer p.clear()
+	look := time.NewTicker(removalLook)
+	defer look.Stop()
+	holds := ""
 	for {
 		var st admin.ClusterStatus
-		if err := node.do(ctx, http.MethodGet, "/api/v1/cluster", &st); err != nil {
-			return err
+		err := node.do(ctx, http.MethodGet, "/api/v1/cluster", &st)
+		if ctx.Err() != nil {
+			return fmt.Errorf("%s has not left after %v%s; it goes on leaving", name, node.timeout, holds)
 		}
-		if !slices.ContainsFunc(st.Nodes, func(n admin.ClusterNode) bool {
+		if err != nil {
+			return fmt.Errorf("%s is leaving, and whether it has left is not known: %w", name, err)
+		}
+		n := slices.IndexFunc(st.Nodes, func(n admin.ClusterNode) bool {
 			return n.Leaving && (n.Name == name || n.Identity == name || strconv.FormatUint(uint64(n.Number), 10) == name)
-		}) {
+		})
+		if n < 0 {
 			return nil
 		}
+		holds = fmt.Sprintf(", it still holds %d replicas", replicasOf(&st, st.Nodes[n].Identity))
+		p.show("%s is leaving%s", name, holds)
 		select {
-		case <-time.After(time.Second):
+		case <-look.C:
 		case <-ctx.Done():
-			return ctx.Err()
 		}
 	}
+}
+
+// replicasOf is how many replicas a node holds, of the shards and of meta.
+func replicasOf(st *admin.ClusterStatus, identity string) (n int) {
+	for _, g := range st.Groups {
+		if slices.ContainsFunc(g.Replicas, func(r admin.GroupReplica) bool { return r.Node == identity }) {
+			n++
+		}
+	}
+	return n
 }
