@@ -27,10 +27,8 @@ func (n *Node) newLease() error {
 		n.cluster.Recount()
 		n.routesChanged()
 	})
-	l.OnOver(func(e lease.Ended) {
-		n.cluster.Over(e.Identity, e.Start)
-		n.mourn()
-	})
+	l.OnOver(func(e lease.Ended) { n.cluster.Over(e.Identity, e.Start) })
+	l.OnClosed(n.mourn)
 	n.cluster.Leases(l)
 	n.broker.Lease(l)
 	n.control.Watch(func(*meta.State) { l.Wake() })
@@ -80,7 +78,7 @@ func (n *Node) letIn() error {
 }
 
 // mourn has the shards that this node leads give up what nodes owned of which no
-// lease is left.
+// lease is left, and no client either.
 func (n *Node) mourn() {
 	select {
 	case n.mourning <- struct{}{}:
@@ -96,7 +94,7 @@ func (n *Node) mournAlways() {
 			return
 		}
 		if store := n.store.Load(); store != nil {
-			for _, e := range n.lease.Ended() {
+			for _, e := range n.lease.Closed() {
 				store.Lost(raftstore.Node(e.Node), e.Start)
 			}
 		}

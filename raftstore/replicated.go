@@ -127,8 +127,9 @@ func (s *Store) PublishAgain() {
 	}
 }
 
-// Lost declares a start of a node dead: what its connections own is detached in
-// the shards that this node leads, and their wills are due (P6). It counts from
+// Lost declares a start of a node dead, whose clients are closed: what its
+// connections own is detached in the shards that this node leads, and their wills
+// are due (P6). It counts from
 // Routes.LeadShard on, also if it comes before that returns.
 func (s *Store) Lost(node Node, start uint64) {
 	for _, sh := range s.shards {

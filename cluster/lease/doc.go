@@ -12,6 +12,8 @@
 //     written, not earlier.
 //   - Whoever stops counting may be forgotten, with its routes and what is on its
 //     way to it; nobody else, however long it is silent.
+//   - Whoever stops counting may have clients still: what these own is given up
+//     when Closed lists it, not before.
 //   - Options.Standing returns, when told Isolated, only once nothing more is
 //     acknowledged to the clients of before.
 //

@@ -36,6 +36,7 @@ type Lease struct {
 
 	onChange func()
 	onOver   func(Ended)
+	onClosed func()
 	entered  atomic.Bool // who counts is known
 
 	until  atomic.Int64           // end of the lease, since began; 0 for none
@@ -96,6 +97,8 @@ type other struct {
 	gone     bool      // its process was found dead
 	ending   ending
 	over     bool
+	closing  time.Time // since it is over: when its clients are closed at the latest
+	closed   bool      // they are
 }
 
 // counts are who counts, by identity.
@@ -119,6 +122,7 @@ func New(o Options) (*Lease, error) {
 	l := &Lease{opts: o, began: time.Now(), wake: make(chan struct{}, 1)}
 	l.onChange = func() {}
 	l.onOver = func(Ended) {}
+	l.onClosed = func() {}
 	l.counts.Store(&counts{})
 	l.mu.answered = make(map[holder]counted)
 	l.mu.asking = make(map[ask]bool)
@@ -134,10 +138,11 @@ func New(o Options) (*Lease, error) {
 }
 
 // OnChange has f called when who counts has changed, or has become known, from any
-// goroutine. It is set before Start, and so is OnOver.
+// goroutine. It is set before Start, and so are OnOver and OnClosed.
 func (l *Lease) OnChange(f func()) { l.onChange = f }
 
-// Ended is a start of a node of which no lease is left. It may begin anew.
+// Ended is a start of a node of which no lease is left. It may begin anew, in
+// another generation.
 type Ended struct {
 	Node     uint32
 	Identity string
@@ -145,15 +150,18 @@ type Ended struct {
 }
 
 // OnOver has f called once no lease can be held any more by what a start of a node
-// was until now: what its connections own may be given up (raftstore.Store.Lost),
-// and it does not count.
+// was until now: it does not count. It may have clients still, see Closed.
 func (l *Lease) OnOver(f func(Ended)) { l.onOver = f }
 
-// Ended lists of whom OnOver told last and who have not begun anew: for a shard's
-// new leader, whom it was not told. Who has asked this node to be waited for in a
-// later generation has, also if meta's state here does not show it yet: its new
-// clients are not to be taken for those of before (P6).
-func (l *Lease) Ended() (list []Ended) {
+// OnClosed has f called when Closed lists another.
+func (l *Lease) OnClosed(f func()) { l.onClosed = f }
+
+// Closed lists of whom no lease is left, nor a client connected, and who have not
+// begun anew: what their connections own may be given up (raftstore.Store.Lost).
+// Who has asked this node to be waited for in a later generation has, also if
+// meta's state here does not show it yet: its new clients are not to be taken for
+// those of before (P6).
+func (l *Lease) Closed() (list []Ended) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	counted := l.counts.Load().of
@@ -161,7 +169,7 @@ func (l *Lease) Ended() (list []Ended) {
 		if h := counted[o.identity]; h.Node == o.Node && h.Generation > o.Generation {
 			continue
 		}
-		if o.over {
+		if o.closed {
 			list = append(list, o.ended())
 		}
 	}

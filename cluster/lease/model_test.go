@@ -27,6 +27,7 @@ type flaws struct {
 	noRoutes  bool // a node is admitted without the routes of the others
 	gossip    bool // who is silent is dropped though it counts
 	unsettled bool // a SUBACK waits for nobody
+	impatient bool // the clients of a silent node are taken to be closed as soon as its lease is over
 	unaware   bool // a voter that was started again does not tell what it may have granted before
 }
 
@@ -68,6 +69,7 @@ type node struct {
 	started  uint64
 	died     time.Time
 	drift    float64
+	blamed   bool // its ports were refused, since its process began
 }
 
 // proc is one process of a node.
@@ -544,6 +546,33 @@ func (w *world) judgeLocked() {
 	w.mu.subs = slices.DeleteFunc(w.mu.subs, func(s *sub) bool { return !s.live() })
 }
 
+// mourn looks for clients of a node of whom p takes it that they are closed: p would
+// have their wills published. Whose ports were refused looked dead.
+func (w *world) mourn(p *proc) {
+	p.lease.mu.Lock()
+	var closed []other
+	for _, o := range p.lease.sortedLocked() {
+		if o.closed {
+			closed = append(closed, *o)
+		}
+	}
+	p.lease.mu.Unlock()
+	for _, o := range closed {
+		w.mu.Lock()
+		n := w.byIdentity(o.identity)
+		q := n.proc
+		w.mu.Unlock()
+		if q == nil || q.lease.Generation() != o.Generation {
+			continue
+		}
+		w.mu.Lock()
+		if q.alive && q.open && !n.blamed && w.mu.broken == "" {
+			w.mu.broken = fmt.Sprintf("at %s node %d takes the clients of node %d to be closed, which are not", time.Now().Format(clock), p.n.i, n.i)
+		}
+		w.mu.Unlock()
+	}
+}
+
 // --- lives
 
 // start starts a process of node n, and has it enter.
@@ -558,6 +587,7 @@ func (w *world) start(n *node) {
 	o.Identity, o.Group, o.Meta, o.Replica, o.Net, o.Peers = n.identity, 64, p, p, p, p
 	o.Standing = p.standing
 	o.Term, o.Margin = scale(o.Term), scale(o.Margin)
+	o.Isolation, o.Closing = scale(o.Isolation), scale(o.Closing)
 	o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
 	if verbose {
 		o.Logger = slog.New(slog.NewTextHandler(testWriter{w.t}, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", n.i)
@@ -569,6 +599,9 @@ func (w *world) start(n *node) {
 	if w.flaws.hasty {
 		p.lease.opts.Margin *= -1
 	}
+	if w.flaws.impatient {
+		p.lease.opts.Closing = -p.lease.opts.Isolation
+	}
 	if w.flaws.unaware {
 		p.lease.began = p.lease.began.Add(-time.Hour)
 		p.lease.mu.since = p.lease.began
@@ -577,6 +610,7 @@ func (w *world) start(n *node) {
 	w.mu.Lock()
 	n.proc = p
 	n.started++
+	n.blamed = w.mu.refused[n.i]
 	p.number = n.started
 	if w.n(3) == 0 {
 		p.slow = time.Now().Add(5 * time.Second)
@@ -702,6 +736,16 @@ func play(t *testing.T, seed uint64, f flaws) (broken string, acks int) {
 			w.tasks.Go(func() { w.publish(p, after) })
 		}
 	})
+	w.ever(20*time.Millisecond, func() {
+		for _, n := range w.mu.nodes {
+			w.mu.Lock()
+			p := n.proc
+			w.mu.Unlock()
+			if p != nil {
+				w.mourn(p)
+			}
+		}
+	})
 	w.ever(100*time.Millisecond, func() { // streams tell when they break
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -715,7 +759,11 @@ func play(t *testing.T, seed uint64, f flaws) (broken string, acks int) {
 	time.Sleep(2 * time.Second)
 	for range 10 {
 		w.fault(r)
-		time.Sleep(time.Duration(r.IntN(4000)) * time.Millisecond)
+		pause := time.Duration(r.IntN(4000)) * time.Millisecond
+		if r.IntN(12) == 0 {
+			pause += 15 * time.Second // long enough for clients of who is cut off to be closed
+		}
+		time.Sleep(pause)
 		w.mu.Lock()
 		broken := w.mu.broken
 		w.mu.Unlock()
@@ -810,7 +858,7 @@ func (w *world) fault(r *rand.Rand) {
 	}
 	switch kind {
 	case 9: // revoked and forgotten, it meets a voter that has just started, and nobody else
-		w.mu.refused[n.i] = true
+		w.mu.refused[n.i], n.blamed = true, true
 		then = func() { w.meetStarting(r, n) }
 	case 11: // who alone has granted its latest leases is started again, and it found dead
 		then = func() { w.restartGranting(n) }
@@ -819,7 +867,7 @@ func (w *world) fault(r *rand.Rand) {
 	case 2:
 		isolate()
 	case 3, 10:
-		w.mu.refused[n.i] = true
+		w.mu.refused[n.i], n.blamed = true, true
 	case 4, 5, 6:
 		clear(w.mu.cut)
 		clear(w.mu.refused)
@@ -874,7 +922,7 @@ func (w *world) restartGranting(n *node) {
 	time.Sleep(after)
 	w.kill(v)
 	w.mu.Lock()
-	w.mu.refused[n.i] = true
+	w.mu.refused[n.i], n.blamed = true, true
 	w.mu.Unlock()
 	w.start(v)
 }
@@ -951,6 +999,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 		"gossip":     {gossip: true},
 		"unsettled":  {unsettled: true},
 		"unaware":    {unaware: true},
+		"impatient":  {impatient: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := range uint64(400) {

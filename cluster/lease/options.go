@@ -39,6 +39,10 @@ type Options struct {
 	Renew time.Duration
 	// Isolation is how long after losing its lease a node closes its clients.
 	Isolation time.Duration
+	// Closing is how much longer than Isolation others wait, from when no lease is
+	// left, before they take the clients of a node to be closed of which they know
+	// nothing: two clocks may differ by so much in that time, closing included.
+	Closing time.Duration
 	// Broken is how long a node may be Down for another before it is told, and Confirm
 	// how long that must be so before one is revoked.
 	Broken, Confirm time.Duration
@@ -118,6 +122,7 @@ func DefaultOptions() Options {
 		Margin:    300 * time.Millisecond,
 		Renew:     500 * time.Millisecond,
 		Isolation: 10 * time.Second,
+		Closing:   2 * time.Second,
 		Broken:    3 * time.Second,
 		Confirm:   time.Second,
 		Logger:    slog.Default(),
@@ -135,7 +140,7 @@ func (o *Options) validate() error {
 	for _, d := range []struct {
 		name string
 		d    time.Duration
-	}{{"Term", o.Term}, {"Margin", o.Margin}, {"Renew", o.Renew}, {"Isolation", o.Isolation}, {"Broken", o.Broken}, {"Confirm", o.Confirm}} {
+	}{{"Term", o.Term}, {"Margin", o.Margin}, {"Renew", o.Renew}, {"Isolation", o.Isolation}, {"Closing", o.Closing}, {"Broken", o.Broken}, {"Confirm", o.Confirm}} {
 		if d.d <= 0 {
 			return fmt.Errorf("lease: %s %v: must be positive", d.name, d.d)
 		}

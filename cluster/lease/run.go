@@ -46,6 +46,7 @@ func (l *Lease) run(ctx context.Context) {
 type findings struct {
 	changed bool // who counts
 	over    []*other
+	closed  bool // there is another whose clients are
 }
 
 // look does what is due and says in how long to look again.
@@ -80,6 +81,9 @@ func (l *Lease) look(ctx context.Context) time.Duration {
 	for _, o := range f.over {
 		l.opts.Logger.Info("no lease of the node is left", "node", o.Node, "identity", o.identity, "start", o.start)
 		l.onOver(o.ended())
+	}
+	if f.closed {
+		l.onClosed()
 	}
 	if f.changed {
 		l.onChange()
@@ -173,6 +177,9 @@ func (l *Lease) dueLocked(now time.Time) time.Duration {
 		if !o.over && !o.ending.over.IsZero() {
 			by(o.ending.over)
 		}
+		if o.over && !o.closed {
+			by(o.closing)
+		}
 		if !o.lost.IsZero() {
 			by(o.lost.Add(l.opts.Broken))
 		}
@@ -180,8 +187,8 @@ func (l *Lease) dueLocked(now time.Time) time.Duration {
 	return due
 }
 
-// othersLocked follows the other nodes: whom this one reaches, and whose
-// generations end.
+// othersLocked follows the other nodes: whom this one reaches, whose generations
+// end, and whose clients are closed.
 func (l *Lease) othersLocked(ctx context.Context, now time.Time, s *meta.State, f *findings) {
 	for number, n := range s.Nodes {
 		if number == l.mu.me.Node {
@@ -198,7 +205,8 @@ func (l *Lease) othersLocked(ctx context.Context, now time.Time, s *meta.State, 
 		l.reachLocked(now, o)
 	}
 	for _, o := range l.sortedLocked() {
-		switch fateOf(s, o.holder) {
+		fate := fateOf(s, o.holder)
+		switch fate {
 		case running:
 			l.endLocked(ctx, o)
 			if !o.ending.passed(now) {
@@ -209,7 +217,12 @@ func (l *Lease) othersLocked(ctx context.Context, now time.Time, s *meta.State, 
 		}
 		if !o.over {
 			o.over = true
+			o.closing = now.Add(l.opts.Isolation + l.opts.Closing)
 			f.over = append(f.over, o)
+		}
+		// A node that is silent may have clients that reach it until it isolates itself.
+		if !o.closed && (fate == over || o.gone || !now.Before(o.closing)) {
+			o.closed, f.closed = true, true
 		}
 	}
 }
