@@ -94,8 +94,8 @@ func (n *Node) mournAlways() {
 			return
 		}
 		if store := n.store.Load(); store != nil {
-			for _, e := range n.lease.Closed() {
-				store.Lost(raftstore.Node(e.Node), e.Start)
+			for node, generation := range n.lease.Closed() {
+				store.Lost(raftstore.Node(node), generation)
 			}
 		}
 	}

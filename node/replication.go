@@ -35,7 +35,7 @@ func (n *Node) enter(ctx context.Context) error {
 	n.routes.Store(routes)
 	o := n.storeOptions(shards)
 	store, err := raftstore.OpenReplicated(o, raftstore.Replication{
-		Node: raftstore.Node(self.Node), Start: self.Start,
+		Node: raftstore.Node(self.Node), Start: self.Start, Generation: n.lease.Generation,
 		Leaders: n.links, Owners: n.links, World: n.broker, Routes: leading{routes, n},
 		OutageCap: outageCap, Wall: time.Now,
 	})

@@ -20,6 +20,11 @@ func (st *state) applyClaim(body *reader, res *Result) {
 			return
 		}
 		again = !p.claims.take(c.number, c.low)
+		if !again && p.generation > c.generation {
+			res.Err = ErrFenced // of an earlier generation, likewise
+			return
+		}
+		p.generation = max(p.generation, c.generation)
 	}
 	// Not before: begin may end the session that is asked for.
 	slot, rec := st.sessions.find(c.clientID)

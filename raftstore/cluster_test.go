@@ -112,8 +112,9 @@ func (m *member) run(t testing.TB) {
 			}
 		}()
 	}
+	generation := m.start // each start holds one lease
 	s, err := openReplicated(o, Replication{
-		Node: m.node, Start: m.start, Leaders: m, Owners: m, World: m, Routes: begins{&tableRoutes{node: router.NewTable()}, m},
+		Node: m.node, Start: m.start, Generation: func() uint64 { return generation }, Leaders: m, Owners: m, World: m, Routes: begins{&tableRoutes{node: router.NewTable()}, m},
 		Wall: time.Now, OutageCap: time.Hour,
 	}, func(r *replica) {
 		r.before = func(l *raft.Log) {

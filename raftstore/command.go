@@ -33,11 +33,13 @@ type Claim struct {
 	by claimant // filled in by a replicated store
 }
 
-// claimant says which start of which node holds a claim's connection, and numbers
-// the claim among those of that start: no claim below low is without an answer.
+// claimant says which start of which node holds a claim's connection, and in which
+// generation of its lease it does. It numbers the claim among those of that start:
+// no claim below low is without an answer.
 type claimant struct {
 	node               Node
 	start, number, low uint64
+	generation         uint64
 }
 
 // Will is the will that goes with a claim. Its message's expiry interval begins

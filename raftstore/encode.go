@@ -55,7 +55,7 @@ func (c Claim) encode(b []byte, _ func() session.Time) (kind, []byte) {
 	}
 	b = appendBytes(b, c.ClientID)
 	b = appendBytes(b, c.User)
-	for _, v := range [...]uint64{uint64(c.by.node), c.by.start, c.by.number, c.by.low} {
+	for _, v := range [...]uint64{uint64(c.by.node), c.by.start, c.by.number, c.by.low, c.by.generation} {
 		b = binary.AppendUvarint(b, v)
 	}
 	b = binary.AppendUvarint(b, uint64(c.Conn))
@@ -84,7 +84,7 @@ type claim struct {
 
 func (r *reader) claim() (c claim) {
 	c.clientID, c.user = r.bytes(), r.bytes()
-	c.claimant = claimant{node: r.node(), start: r.uvarint(), number: r.uvarint(), low: r.uvarint()}
+	c.claimant = claimant{node: r.node(), start: r.uvarint(), number: r.uvarint(), low: r.uvarint(), generation: r.uvarint()}
 	c.conn = router.Subscriber(r.uvarint())
 	flags := r.byte()
 	c.clean = flags&claimClean != 0
@@ -339,14 +339,15 @@ func (c forget) encode(b []byte, _ func() session.Time) (kind, []byte) {
 	return kindForget, binary.AppendUvarint(b, c.origin)
 }
 
-// lost has a shard end what the connections of a dead node own.
+// lost has a shard end what a node's connections own that claimed it in that
+// generation or before.
 type lost struct {
-	node  Node
-	start uint64
+	node       Node
+	generation uint64
 }
 
 func (c lost) encode(b []byte, _ func() session.Time) (kind, []byte) {
-	return kindLost, binary.AppendUvarint(binary.AppendUvarint(b, uint64(c.node)), c.start)
+	return kindLost, binary.AppendUvarint(binary.AppendUvarint(b, uint64(c.node)), c.generation)
 }
 
 // published has a shard forget a will that is on its way.

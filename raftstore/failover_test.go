@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"dunlin/router"
 	"dunlin/session"
 )
 
@@ -268,6 +269,47 @@ func TestForgottenTwice(t *testing.T) {
 	expect(t, "then", p.next(), session.Never)
 }
 
+// P6: what is said of a generation of a node's lease touches no connection of a later
+// one, and no claim of it that was on its way is granted after.
+func TestLostGeneration(t *testing.T) {
+	st := newState(0)
+	st.limits = DefaultLimits()
+	do := func(cmd Command) Result {
+		k, body := cmd.encode(nil, func() session.Time { return 0 })
+		return st.apply(appendCommand(appendEntryHead(nil, entryHead{time: 1}), k, body), nil)[0]
+	}
+	number := uint64(0)
+	claim := func(id string, generation uint64) Claim {
+		number++
+		return Claim{ClientID: id, Conn: router.Subscriber(number), Expiry: 60, by: claimant{1, 5, number, 1, generation}}
+	}
+	attached := func(id string) bool {
+		_, rec := st.sessions.find([]byte(id))
+		return rec != nil && rec.Attached()
+	}
+	expect(t, "a claim", do(claim("a", 7)).Err, nil)
+	late := claim("late", 7)
+	expect(t, "the generation before", do(lost{1, 6}).Err, nil)
+	expect(t, "after it", attached("a"), true)
+	expect(t, "the generation", do(lost{1, 7}).Err, nil)
+	expect(t, "after that", attached("a"), false)
+	expect(t, "too late", do(late).Err, ErrFenced)
+	expect(t, "again", do(late).Err, ErrFenced)
+	next := claim("b", 8)
+	expect(t, "the next generation", do(next).Err, nil)
+	expect(t, "said late", do(lost{1, 7}).Err, nil)
+	expect(t, "after what was said late", attached("b"), true)
+	expect(t, "again", do(next).Err, nil)
+	expect(t, "one after that", do(claim("c", 9)).Err, nil)
+	expect(t, "asked again, granted before", do(next).Err, nil)
+	expect(t, "of a node that never spoke", do(lost{2, 3}).Err, nil)
+	stranger := Claim{ClientID: "d", Conn: 1, Expiry: 60, by: claimant{2, 1, 1, 1, 3}}
+	expect(t, "its claim", do(stranger).Err, ErrFenced)
+	if err := st.check(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // R2: a number is taken once and in its turn, and who asks again hears the same.
 func TestNumbers(t *testing.T) {
 	st := newState(0)
@@ -281,7 +323,7 @@ func TestNumbers(t *testing.T) {
 		return st.apply(b, nil)
 	}
 	me := source{node: 1, start: 5, low: 1}
-	claim := Claim{ClientID: "c", Conn: 1, Expiry: 60, by: claimant{1, 5, 1, 1}}
+	claim := Claim{ClientID: "c", Conn: 1, Expiry: 60, by: claimant{1, 5, 1, 1, 1}}
 	e := entry(me, 1, claim)[0].Claim.Epoch
 	sub := Subscribe{ClientID: "c", Epoch: e, Filters: []Subscription{subscription("a", 1)}}
 	receive := Receive{ClientID: "c", Epoch: e, PacketID: 3}
@@ -297,7 +339,7 @@ func TestNumbers(t *testing.T) {
 	expect(t, "answers kept", st.proposers.of[1].low, 3)
 
 	expect(t, "the same claim", entry(me, 4, claim)[0].Claim.Epoch, e)
-	other := Claim{ClientID: "c", Conn: 2, Expiry: 60, by: claimant{2, 1, 1, 1}}
+	other := Claim{ClientID: "c", Conn: 2, Expiry: 60, by: claimant{2, 1, 1, 1, 1}}
 	expect(t, "present", entry(source{node: 2, start: 1, low: 1}, 1, other)[0].Claim.Present, true)
 	expect(t, "taken over meanwhile", entry(me, 4, claim)[0].Err, ErrFenced)
 

@@ -86,7 +86,7 @@ func writeFixture() *scribe {
 	claims := map[source]uint64{}
 	claim := func(by source, c Claim) session.Epoch {
 		claims[by]++
-		c.by = claimant{by.node, by.start, claims[by], claims[by]}
+		c.by = claimant{by.node, by.start, claims[by], claims[by], by.start + 1}
 		return s.do(by, c)[0].Claim.Epoch
 	}
 	qos2 := func(to, payload string, seq uint64) session.Message {
@@ -154,7 +154,7 @@ func writeFixture() *scribe {
 	claim(one, Claim{ClientID: "plain", Conn: 16, Will: will("w/plain", 0)})
 	three := source{node: 3, start: 2}
 	claim(three, Claim{ClientID: "orphan", Conn: 31, Expiry: 4000, Inflight: 9, Will: will("w/orphan", 0)})
-	s.do(source{}, lost{3, 2})
+	s.do(source{}, lost{3, 3})
 
 	// Share groups: one of this shard with messages that wait, were given, came back
 	// and were done with; one of the other shard that has a member here.
@@ -209,7 +209,7 @@ func dump(st *state) []byte {
 	}
 	for _, n := range slices.Sorted(maps.Keys(st.proposers.of)) {
 		p := st.proposers.of[n]
-		say("node %d start %d: commands to %d, answers from %d, claims below %d and %v", n, p.start, p.last, p.low, p.claims.low, p.claims.above)
+		say("node %d start %d, generation %d: commands to %d, answers from %d, claims below %d and %v", n, p.start, p.generation, p.last, p.low, p.claims.low, p.claims.above)
 		for r := (reader{b: p.answers}); len(r.b) > 0; {
 			var res Result
 			answer := reader{b: r.bytes()}
@@ -281,7 +281,7 @@ func dump(st *state) []byte {
 func ages(st *state) []byte {
 	b := append(dump(st), "\nAll nodes are lost, a hundred days later\n"...)
 	for _, n := range slices.Sorted(maps.Keys(st.proposers.of)) {
-		k, body := lost{n, st.proposers.of[n].start}.encode(nil, nil)
+		k, body := lost{n, st.proposers.of[n].generation}.encode(nil, nil)
 		st.apply(appendCommand(appendEntryHead(nil, entryHead{time: st.now}), k, body), nil)
 	}
 	end := session.Time(100 * 24 * 3600 * 1e9)

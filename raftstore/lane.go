@@ -62,9 +62,12 @@ func (l *lane) submit(cmd Command, done func(Result)) {
 		done = func(Result) {}
 	}
 	if c, ok := cmd.(Claim); ok {
+		generation := l.store.rep.Generation()
 		l.mu.Lock()
 		l.mu.claimed++
-		c.by = claimant{node: l.store.rep.Node, start: l.store.rep.Start, number: l.mu.claimed, low: l.mu.claimed}
+		c.by = claimant{
+			node: l.store.rep.Node, start: l.store.rep.Start, number: l.mu.claimed, low: l.mu.claimed, generation: generation,
+		}
 		for f := range l.mu.claims {
 			c.by.low = min(c.by.low, f.first)
 		}

@@ -58,7 +58,7 @@ func TestLateCommandsWaitForCompany(t *testing.T) {
 		o := DefaultOptions()
 		o.Shards, o.Clock = 2, clock
 		s, err := OpenReplicated(o, Replication{
-			Node: 1, Start: 1, Leaders: e, Wall: time.Now,
+			Node: 1, Start: 1, Generation: func() uint64 { return 1 }, Leaders: e, Wall: time.Now,
 			Owners: struct{ Owners }{}, World: struct{ Messenger }{}, Routes: struct{ Routes }{},
 		})
 		if err != nil {

@@ -36,6 +36,9 @@ type proposer struct {
 	low     uint64 // the proposer has the answers of all below
 	answers []byte
 	claims  publisher // numbers of claims taken
+
+	// generation of the node's lease from which on it may have connections.
+	generation uint64
 }
 
 func newProposers() proposers { return proposers{of: make(map[Node]*proposer)} }
@@ -98,7 +101,7 @@ func (st *state) begin(node Node, start uint64) *proposer {
 		st.proposers.of[node] = p
 	case start > p.start:
 		st.lost(node, func(*record) {}) // its connections ended with it
-		*p = proposer{start: start, low: 1}
+		*p = proposer{start: start, low: 1, generation: p.generation}
 	}
 	return p
 }
@@ -157,13 +160,22 @@ func (st *state) lost(node Node, tell func(*record)) {
 	}
 }
 
-// applyLost does so for a node that was declared dead. A node that still speaks
-// under its start is told that its connections are to be closed.
+// isLost says that a node has no connections of that generation or before.
+func (t *proposers) isLost(node Node, generation uint64) bool {
+	p := t.of[node]
+	return p != nil && p.generation > generation
+}
+
+// applyLost does so for a node whose lease and clients are gone. Of a node that has
+// claimed something in a later generation, none of before are left but those that
+// it gives up by itself. One that still speaks is told that its connections are to
+// be closed.
 func (st *state) applyLost(body *reader, _ *Result) {
-	node, start := body.node(), body.uvarint()
-	if p := st.proposers.of[node]; body.err != nil || p != nil && p.start > start {
+	node, generation := body.node(), body.uvarint()
+	if body.err != nil || st.proposers.isLost(node, generation) {
 		return
 	}
+	st.begin(node, 0).generation = generation + 1 // start 0: whichever it has
 	st.lost(node, func(rec *record) { st.disconnect(rec, mqtt.ServerBusy) })
 }
 
@@ -171,7 +183,7 @@ func (st *state) applyLost(body *reader, _ *Result) {
 func (t *proposers) snapshot(w *snapshotWriter) {
 	for _, node := range slices.Sorted(maps.Keys(t.of)) {
 		p := t.of[node]
-		for _, v := range [...]uint64{uint64(node), p.start, p.last, p.low} {
+		for _, v := range [...]uint64{uint64(node), p.start, p.last, p.low, p.generation} {
 			w.b = binary.AppendUvarint(w.b, v)
 		}
 		w.b = appendBytes(w.b, p.answers)
@@ -182,7 +194,7 @@ func (t *proposers) snapshot(w *snapshotWriter) {
 
 func (rs *restoring) proposer(r *reader) {
 	node := r.node()
-	p := &proposer{start: r.uvarint(), last: r.uvarint(), low: r.uvarint(), answers: r.clone(), claims: r.taken()}
+	p := &proposer{start: r.uvarint(), last: r.uvarint(), low: r.uvarint(), generation: r.uvarint(), answers: r.clone(), claims: r.taken()}
 	if r.err != nil {
 		return
 	}

@@ -15,6 +15,11 @@ type Replication struct {
 	Node  Node   // this node's number, not 0
 	Start uint64 // rises from start to start of the node, not 0
 
+	// Generation is that of the lease under which this node takes clients. A claim is
+	// of the generation of when it was submitted; in none that is later has the node
+	// a connection of before, and in none does it take back what it gave up.
+	Generation func() uint64
+
 	Leaders Leaders
 	Owners  Owners
 	World   Messenger
@@ -56,7 +61,7 @@ func (r *Replication) validate() error {
 	switch {
 	case r.Node == 0 || r.Start == 0:
 		return errors.New("raftstore: no node number or start")
-	case r.Leaders == nil || r.Owners == nil || r.World == nil || r.Routes == nil || r.Wall == nil:
+	case r.Generation == nil || r.Leaders == nil || r.Owners == nil || r.World == nil || r.Routes == nil || r.Wall == nil:
 		return errors.New("raftstore: replication is incomplete")
 	}
 	return nil
@@ -127,15 +132,16 @@ func (s *Store) PublishAgain() {
 	}
 }
 
-// Lost declares a start of a node dead, whose clients are closed: what its
-// connections own is detached in the shards that this node leads, and their wills
-// are due (P6). It counts from
+// Lost declares that a node has no connections any more that are of a generation or
+// one before: what these own is detached in the shards that this node leads, their
+// wills are due (P6), and their claims come too late. Connections of a later
+// generation it does not touch, however late it is called itself. It counts from
 // Routes.LeadShard on, also if it comes before that returns.
-func (s *Store) Lost(node Node, start uint64) {
+func (s *Store) Lost(node Node, generation uint64) {
 	for _, sh := range s.shards {
 		sh.call(func() {
-			if sh.st.fx.leads {
-				sh.submit(lost{node, start}, nil)
+			if sh.st.fx.leads && !sh.st.proposers.isLost(node, generation) {
+				sh.submit(lost{node, generation}, nil)
 			}
 		})
 	}

@@ -42,7 +42,7 @@ func TestSilentLeaderIsNotWaitedFor(t *testing.T) {
 				o := DefaultOptions()
 				o.Shards, o.Clock = 1, func() session.Time { return session.Time(time.Since(e.began)) + 1 }
 				s, err := OpenReplicated(o, Replication{
-					Node: 1, Start: 1, Leaders: e, Wall: time.Now,
+					Node: 1, Start: 1, Generation: func() uint64 { return 1 }, Leaders: e, Wall: time.Now,
 					Owners: struct{ Owners }{}, World: struct{ Messenger }{}, Routes: struct{ Routes }{},
 				})
 				if err != nil {
@@ -86,7 +86,7 @@ func TestLaneClosedWhileItAnswers(t *testing.T) {
 		o := DefaultOptions()
 		o.Shards, o.Clock = 1, func() session.Time { return session.Time(time.Since(e.began)) + 1 }
 		s, err := OpenReplicated(o, Replication{
-			Node: 1, Start: 1, Leaders: e, Wall: time.Now,
+			Node: 1, Start: 1, Generation: func() uint64 { return 1 }, Leaders: e, Wall: time.Now,
 			Owners: struct{ Owners }{}, World: struct{ Messenger }{}, Routes: struct{ Routes }{},
 		})
 		if err != nil {

@@ -39,6 +39,8 @@ type Lease struct {
 	onClosed func()
 	entered  atomic.Bool // who counts is known
 
+	generation atomic.Uint64 // mu.me's
+
 	until  atomic.Int64           // end of the lease, since began; 0 for none
 	counts atomic.Pointer[counts] // never written
 
@@ -98,7 +100,7 @@ type other struct {
 	ending   ending
 	over     bool
 	closing  time.Time // since it is over: when its clients are closed at the latest
-	closed   bool      // they are
+	closed   uint64    // the clients of all generations up to this one are closed
 }
 
 // counts are who counts, by identity.
@@ -153,27 +155,22 @@ type Ended struct {
 // was until now: it does not count. It may have clients still, see Closed.
 func (l *Lease) OnOver(f func(Ended)) { l.onOver = f }
 
-// OnClosed has f called when Closed lists another.
+// OnClosed has f called when there is more in Closed.
 func (l *Lease) OnClosed(f func()) { l.onClosed = f }
 
-// Closed lists of whom no lease is left, nor a client connected, and who have not
-// begun anew: what their connections own may be given up (raftstore.Store.Lost).
-// Who has asked this node to be waited for in a later generation has, also if
-// meta's state here does not show it yet: its new clients are not to be taken for
-// those of before (P6).
-func (l *Lease) Closed() (list []Ended) {
+// Closed is the generation of each node up to which its clients are known to be
+// closed: what those own may be given up (raftstore.Store.Lost). Nodes of which none
+// is known are left out.
+func (l *Lease) Closed() map[uint32]uint64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	counted := l.counts.Load().of
-	for _, o := range l.sortedLocked() {
-		if h := counted[o.identity]; h.Node == o.Node && h.Generation > o.Generation {
-			continue
-		}
-		if o.closed {
-			list = append(list, o.ended())
+	closed := make(map[uint32]uint64)
+	for number, o := range l.mu.others {
+		if o.closed > 0 {
+			closed[number] = o.closed
 		}
 	}
-	return list
+	return closed
 }
 
 func (o *other) ended() Ended { return Ended{Node: o.Node, Identity: o.identity, Start: o.start} }
@@ -183,6 +180,7 @@ func (l *Lease) Start(entered meta.Result) {
 	l.mu.Lock()
 	l.mu.me = holder{Node: entered.Node, Generation: entered.Generation}
 	l.mu.start = entered.Start
+	l.generation.Store(entered.Generation)
 	l.mu.Unlock()
 	ctx, stop := context.WithCancel(context.Background())
 	l.stop = stop
@@ -239,12 +237,8 @@ func (l *Lease) Held() bool { return int64(time.Since(l.began)) < l.until.Load()
 // time long past if there is none.
 func (l *Lease) Until() time.Time { return l.began.Add(time.Duration(l.until.Load())) }
 
-// Generation is that in which this node asks for leases.
-func (l *Lease) Generation() uint64 {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.mu.me.Generation
-}
+// Generation is that in which this node asks for leases. It takes no lock.
+func (l *Lease) Generation() uint64 { return l.generation.Load() }
 
 // Counts says whether the node of that identity must be waited for. It takes no
 // lock.

@@ -549,20 +549,13 @@ func (w *world) judgeLocked() {
 // mourn looks for clients of a node of whom p takes it that they are closed: p would
 // have their wills published. Whose ports were refused looked dead.
 func (w *world) mourn(p *proc) {
-	p.lease.mu.Lock()
-	var closed []other
-	for _, o := range p.lease.sortedLocked() {
-		if o.closed {
-			closed = append(closed, *o)
-		}
-	}
-	p.lease.mu.Unlock()
-	for _, o := range closed {
+	for number, generation := range p.lease.Closed() {
+		identity := p.State().Nodes[number].Identity
 		w.mu.Lock()
-		n := w.byIdentity(o.identity)
+		n := w.byIdentity(identity)
 		q := n.proc
 		w.mu.Unlock()
-		if q == nil || q.lease.Generation() != o.Generation {
+		if q == nil || q.lease.Generation() > generation {
 			continue
 		}
 		w.mu.Lock()

@@ -46,7 +46,7 @@ func (l *Lease) run(ctx context.Context) {
 type findings struct {
 	changed bool // who counts
 	over    []*other
-	closed  bool // there is another whose clients are
+	closed  bool // there are more whose clients are
 }
 
 // look does what is due and says in how long to look again.
@@ -132,6 +132,7 @@ func (l *Lease) selfLocked(s *meta.State) {
 	case n.Generation > me.Generation:
 		// Rejoin, which this node proposed once it was isolated.
 		me.Generation = n.Generation
+		l.generation.Store(n.Generation)
 		l.mu.revoked = n.Revoked
 		clear(l.mu.answered)
 		l.opts.Logger.Info("joining again", "generation", me.Generation)
@@ -177,7 +178,7 @@ func (l *Lease) dueLocked(now time.Time) time.Duration {
 		if !o.over && !o.ending.over.IsZero() {
 			by(o.ending.over)
 		}
-		if o.over && !o.closed {
+		if o.over && o.closed < o.Generation {
 			by(o.closing)
 		}
 		if !o.lost.IsZero() {
@@ -196,11 +197,18 @@ func (l *Lease) othersLocked(ctx context.Context, now time.Time, s *meta.State, 
 		}
 		o := l.mu.others[number]
 		if o == nil || o.Generation < n.Generation {
-			if o != nil && !o.over && o.start < n.Start {
-				f.over = append(f.over, o)
-			}
+			was := o
 			o = &other{holder: holder{number, n.Generation}, identity: n.Identity, start: n.Start, seen: now}
 			l.mu.others[number] = o
+			if was != nil {
+				o.closed = was.closed
+			}
+			if was != nil && was.start < n.Start {
+				if !was.over {
+					f.over = append(f.over, was)
+				}
+				o.closed, f.closed = n.Generation-1, true // with the process
+			}
 		}
 		l.reachLocked(now, o)
 	}
@@ -221,8 +229,8 @@ func (l *Lease) othersLocked(ctx context.Context, now time.Time, s *meta.State, 
 			f.over = append(f.over, o)
 		}
 		// A node that is silent may have clients that reach it until it isolates itself.
-		if !o.closed && (fate == over || o.gone || !now.Before(o.closing)) {
-			o.closed, f.closed = true, true
+		if o.closed < o.Generation && (fate == over || o.gone || !now.Before(o.closing)) {
+			o.closed, f.closed = o.Generation, true
 		}
 	}
 }

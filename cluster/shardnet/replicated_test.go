@@ -98,7 +98,7 @@ func newFleet(t testing.TB, seed uint64, plant string) *fleet {
 		o := raftstore.DefaultOptions()
 		o.Shards, o.Logger, o.Clock = shardCount, slog.New(slog.NewTextHandler(io.Discard, nil)), n.clock
 		p.store, err = raftstore.OpenReplicated(o, raftstore.Replication{
-			Node: n.number, Start: 1, Leaders: n.Net, Owners: n.Net, World: silent{}, Routes: silent{},
+			Node: n.number, Start: 1, Generation: func() uint64 { return 1 }, Leaders: n.Net, Owners: n.Net, World: silent{}, Routes: silent{},
 			OutageCap: time.Hour, Wall: time.Now,
 		})
 		if err != nil {

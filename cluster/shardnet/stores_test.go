@@ -65,7 +65,7 @@ func (n *stored) open(t *testing.T) {
 	o := raftstore.DefaultOptions()
 	o.Shards, o.Clock, o.Logger = storedShards, n.clock, slog.New(slog.DiscardHandler)
 	s, err := raftstore.OpenReplicated(o, raftstore.Replication{
-		Node: n.number, Start: n.start, Leaders: n.Net, Owners: n.Net, World: nobody{}, Routes: nobody{},
+		Node: n.number, Start: n.start, Generation: func() uint64 { return n.start }, Leaders: n.Net, Owners: n.Net, World: nobody{}, Routes: nobody{},
 		OutageCap: time.Hour, Wall: time.Now,
 	})
 	if err != nil {
