@@ -28,16 +28,16 @@ func BenchmarkOfflineSessions(b *testing.B) {
 	}
 	d.cluster = harness.Start(b, harness.Options{Nodes: 3})
 	d.cluster.NeedReplicas()
-	bare := d.heap()
+	bare := heap(d.cluster)
 	d.each(d.subscribe)
-	base := d.heap()
+	base := heap(d.cluster)
 	began := time.Now()
 	if d.messages > 0 {
 		d.each(d.publish)
 	}
 	queued := time.Since(began)
 	d.cluster.WaitAgree(3)
-	full := d.heap()
+	full := heap(d.cluster)
 
 	all, sessions := max(1, d.sessions*d.messages), d.sessions
 	for _, n := range d.cluster.Nodes {
@@ -146,14 +146,6 @@ func (d *offline) drain(n *harness.Node, session int) {
 	}
 	c.ExpectQuiet()
 	c.Disconnect()
-}
-
-// heap is what all nodes hold, after a collection.
-func (d *offline) heap() (sum int64) {
-	for _, n := range d.cluster.Nodes {
-		sum += int64(n.Held().Heap)
-	}
-	return sum
 }
 
 // cpu is the seconds of processor time of all nodes.
