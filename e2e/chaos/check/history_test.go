@@ -333,6 +333,18 @@ func TestPlanted(t *testing.T) {
 			s.retain("p", "r")
 			s.read("s", "r", first.Payload)
 		}},
+		{"nothing while a write goes on", "", func(s *story) {
+			s.retain("p", "r")
+			late := s.retain("p", "r")
+			s.read("s", "r", "")
+			s.wait(time.Second)
+			late.Return = s.now
+		}},
+		{"nothing after a write", "retained", func(s *story) {
+			s.retain("p", "r")
+			s.read("s", "r", "")
+			s.retain("p", "r")
+		}},
 		{"a deletion, live", "", func(s *story) {
 			s.subscribe("s", "r", 1)
 			s.retain("p", "r").Payload = ""

@@ -13,7 +13,9 @@ import (
 // PUBLISH to its acknowledgement, without payload a deletion; a read is what
 // Read recorded. And the live flow goes on where the read ended: it neither
 // leaves out a message nor repeats one. A write of QoS 1 that was sent again may
-// happen a second time, at any time (R1).
+// happen a second time, at any time (R1). A read that found nothing while a write
+// went on past its end says nothing: that write was left to the live flow, which
+// brings it before it is acknowledged.
 //
 // Topics on which somebody leaves a retained will are left to the will checker.
 func retained(w *world) []Violation {
@@ -23,6 +25,12 @@ func retained(w *world) []Violation {
 		payload string
 	}
 	topics := make(map[string][]porcupine.Operation)
+	writes := make(map[string][]*history.Event)
+	for i := range w.h.Events {
+		if e := &w.h.Events[i]; e.Op == history.Publish && e.Retain && e.Outcome == history.OK {
+			writes[e.Topic] = append(writes[e.Topic], e)
+		}
+	}
 	wills := make(map[string]bool)
 	for i := range w.h.Events {
 		e := &w.h.Events[i]
@@ -33,7 +41,7 @@ func retained(w *world) []Violation {
 			continue
 		case e.Op == history.Publish && e.Retain && e.Outcome != history.Fail:
 			o.write = true
-		case e.Op == history.Read && e.Outcome == history.OK:
+		case e.Op == history.Read && e.Outcome == history.OK && !leftToLive(e, writes[e.Topic]):
 		default:
 			continue
 		}
@@ -62,6 +70,14 @@ func retained(w *world) []Violation {
 	}
 	w.seams(&r)
 	return r.sorted()
+}
+
+// leftToLive says that read found nothing, and one of the writes to its topic was
+// under way at its end.
+func leftToLive(read *history.Event, writes []*history.Event) bool {
+	return read.Payload == "" && slices.ContainsFunc(writes, func(p *history.Event) bool {
+		return p.Payload != "" && p.Invoke < read.Return && p.Return > read.Return
+	})
 }
 
 // repeated says that p has QoS 1 and was not answered on the connection that it was
