@@ -244,7 +244,7 @@ func (st *state) refound(outage session.Time) {
 			rec.SkipNumbers(backupGap)
 		}
 		if rec.Attached() {
-			st.detach(slot, rec, true, rec.Expiry())
+			st.detach(slot, rec, Detach{Fire: true, Expiry: rec.Expiry(), Taken: allTaken})
 		} else {
 			st.tellGroups(rec)
 		}

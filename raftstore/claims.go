@@ -1,6 +1,8 @@
 package raftstore
 
 import (
+	"math"
+
 	"dunlin/proto/mqtt"
 	"dunlin/session"
 )
@@ -51,7 +53,7 @@ func (st *state) applyClaim(body *reader, res *Result) {
 		st.disconnect(rec, mqtt.SessionTakenOver)
 	}
 	if rec != nil && (c.clean || !rec.Stored()) {
-		st.end(slot, rec) // E3 [MQTT-3.1.2-4]
+		st.end(slot, rec, allTaken) // E3 [MQTT-3.1.2-4]
 		rec = nil
 	}
 	if rec == nil {
@@ -135,28 +137,36 @@ func (st *state) owned(body *reader, res *Result) (slot uint32, rec *record) {
 // applyDetach ends a connection's ownership; with expiry 0 the session with it.
 func (st *state) applyDetach(body *reader, res *Result) {
 	slot, rec := st.owned(body, res)
-	fire, hasExpiry, expiry := body.detach()
+	d := body.detach()
 	if rec == nil {
 		return
 	}
-	if !hasExpiry {
-		expiry = rec.Expiry()
+	if !d.HasExpiry {
+		d.Expiry = rec.Expiry()
 	}
-	st.detach(slot, rec, fire, expiry)
+	if !d.HasTaken {
+		d.Taken = allTaken
+	}
+	st.detach(slot, rec, d)
 }
 
-func (st *state) detach(slot uint32, rec *record, fire bool, expiry uint32) {
+// allTaken is for a connection of which nobody says what came to it: all of its
+// window may have.
+const allTaken = math.MaxUint64
+
+// detach ends the ownership of rec as d says, whose Expiry and Taken count.
+func (st *state) detach(slot uint32, rec *record, d Detach) {
 	st.recordChanges(slot)
-	will, ended := rec.Detach(fire, expiry, st.now)
+	will, ended := rec.Detach(d.Fire, d.Expiry, st.now)
 	if ended {
-		st.end(slot, rec)
+		st.end(slot, rec, d.Taken)
 		return
 	}
 	if will != nil {
 		st.fire(rec, will)
 	}
 	st.tellGroups(rec)
-	st.reclaim(rec)
+	st.reclaim(rec, allTaken) // the session keeps its window
 	st.deadlines.set(slot, rec.Due())
 }
 
@@ -170,11 +180,12 @@ func (st *state) applyDelete(body *reader, res *Result) {
 	if rec.Attached() {
 		st.disconnect(rec, mqtt.AdministrativeAction)
 	}
-	st.end(slot, rec)
+	st.end(slot, rec, allTaken)
 }
 
-// end removes a session with all that it holds; a will that it still had fires.
-func (st *state) end(slot uint32, rec *record) {
+// end removes a session with all that it holds; a will that it still had fires. What
+// share groups gave it beyond the index taken goes back to them, whatever its QoS.
+func (st *state) end(slot uint32, rec *record, taken uint64) {
 	st.recordChanges(slot)
 	for s := range rec.Subscriptions {
 		if indexed(s.Filter) {
@@ -183,7 +194,7 @@ func (st *state) end(slot uint32, rec *record) {
 			st.left(s.Filter, rec.clientID)
 		}
 	}
-	st.fx.drop(dropShareEnded, st.reclaim(rec))
+	st.fx.drop(dropShareEnded, st.reclaim(rec, taken))
 	if will := rec.End(&st.messages); will != nil {
 		st.fire(rec, will)
 	}

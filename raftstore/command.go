@@ -58,6 +58,12 @@ type Detach struct {
 	HasExpiry bool
 	Expiry    uint32
 	Late      bool
+
+	// Taken, if HasTaken, is the index of the last delivery that came to the
+	// connection. What share groups gave it beyond was never sent, and goes back to them
+	// if the session ends; else QoS 2 of the committed window ends with it (P9).
+	HasTaken bool
+	Taken    uint64
 }
 
 // Subscribe changes a persistent session's subscriptions: Result.Existed has an

@@ -110,6 +110,7 @@ func clamp32(v uint64) uint32 { return uint32(min(v, 1<<32-1)) }
 const (
 	detachFire = 1 << iota
 	detachExpiry
+	detachTaken
 )
 
 func (c Detach) encode(b []byte, _ func() session.Time) (kind, []byte) {
@@ -120,14 +121,27 @@ func (c Detach) encode(b []byte, _ func() session.Time) (kind, []byte) {
 	if c.HasExpiry {
 		flags |= detachExpiry
 	}
+	if c.HasTaken {
+		flags |= detachTaken
+	}
 	b = appendOwner(b, c.ClientID, c.Epoch)
 	b = append(b, flags)
-	return kindDetach, binary.AppendUvarint(b, uint64(c.Expiry))
+	b = binary.AppendUvarint(b, uint64(c.Expiry))
+	if c.HasTaken {
+		b = binary.AppendUvarint(b, c.Taken)
+	}
+	return kindDetach, b
 }
 
-func (r *reader) detach() (fire, hasExpiry bool, expiry uint32) {
+// detach reads what follows the owner.
+func (r *reader) detach() (d Detach) {
 	flags := r.byte()
-	return flags&detachFire != 0, flags&detachExpiry != 0, uint32(r.uvarint())
+	d.Fire, d.HasExpiry, d.HasTaken = flags&detachFire != 0, flags&detachExpiry != 0, flags&detachTaken != 0
+	d.Expiry = uint32(r.uvarint())
+	if d.HasTaken {
+		d.Taken = r.uvarint()
+	}
+	return d
 }
 
 // appendOwner begins the body of every command that writes to a session.

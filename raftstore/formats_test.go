@@ -20,7 +20,7 @@ var update = flag.Bool("update", false, "make the fixture "+newestFixture)
 
 // newestFixture is the fixture that -update makes. It has to hold all that can be
 // written: TestFormatsAreWhole.
-const newestFixture = "v1"
+const newestFixture = "v1.1"
 
 // scribe is a shard whose entries are kept. It is shard 0 of two.
 type scribe struct {
@@ -183,6 +183,15 @@ func writeFixture() *scribe {
 	s.do(source{}, posted{from: 1, low: 3, letter: &letter{number: 5, kind: letterBack, group: here, clientID: "far", count: 2}, message: publish("s/2", "shared 2", 2)})
 	s.do(source{}, delivered{1, 1})
 	s.do(source{node: 2, start: 5, low: 4}, Receive{"picky", picky, 1}, Detach{ClientID: "picky", Epoch: picky + 1})
+
+	// A connection of the group that is gone, with one message that came to it and one
+	// that did not.
+	guest := claim(one, Claim{ClientID: "guest", Conn: 19, Inflight: 4})
+	s.do(one, Subscribe{"guest", guest, []Subscription{with(there, router.Options{QoS: 2}, 0)}})
+	for i := range uint64(2) {
+		s.do(source{}, posted{from: 1, low: 6, letter: &letter{number: 6 + i, kind: letterGive, group: there, clientID: "guest", count: 1 + i, options: router.Options{QoS: 2}}, message: publish("s/6", fmt.Sprint("for a guest ", i), 2)})
+	}
+	s.do(one, Detach{ClientID: "guest", Epoch: guest, HasExpiry: true, HasTaken: true, Taken: 1})
 	return s
 }
 

@@ -189,10 +189,11 @@ func (m *model) back(gift *modelGift) {
 	})
 }
 
-// reclaim gives back what a detached session holds of groups.
-func (m *model) reclaim(s *modelSession) {
+// reclaim gives back what a detached session holds of groups, of QoS 2 what is
+// beyond the index taken.
+func (m *model) reclaim(s *modelSession, taken uint64) {
 	for _, it := range s.window {
-		if it.gift != nil && it.qos == 1 && !it.done {
+		if it.gift != nil && (it.qos == 1 || it.index > taken && !it.received) && !it.done {
 			it.done = true
 			m.back(it.gift)
 		}

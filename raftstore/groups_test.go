@@ -223,6 +223,22 @@ func TestGroupTakesBackWhatWasNotSent(t *testing.T) {
 	})
 }
 
+// P9: of QoS 2 what was pushed to a connection that was gone goes to another member,
+// what came to it ends with it.
+func TestGroupTakesBackWhatCameToNobody(t *testing.T) {
+	inGroup(t, func(s *shared) {
+		s.join("p", 100, 2)
+		s.join("e", 0, 2)
+		s.detach("p")
+		s.publish(2, "came", "late")
+		s.got("e", "came late")
+		s.at(s.SessionShard("e"), Detach{ClientID: "e", Epoch: s.epoch["e"], HasExpiry: true, HasTaken: true, Taken: 1})
+		s.attach("p", 100)
+		s.got("p", "late")
+		s.sound()
+	})
+}
+
 func TestGroupQoS0(t *testing.T) {
 	inGroup(t, func(s *shared) {
 		s.join("a", 3600, 0)

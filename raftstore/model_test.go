@@ -95,7 +95,7 @@ func (m *model) advance(now session.Time) {
 		end, will := s.left+session.Seconds(s.expiry), s.left+session.Seconds(s.delay)
 		switch {
 		case s.expiry != session.Forever && end <= now:
-			m.end(id)
+			m.end(id, allTaken)
 		case s.hasWill && will <= now:
 			m.fire(id)
 		}
@@ -114,12 +114,12 @@ func (m *model) fire(id string) {
 	s.hasWill = false
 }
 
-func (m *model) end(id string) {
+func (m *model) end(id string, taken uint64) {
 	s := m.sessions[id]
 	for _, sub := range s.subs {
 		m.left(sub.Filter, id)
 	}
-	m.reclaim(s)
+	m.reclaim(s, taken)
 	for _, it := range s.window {
 		m.isDone(it)
 	}
@@ -156,20 +156,24 @@ func (m *model) apply(c Command, res Result) string {
 		}
 		s.hasWill = s.hasWill && c.Fire
 		if s.expiry == 0 || !s.stored {
-			m.end(c.ClientID)
+			taken := uint64(allTaken)
+			if c.HasTaken {
+				taken = c.Taken
+			}
+			m.end(c.ClientID, taken)
 		} else {
 			if s.hasWill && s.delay == 0 {
 				m.fire(c.ClientID)
 			}
 			m.tell(c.ClientID, all)
-			m.reclaim(s)
+			m.reclaim(s, allTaken)
 		}
 		return ""
 	case Delete:
 		if m.sessions[c.ClientID] == nil {
 			return "known=false"
 		}
-		m.end(c.ClientID)
+		m.end(c.ClientID, allTaken)
 		return "known=true"
 	case Subscribe:
 		s := m.owned(c.ClientID, c.Epoch)
@@ -324,7 +328,7 @@ func (m *model) claim(c Claim, res Result) string {
 		return "not yours"
 	}
 	if s != nil && (c.CleanStart || !s.stored) {
-		m.end(c.ClientID)
+		m.end(c.ClientID, allTaken)
 		s = nil
 	}
 	present := s != nil
@@ -726,7 +730,7 @@ func (in *inputs) command(now session.Time) Command {
 	case 3, 4:
 		return Detach{
 			ClientID: id, Epoch: e, Fire: in.IntN(2) == 0, HasExpiry: in.IntN(5) == 0,
-			Expiry: []uint32{0, 10}[in.IntN(2)],
+			Expiry: []uint32{0, 10}[in.IntN(2)], HasTaken: in.IntN(2) == 0, Taken: uint64(in.IntN(6)),
 		}
 	case 5, 6, 7:
 		c := Subscribe{ClientID: id, Epoch: e}

@@ -35,8 +35,9 @@ var plants = []struct {
 	{"a will is skipped", kindDetach, func(good func(*state, *reader, *Result), st *state, body *reader, res *Result) {
 		r := *body
 		clientID, e := r.owner()
-		_, hasExpiry, expiry := r.detach()
-		_, b := Detach{ClientID: string(clientID), Epoch: e, HasExpiry: hasExpiry, Expiry: expiry}.encode(nil, nil)
+		d := r.detach()
+		d.ClientID, d.Epoch, d.Fire = string(clientID), e, false
+		_, b := d.encode(nil, nil)
 		*body = reader{b: b}
 		good(st, body, res)
 	}},
@@ -99,7 +100,7 @@ var plants = []struct {
 		r := *body
 		clientID, e := r.owner()
 		if _, rec := st.sessions.find(clientID); rec != nil && rec.Owns(e) {
-			rec.Reclaim(&st.messages, st.messages.Release)
+			rec.Reclaim(allTaken, &st.messages, st.messages.Release)
 		}
 		good(st, body, res)
 	}},

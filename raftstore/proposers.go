@@ -155,7 +155,7 @@ func (st *state) lost(node Node, tell func(*record)) {
 	for slot, rec := range st.sessions.each {
 		if rec.Attached() && rec.node == node {
 			tell(rec)
-			st.detach(slot, rec, true, rec.Expiry())
+			st.detach(slot, rec, Detach{Fire: true, Expiry: rec.Expiry(), Taken: allTaken})
 		}
 	}
 }

@@ -58,9 +58,9 @@ func (st *state) tell(f router.Filter, clientID string, n news) {
 }
 
 // reclaim gives back what a session that is detached holds of its groups, and
-// says how much of QoS 2 it keeps.
-func (st *state) reclaim(rec *record) (kept int) {
-	return rec.Reclaim(&st.messages, st.giveBack)
+// says how much of QoS 2 it keeps, which has an index up to taken.
+func (st *state) reclaim(rec *record, taken uint64) (kept int) {
+	return rec.Reclaim(taken, &st.messages, st.giveBack)
 }
 
 // giveBack gives back the message of a group at ref, which is let go.

@@ -153,7 +153,7 @@ func (st *state) expire() {
 			st.fire(rec, will)
 		}
 		if ended {
-			st.end(slot, rec)
+			st.end(slot, rec, allTaken)
 			continue
 		}
 		st.deadlines.set(slot, rec.Due())

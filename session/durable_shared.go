@@ -40,9 +40,10 @@ func (d *Durable) EnqueueShared(ref uint32, qos mqtt.QoS, retain bool, id uint32
 
 // Reclaim takes out what goes back to share groups when a member's connection is
 // over, in the session's order: of QoS 1 what was not acknowledged, of QoS 2 what
-// is not in the committed window (P9). Each message is yield's to release. sent
-// counts those of QoS 2 that were sent and are not received.
-func (d *Durable) Reclaim(b Bodies, yield func(ref uint32)) (sent int) {
+// is not in the committed window, or there beyond the index taken, the last that came
+// to the connection (P9). Each message is yield's to release. sent counts those of
+// QoS 2 that may have been sent and are not received.
+func (d *Durable) Reclaim(taken uint64, b Bodies, yield func(ref uint32)) (sent int) {
 	q := d.out
 	if q == nil {
 		return 0
@@ -51,7 +52,7 @@ func (d *Durable) Reclaim(b Bodies, yield func(ref uint32)) (sent int) {
 		e := q.window.at(i)
 		switch {
 		case e.flags&flagShared == 0 || e.ref == none:
-		case e.flags&flagQoS2 != 0:
+		case e.flags&flagQoS2 != 0 && q.base+uint64(i) <= taken:
 			sent++
 		default:
 			q.held -= uint64(b.Size(e.ref))

@@ -2,6 +2,7 @@ package session
 
 import (
 	"bytes"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -300,7 +301,7 @@ func durableSteps(t *testing.T, steps []byte) {
 			}
 		case 12:
 			if arg%4 == 0 {
-				d.Reclaim(b, b.Release)
+				d.Reclaim(math.MaxUint64, b, b.Release)
 			}
 		case 9:
 			if d.Attached() && arg&1 == 0 {
@@ -394,7 +395,7 @@ func TestReclaim(t *testing.T) {
 	give(6, 1)
 	must(t, d, b)
 	var back []uint32
-	sent := d.Reclaim(b, func(ref uint32) {
+	sent := d.Reclaim(math.MaxUint64, b, func(ref uint32) {
 		back = append(back, ref)
 		b.Release(ref)
 	})

@@ -290,6 +290,8 @@ func (w *worker) detach(c *conn, done func()) {
 		ClientID: c.client.ClientID, Epoch: c.epoch, Fire: !c.graceful,
 		HasExpiry: true, Expiry: c.client.agreed.SessionExpiry,
 		Late: done == nil && !c.client.will && c.client.connect == nil, // a CONNECT under way may have a will
+		// A queue may have given more, which the shard has pushed to a connection that is gone.
+		HasTaken: !c.persistent, Taken: c.client.given,
 	}
 	if b := c.client.bid; b != nil {
 		c.client.bid = nil
