@@ -31,7 +31,10 @@ func (n *Node) newLease() error {
 	l.OnClosed(n.mourn)
 	n.cluster.Leases(l)
 	n.broker.Lease(l)
-	n.control.Watch(func(*meta.State) { l.Wake() })
+	n.control.Watch(func(*meta.State) {
+		l.Wake()
+		n.routesChanged() // for its Members
+	})
 	return nil
 }
 

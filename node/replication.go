@@ -140,9 +140,12 @@ func (n *Node) shardLeader(sh router.ShardID) (identity string, ok bool) {
 // counted are the nodes that shardroutes feeds and waits for.
 type counted struct{ n *Node }
 
+// Members are those that meta knows: gossip may tell of nodes of another cluster.
 func (c counted) Members() (ids []string) {
 	for _, x := range c.n.cluster.Nodes() {
-		ids = append(ids, x.Identity)
+		if _, ok := c.n.control.Number(x.Identity); ok {
+			ids = append(ids, x.Identity)
+		}
 	}
 	return ids
 }

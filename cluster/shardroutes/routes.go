@@ -28,7 +28,8 @@ type Net interface {
 // When either would answer otherwise, Routes.Changed is to be called before
 // anybody relies on it.
 type Nodes interface {
-	// Members are fed if they can be reached.
+	// Members are of this cluster, and fed if they can be reached. Nobody else may be
+	// among them: another cluster's shards have the same numbers, and reigns of their own.
 	Members() []string
 	// Counts are the nodes that may acknowledge publishes, or may before Changed is
 	// called: barriers wait for them (E4). ok is false while this node cannot know,
