@@ -58,6 +58,7 @@ func TestExitCodes(t *testing.T) {
 		{"config check", 0, "the configuration is good"},
 		{"config check --config " + bad, 1, bad + `:1: "mqtt-adr": unknown setting, did you mean mqtt-addr?`},
 		{"config check --loops x", 2, `dunlin: flag: --loops: "x" is not allowed: want a whole number from 0 to 255`},
+		{"config check --http-addr 127.0.0.1:1883", 2, `dunlin: flag: --http-addr: "127.0.0.1:1883" is not allowed: it is that of mqtt-addr too, want another one`},
 		{"config check --mqtt-addr 0.0.0.0:1883", 2, "allow-anonymous"},
 		{"config check --mqtt-addr 0.0.0.0:1883 --allow-anonymous", 0, "good"},
 		{"config show -o xml", 2, `dunlin: -o, --output: "xml" is not allowed: want table, json or yaml; see`},

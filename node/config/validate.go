@@ -1,5 +1,7 @@
 package config
 
+import "strings"
+
 // Validate checks every value and what must hold between them. Load has done
 // it; a Config built in code should. The error is an *Error without a place.
 func (c Config) Validate() error {
@@ -11,7 +13,28 @@ func (c Config) Validate() error {
 	if err := c.validateListeners(); err != nil {
 		return err
 	}
+	if err := c.validateApart(); err != nil {
+		return err
+	}
 	return c.validateCluster()
+}
+
+// validateApart sees that no two addresses are one; the node would find out late,
+// when it has entered the cluster.
+func (c Config) validateApart() error {
+	taken := make(map[string]string) // by address, the setting
+	for _, a := range []struct{ key, addr string }{
+		{"mqtt-addr", c.MQTTAddr}, {"http-addr", c.HTTPAddr}, {"gossip-addr", c.GossipAddr}, {"cluster-addr", c.ClusterAddr},
+	} {
+		if a.addr == "" || strings.HasSuffix(a.addr, ":0") { // off, or any port that is free
+			continue
+		}
+		if key, ok := taken[a.addr]; ok {
+			return &Error{Key: a.key, Value: a.addr, Want: "it is that of " + key + " too, want another one"}
+		}
+		taken[a.addr] = a.key
+	}
+	return nil
 }
 
 func (c Config) validateListeners() error {
