@@ -83,8 +83,11 @@ func startDev(t *testing.T, nodes int, more ...string) (*exec.Cmd, *bufio.Reader
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
+	t.Cleanup(func() { // in order, so that it removes its data
+		cmd.Process.Signal(os.Interrupt)
+		late := time.AfterFunc(20*time.Second, func() { cmd.Process.Kill() })
+		defer late.Stop()
+		io.Copy(io.Discard, out)
 		cmd.Wait()
 	})
 	return cmd, bufio.NewReader(out), all
@@ -139,7 +142,7 @@ func TestDevTellsWhyANodeDidNotStart(t *testing.T) {
 
 // The nodes do not outlive dev, even if it has no time to stop them.
 func TestDevTakesItsNodesWithIt(t *testing.T) {
-	cmd, out, nodes := startDev(t, 1)
+	cmd, out, nodes := startDev(t, 1, "--data-dir", t.TempDir())
 	until(t, out, "1 node is ready")
 	cmd.Process.Signal(syscall.SIGKILL)
 	io.Copy(io.Discard, out)
