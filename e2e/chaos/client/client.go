@@ -268,7 +268,7 @@ func (c *Client) event(e history.Event) {
 
 // handle does what a packet asks for.
 func (c *Client) handle(a arrived) {
-	c.conn.alive = a.at
+	c.conn.alive, c.conn.held = a.at, a.at
 	switch p := a.packet; p.Kind {
 	case mqtt.PUBLISH:
 		c.deliver(a.at, &p.Publish)

@@ -21,6 +21,7 @@ type conn struct {
 
 	accepted bool          // CONNACK has come
 	alive    time.Duration // when the server was last heard
+	held     time.Duration // when it surely had the connection; a CONNACK may come after its end
 	written  bool          // DISCONNECT was sent: that is the end
 }
 

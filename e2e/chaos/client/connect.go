@@ -58,7 +58,7 @@ func (c *Client) hello(conn *conn) bool {
 		conn.close()
 		return false
 	}
-	c.conn, conn.accepted, conn.alive, c.quietAt = conn, true, e.Return, e.Return
+	c.conn, conn.accepted, conn.alive, conn.held, c.quietAt = conn, true, e.Return, e.Invoke, e.Return
 	c.resume(e.Present)
 	return true
 }
@@ -90,7 +90,7 @@ func (c *Client) resume(present bool) {
 func (c *Client) over(cause history.Cause) {
 	conn := c.conn
 	e := history.Event{
-		Op: history.End, Conn: conn.number, Node: conn.node.Name, Invoke: conn.alive,
+		Op: history.End, Conn: conn.number, Node: conn.node.Name, Invoke: conn.held,
 		Outcome: history.OK, Cause: cause, Expiry: c.Expiry,
 	}
 	conn.close()
@@ -136,7 +136,7 @@ func (c *Client) disconnect() {
 		}
 	}
 	if e.Outcome != history.OK {
-		e.Invoke = conn.alive
+		e.Invoke = conn.held
 	}
 	conn.close()
 	e.Return = c.rec.Now()

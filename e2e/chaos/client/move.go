@@ -26,7 +26,7 @@ func (c *Client) takeover() {
 	old := c.conn
 	c.unanswered()
 	e := history.Event{
-		Op: history.End, Conn: old.number, Node: old.node.Name, Invoke: old.alive,
+		Op: history.End, Conn: old.number, Node: old.node.Name, Invoke: old.held,
 		Outcome: history.OK, Cause: history.Dropped, Expiry: c.Expiry,
 	}
 	c.conn = nil
