@@ -71,7 +71,7 @@ type Limits struct {
 	MaxSessionExpiry      time.Duration // whole seconds; 0: no bound
 
 	MaxConnections   int // 0: as many as there are descriptors
-	MaxSessions      int // persistent sessions that this node holds
+	MaxSessions      int // that this node holds, connected or not; each shard takes its part
 	MaxSubscriptions int // of one session
 
 	QueueMessages int // waiting for one session
@@ -132,14 +132,14 @@ func Default() Config {
 			TopicAliasMaximum:     32,
 			SendTopicAliasMaximum: 16,
 			MaxSessionExpiry:      30 * 24 * time.Hour,
-			MaxSessions:           1_000_000,
+			MaxSessions:           4_000_000,
 			MaxSubscriptions:      10_000,
 			QueueMessages:         100_000,
 			QueueBytes:            16 << 20,
 			QueuePolicy:           DropNewest,
 			QueueMemory:           queueMemory(),
 			MaxUnsent:             4 << 20,
-			RetainedMessages:      1_000_000,
+			RetainedMessages:      4_000_000,
 			RetainedBytes:         1 << 30,
 		},
 	}
