@@ -49,22 +49,30 @@ func (e *elsewhere) Ask(_ Node, _ router.ShardID, b []byte, reply func([]byte, e
 	go reply(appendAnswer(nil, results, true), nil)
 }
 
+// led opens a store that keeps no shard itself: all of them are led elsewhere, by who
+// answers for leaders.
+func led(t *testing.T, shards int, leaders Leaders) *Store {
+	t.Helper()
+	began := time.Now()
+	o := DefaultOptions()
+	o.Shards, o.Clock = shards, func() session.Time { return session.Time(time.Since(began)) + 1 }
+	s, err := OpenReplicated(o, Replication{
+		Node: 1, Start: 1, Generation: func() uint64 { return 1 }, Leaders: leaders, Wall: time.Now,
+		Owners: struct{ Owners }{}, World: struct{ Messenger }{}, Routes: struct{ Routes }{},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s
+}
+
 // What nobody waits for goes with the next command of its shard, in its order,
 // and a little later if none comes.
 func TestLateCommandsWaitForCompany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := &elsewhere{began: time.Now()}
-		clock := func() session.Time { return session.Time(time.Since(e.began)) + 1 }
-		o := DefaultOptions()
-		o.Shards, o.Clock = 2, clock
-		s, err := OpenReplicated(o, Replication{
-			Node: 1, Start: 1, Generation: func() uint64 { return 1 }, Leaders: e, Wall: time.Now,
-			Owners: struct{ Owners }{}, World: struct{ Messenger }{}, Routes: struct{ Routes }{},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer s.Close()
+		s := led(t, 2, e)
 		var answered atomic.Int32
 		do := func(sh router.ShardID, cmd Command) {
 			s.Submit(sh, cmd, func(r Result) {

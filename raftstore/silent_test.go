@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"dunlin/router"
-	"dunlin/session"
 )
 
 // silenced is a world whose first leader takes what it is asked and says nothing,
@@ -39,16 +38,7 @@ func TestSilentLeaderIsNotWaitedFor(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				e := &silenced{elsewhere: elsewhere{began: time.Now()}}
 				e.leader.Store(2)
-				o := DefaultOptions()
-				o.Shards, o.Clock = 1, func() session.Time { return session.Time(time.Since(e.began)) + 1 }
-				s, err := OpenReplicated(o, Replication{
-					Node: 1, Start: 1, Generation: func() uint64 { return 1 }, Leaders: e, Wall: time.Now,
-					Owners: struct{ Owners }{}, World: struct{ Messenger }{}, Routes: struct{ Routes }{},
-				})
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer s.Close()
+				s := led(t, 1, e)
 				var answered atomic.Int32
 				done := func(r Result) {
 					expect(t, "result", r.Err, nil)
@@ -83,16 +73,7 @@ func TestSilentLeaderIsNotWaitedFor(t *testing.T) {
 func TestLaneClosedWhileItAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := &elsewhere{began: time.Now()}
-		o := DefaultOptions()
-		o.Shards, o.Clock = 1, func() session.Time { return session.Time(time.Since(e.began)) + 1 }
-		s, err := OpenReplicated(o, Replication{
-			Node: 1, Start: 1, Generation: func() uint64 { return 1 }, Leaders: e, Wall: time.Now,
-			Owners: struct{ Owners }{}, World: struct{ Messenger }{}, Routes: struct{ Routes }{},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer s.Close()
+		s := led(t, 1, e)
 		var closed atomic.Int32
 		s.Submit(0, Receive{ClientID: "d", Epoch: 1, PacketID: 1}, func(Result) { s.lanes[0].close() })
 		s.Submit(0, Receive{ClientID: "d", Epoch: 1, PacketID: 2}, func(r Result) {
