@@ -76,7 +76,7 @@ func scenarioHelp() string {
 	return text
 }
 
-func printResult(cmd *cobra.Command, o load.Options, r load.Result) {
+func printResult(cmd *cobra.Command, o load.Options, r load.Outcome) {
 	out := cmd.OutOrStdout()
 	fmt.Fprintf(out, "%d deliveries in %v, %.0f a second\n", r.Delivered, r.Elapsed.Round(time.Millisecond), float64(r.Delivered)/r.Elapsed.Seconds())
 	if len(o.Processes) > 0 {

@@ -41,7 +41,7 @@ type loop struct {
 	out []byte // the acknowledgements of one read
 }
 
-func run(ctx context.Context, o Options) (res Result, err error) {
+func run(ctx context.Context, o Options) (res Outcome, err error) {
 	if o.Work != Messages {
 		return work(ctx, o)
 	}
@@ -55,27 +55,27 @@ func run(ctx context.Context, o Options) (res Result, err error) {
 		}
 	}()
 	if err := l.open(o); err != nil {
-		return Result{}, err
+		return Outcome{}, err
 	}
 	res.Scenario = o.Name
 
 	if err := l.start(); err != nil {
-		return Result{}, err
+		return Outcome{}, err
 	}
 	if err := l.until(ctx, monotonic()+int64(o.Warmup)); err != nil {
-		return Result{}, err
+		return Outcome{}, err
 	}
 	began, cpu, own, err := l.reading(o.Processes)
 	if err != nil {
-		return Result{}, err
+		return Outcome{}, err
 	}
 	l.delivered, l.latencies = 0, l.latencies[:0]
 	if err := l.until(ctx, monotonic()+int64(o.Duration)); err != nil {
-		return Result{}, err
+		return Outcome{}, err
 	}
 	ended, cpuEnd, ownEnd, err := l.reading(o.Processes)
 	if err != nil {
-		return Result{}, err
+		return Outcome{}, err
 	}
 	res.Elapsed, res.CPU, res.Own = time.Duration(ended-began), cpuEnd-cpu, ownEnd-own
 	res.Delivered = l.delivered
@@ -84,11 +84,11 @@ func run(ctx context.Context, o Options) (res Result, err error) {
 	}
 
 	if err := l.drain(ctx); err != nil {
-		return Result{}, err
+		return Outcome{}, err
 	}
 	if o.Persistent {
 		if err := endSessions(o); err != nil {
-			return Result{}, err
+			return Outcome{}, err
 		}
 	}
 	res.Missing = l.missing()

@@ -16,9 +16,9 @@ type Options struct {
 	Processes []int         // whose processor time is measured
 }
 
-// Result is what was seen in the measured interval, but for Missing and Late,
+// Outcome is what was seen in the measured interval, but for Missing and Late,
 // which speak of the whole run.
-type Result struct {
+type Outcome struct {
 	Scenario  string        `json:"scenario"`
 	Elapsed   time.Duration `json:"elapsed_ns"`
 	Delivered int           `json:"delivered"`
@@ -37,7 +37,7 @@ type Result struct {
 }
 
 // PerMessage is the processor time of one delivery.
-func (r Result) PerMessage() time.Duration {
+func (r Outcome) PerMessage() time.Duration {
 	return r.CPU / time.Duration(max(r.Delivered, 1))
 }
 
@@ -45,7 +45,7 @@ func (r Result) PerMessage() time.Duration {
 var ErrUnsupported = errors.New("load: needs Linux")
 
 // Run runs a scenario.
-func Run(ctx context.Context, o Options) (Result, error) {
+func Run(ctx context.Context, o Options) (Outcome, error) {
 	if len(o.Subscribe) == 0 {
 		o.Subscribe = o.Publish
 	}

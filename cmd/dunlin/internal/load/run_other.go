@@ -4,4 +4,4 @@ package load
 
 import "context"
 
-func run(context.Context, Options) (Result, error) { return Result{}, ErrUnsupported }
+func run(context.Context, Options) (Outcome, error) { return Outcome{}, ErrUnsupported }

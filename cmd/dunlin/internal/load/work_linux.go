@@ -10,7 +10,7 @@ import (
 )
 
 // work has clients do Options.Work over and over, each waiting for every answer.
-func work(ctx context.Context, o Options) (res Result, err error) {
+func work(ctx context.Context, o Options) (res Outcome, err error) {
 	if o.Persistent { // an earlier run that was stopped has left its own
 		if err := endSessions(o); err != nil {
 			return res, err
