@@ -6,10 +6,12 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"dunlin/cmd/dunlin/internal/preflight"
 	"dunlin/node"
 	"dunlin/node/config"
 )
@@ -42,6 +44,7 @@ ${FILE:/path}. dunlin config show lists all settings with their values and where
 			if origins["mqtt-addr"] == "default" {
 				log.Info("only this machine can connect; mqtt-addr and allow-anonymous open the node to others", "mqtt-addr", c.MQTTAddr)
 			}
+			warnOfFiles(log, c.Limits.MaxConnections)
 			ctx, stop := untilSignal(cmd.Context(), log)
 			defer stop()
 			n, err := node.New(c, log)
@@ -53,6 +56,21 @@ ${FILE:/path}. dunlin config show lists all settings with their values and where
 	}
 	s.bind(cmd)
 	return cmd
+}
+
+// fewConnections is what a node should be able to take whose max-connections is
+// not set.
+const fewConnections = 10_000
+
+// warnOfFiles says when the limit on open files does not let the node take the
+// connections that it is to take (0: as many as there are descriptors).
+func warnOfFiles(log *slog.Logger, connections int) {
+	if connections == 0 {
+		connections = fewConnections
+	}
+	if f := preflight.OpenFiles(preflight.Read(), connections); f.Verdict == preflight.Short {
+		log.Warn("the limit on open files is low", "found", f.Found, "needed", f.Needed, "then", f.Why, "change", strings.Join(f.Change, "; or "))
+	}
 }
 
 func newLogger(c config.Config, w io.Writer) *slog.Logger {
