@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dunlin/cmd/dunlin/internal/figure"
+	"dunlin/cmd/dunlin/internal/terminal"
 	"dunlin/node/admin"
 	"dunlin/node/backup"
 )
@@ -40,8 +42,8 @@ It holds messages of clients: keep it as you keep those.`,
 				if err := node.do(cmd.Context(), http.MethodGet, "/api/v1/backup", &c); err != nil {
 					return c, err
 				}
-				b := backingUp{node: &node, progress: newProgress(cmd), contents: c}
-				defer b.progress.clear()
+				b := backingUp{node: &node, progress: terminal.NewStatus(cmd.ErrOrStderr()), contents: c}
+				defer b.progress.Clear()
 				if err := b.write(cmd.Context(), to); err != nil {
 					return c, err
 				}
@@ -52,7 +54,7 @@ It holds messages of clients: keep it as you keep those.`,
 				return err
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "backed up %d shards of cluster %s into %s, %s\n",
-				c.Shards, c.Cluster, args[0], size(written))
+				c.Shards, c.Cluster, args[0], figure.Bytes(written))
 			return err
 		},
 	}
@@ -84,7 +86,7 @@ func writeFile[T any](name string, write func(*os.File) (T, error)) (result T, e
 // backingUp is a backup that is being written.
 type backingUp struct {
 	node     *api
-	progress *progress
+	progress *terminal.Status
 	contents admin.Contents
 }
 
@@ -114,7 +116,7 @@ func (b *backingUp) fetch(ctx context.Context, sh int, to io.Writer) error {
 	}
 	defer from.Close()
 	_, err = io.Copy(to, &watched{from: from, seen: func(n int64) {
-		b.progress.show("shard %d of %d, %s", sh+1, b.contents.Shards, size(n))
+		b.progress.Line("shard %d of %d, %s", sh+1, b.contents.Shards, figure.Bytes(n))
 	}})
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return &refusal{http.StatusServiceUnavailable, "the shard's leader was lost on the way"}

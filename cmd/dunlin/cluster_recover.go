@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dunlin/cmd/dunlin/internal/terminal"
 	"dunlin/node"
 )
 
@@ -62,11 +63,11 @@ shards, or entries, that the others lack.`,
 			if !accept {
 				return errors.Join(reportRemains(cmd.OutOrStdout(), r), r.Close())
 			}
-			p := newProgress(cmd)
+			p := terminal.NewStatus(cmd.ErrOrStderr())
 			_, err = writeFile(args[0], func(to *os.File) (struct{}, error) {
-				return struct{}{}, r.Write(to, func(sh int) { p.show("shard %d of %d", sh+1, len(r.Shards())) })
+				return struct{}{}, r.Write(to, func(sh int) { p.Line("shard %d of %d", sh+1, len(r.Shards())) })
 			})
-			p.clear()
+			p.Clear()
 			if err = errors.Join(err, r.Close()); err != nil {
 				return err
 			}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dunlin/cmd/dunlin/internal/terminal"
 	"dunlin/node/admin"
 )
 
@@ -63,7 +64,7 @@ directory under its name needs no removal: the cluster removes the one that it w
 				ctx, cancel = context.WithTimeout(ctx, node.timeout)
 				defer cancel()
 			}
-			if err := untilLeft(ctx, &node, args[0], newProgress(cmd)); err != nil {
+			if err := untilLeft(ctx, &node, args[0], terminal.NewStatus(cmd.ErrOrStderr())); err != nil {
 				return err
 			}
 			_, err := fmt.Fprintf(out, "%s has left the cluster\n", args[0])
@@ -82,8 +83,8 @@ const removalLook = time.Second
 
 // untilLeft looks once a second whether a node that is leaving has left, and shows
 // what it still holds. The wait ends with ctx, the leaving does not.
-func untilLeft(ctx context.Context, node *api, name string, p *progress) error {
-	defer p.clear()
+func untilLeft(ctx context.Context, node *api, name string, p *terminal.Status) error {
+	defer p.Clear()
 	look := time.NewTicker(removalLook)
 	defer look.Stop()
 	holds := ""
@@ -103,7 +104,7 @@ func untilLeft(ctx context.Context, node *api, name string, p *progress) error {
 			return nil
 		}
 		holds = fmt.Sprintf(", it still holds %d replicas", replicasOf(&st, st.Nodes[n].Identity))
-		p.show("%s is leaving%s", name, holds)
+		p.Line("%s is leaving%s", name, holds)
 		select {
 		case <-look.C:
 		case <-ctx.Done():

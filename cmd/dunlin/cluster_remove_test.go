@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"dunlin/cmd/dunlin/internal/terminal"
 	"dunlin/node/admin"
 )
 
@@ -43,7 +44,7 @@ func TestRemoveWaitShowsWhatIsLeft(t *testing.T) {
 	t.Parallel()
 	var seen bytes.Buffer
 	node := api{http: leaving(t, 2, -1), timeout: time.Minute}
-	if err := untilLeft(t.Context(), &node, "n4", &progress{to: &seen}); err != nil {
+	if err := untilLeft(t.Context(), &node, "n4", terminal.StatusOn(&seen, func() (int, int) { return 80, 24 })); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(seen.String(), "n4 is leaving, it still holds 2 replicas") {

@@ -13,6 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dunlin/cmd/dunlin/internal/figure"
+	"dunlin/cmd/dunlin/internal/terminal"
 	"dunlin/node/admin"
 	"dunlin/node/backup"
 )
@@ -50,9 +52,9 @@ some shards hold something: form another empty cluster and begin anew.`,
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
-			r := restoring{node: &node, progress: newProgress(cmd), file: b}
+			r := restoring{node: &node, progress: terminal.NewStatus(cmd.ErrOrStderr()), file: b}
 			err = r.run(cmd.Context())
-			r.progress.clear()
+			r.progress.Clear()
 			if err != nil {
 				return err
 			}
@@ -72,7 +74,7 @@ some shards hold something: form another empty cluster and begin anew.`,
 // restoring is a backup on its way into a cluster.
 type restoring struct {
 	node     *api
-	progress *progress
+	progress *terminal.Status
 	file     *backup.File
 }
 
@@ -118,7 +120,7 @@ func (r *restoring) set(ctx context.Context, name, value string) error {
 // give brings a shard to its leader.
 func (r *restoring) give(ctx context.Context, sh int) error {
 	return r.send(ctx, http.MethodPut, shardPath(sh), &watched{from: r.file.Shard(sh), seen: func(n int64) {
-		r.progress.show("shard %d of %d, %s", sh+1, r.file.Shards, size(n))
+		r.progress.Line("shard %d of %d, %s", sh+1, r.file.Shards, figure.Bytes(n))
 	}})
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dunlin/cmd/dunlin/internal/terminal"
 	"dunlin/node/admin"
 )
 
@@ -42,9 +43,9 @@ If all agrees the command prints nothing and exits with 0, else with 1.`,
   dunlin cluster verify --http 127.0.0.1:18084 -o json`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			p := newProgress(cmd)
+			p := terminal.NewStatus(cmd.ErrOrStderr())
 			result, err := verifyCluster(cmd, &node, p)
-			p.clear()
+			p.Clear()
 			if err != nil {
 				return err
 			}
@@ -79,7 +80,7 @@ If all agrees the command prints nothing and exits with 0, else with 1.`,
 const maxAnswerLine = 64 << 20
 
 // verifyCluster has a node verify the cluster and shows what it does.
-func verifyCluster(cmd *cobra.Command, node *api, p *progress) (*admin.Verification, error) {
+func verifyCluster(cmd *cobra.Command, node *api, p *terminal.Status) (*admin.Verification, error) {
 	answer, err := node.stream(cmd.Context(), http.MethodGet, "/api/v1/verify", nil)
 	if err != nil {
 		return nil, err
@@ -97,7 +98,7 @@ func verifyCluster(cmd *cobra.Command, node *api, p *progress) (*admin.Verificat
 		case e.Result != nil:
 			return e.Result, nil
 		}
-		p.show("%s", e.Step)
+		p.Line("%s", e.Step)
 	}
 	return nil, fmt.Errorf("the answer of the node ends early: %w", cmp.Or(lines.Err(), io.ErrUnexpectedEOF))
 }

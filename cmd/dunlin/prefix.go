@@ -4,8 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"os"
 	"sync"
+
+	"dunlin/cmd/dunlin/internal/terminal"
 )
 
 // maxLine cuts the lines of a node's log that never end.
@@ -26,7 +27,7 @@ type prefixer struct {
 // newPrefixer colours the names if out is a terminal that wants it
 // (https://no-color.org).
 func newPrefixer(out io.Writer, nodes []devNode) *prefixer {
-	p := &prefixer{colour: isTerminal(out) && os.Getenv("NO_COLOR") == "", prefixes: make(map[string]string)}
+	p := &prefixer{colour: terminal.Colours(out), prefixes: make(map[string]string)}
 	p.mu.out = out
 	width := 0
 	for _, n := range nodes {
@@ -39,15 +40,6 @@ func newPrefixer(out io.Writer, nodes []devNode) *prefixer {
 		}
 	}
 	return p
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 // say writes text of dev's own.
