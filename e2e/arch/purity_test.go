@@ -8,14 +8,15 @@ import (
 
 // pure are the packages that are functions of their arguments: the same input
 // gives the same output, today and in a test.
-var pure = []string{"proto/mqtt", "router", "session", "raftstore/placement"}
+var pure = []string{"proto/mqtt", "router", "session", "raftstore/placement", "node/listen/websocket", "node/listen/proxyproto"}
 
 // allowed is what a pure package may use of the standard library. What is not
 // here reads a clock, a file, a socket, a source of chance or the environment,
 // or nobody has thought about it yet.
 var allowed = []string{
-	"bytes", "cmp", "encoding/binary", "encoding/hex", "errors", "fmt", "hash", "hash/crc32", "hash/fnv", "iter", "maps",
-	"math", "math/bits", "slices", "sort", "strconv", "strings", "time", "unicode", "unicode/utf8", "unsafe",
+	"bytes", "cmp", "crypto/sha1", "encoding/base64", "encoding/binary", "encoding/hex", "errors", "fmt", "hash", "hash/crc32",
+	"hash/fnv", "iter", "maps", "math", "math/bits", "net/netip", "slices", "sort", "strconv", "strings", "time", "unicode",
+	"unicode/utf8", "unsafe",
 }
 
 // concurrent is what router may use beside: its readers take no lock and its
