@@ -36,7 +36,7 @@ func (n *Node) enter(ctx context.Context) error {
 	o := n.storeOptions(shards)
 	store, err := raftstore.OpenReplicated(o, raftstore.Replication{
 		Node: raftstore.Node(self.Node), Start: self.Start, Generation: n.lease.Generation,
-		Leaders: n.links, Owners: n.links, World: n.broker, Routes: leading{routes, n},
+		Guest: n.broker.ClaimLate, Leaders: n.links, Owners: n.links, World: n.broker, Routes: leading{routes, n},
 		OutageCap: outageCap, Wall: time.Now,
 	})
 	if err != nil {
@@ -44,7 +44,7 @@ func (n *Node) enter(ctx context.Context) error {
 	}
 	n.store.Store(store)
 	n.links.Attach(store)
-	n.broker.Attach(store, store, routes, n.cluster)
+	n.broker.Attach(store, store, store, routes, n.cluster)
 	n.control.Run(store)
 	n.tasks.Go(func() { n.oversee(ctx, store) })
 	n.lease.Start(meta.Result{Node: self.Node, Start: self.Start, Generation: self.Generation})

@@ -42,6 +42,10 @@ func (st *state) applyClaim(body *reader, res *Result) {
 		res.Err = ErrNotYours // E6, case 38: it is not touched
 		return
 	}
+	if rec != nil && c.sole {
+		res.Err = ErrFenced
+		return
+	}
 	if rec != nil && rec.Shares() && st.mail.full() {
 		res.Err = ErrQuota
 		return
@@ -77,6 +81,9 @@ func (st *state) applyClaim(body *reader, res *Result) {
 	rec.node, rec.conn = c.node, c.conn
 	if will := rec.Attach(session.Epoch(st.epochs), c.terms); will != nil {
 		st.fire(rec, will)
+	}
+	if st.guests != nil {
+		st.guests.supersede(c.clientID, c.node, c.conn)
 	}
 	st.claimed(slot, rec, res)
 	st.tellGroups(rec)

@@ -22,6 +22,7 @@ type Claim struct {
 	User             string
 	Conn             router.Subscriber
 	CleanStart       bool
+	Sole             bool   // ErrFenced if anybody holds the identifier: nobody is to lose it
 	Expiry           uint32 // seconds; 0: ends with the connection
 	Inflight         uint16 // committed window: Receive Maximum and slack
 	InflightBytes    int    // bound of its messages; 0: Limits.InflightBytes

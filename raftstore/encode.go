@@ -40,6 +40,7 @@ const (
 	claimClean = 1 << iota
 	claimDropOldest
 	claimWill
+	claimSole
 )
 
 func (c Claim) encode(b []byte, _ func() session.Time) (kind, []byte) {
@@ -52,6 +53,9 @@ func (c Claim) encode(b []byte, _ func() session.Time) (kind, []byte) {
 	}
 	if c.Will != nil {
 		flags |= claimWill
+	}
+	if c.Sole {
+		flags |= claimSole
 	}
 	b = appendBytes(b, c.ClientID)
 	b = appendBytes(b, c.User)
@@ -79,6 +83,7 @@ type claim struct {
 	claimant
 	conn  router.Subscriber
 	clean bool
+	sole  bool
 	terms session.Terms
 }
 
@@ -87,7 +92,7 @@ func (r *reader) claim() (c claim) {
 	c.claimant = claimant{node: r.node(), start: r.uvarint(), number: r.uvarint(), low: r.uvarint(), generation: r.uvarint()}
 	c.conn = router.Subscriber(r.uvarint())
 	flags := r.byte()
-	c.clean = flags&claimClean != 0
+	c.clean, c.sole = flags&claimClean != 0, flags&claimSole != 0
 	c.terms = session.Terms{
 		DropOldest:       flags&claimDropOldest != 0,
 		Expiry:           uint32(r.uvarint()),

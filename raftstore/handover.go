@@ -40,8 +40,21 @@ func (sh *shard) mustEvict(body []byte, done func(Result)) bool {
 	r := reader{b: body}
 	c := r.claim()
 	h := sh.handovers.open[string(c.clientID)]
-	if h == nil && sh.rival(&c) == nil {
+	_, rivals := sh.rival(&c)
+	var why error
+	switch {
+	case sh.guests.bars(&c):
+		why = ErrNotYours
+	case h == nil && !rivals:
 		return false
+	case c.sole:
+		why = ErrFenced
+	}
+	if why != nil {
+		if done != nil {
+			done(Result{Err: why})
+		}
+		return true
 	}
 	if sh.contention.refuses(string(c.clientID), sh.clock()) {
 		sh.metrics.contended.Inc()
@@ -64,18 +77,22 @@ func (sh *shard) mustEvict(body []byte, done func(Result)) bool {
 	return true
 }
 
-// rival is the session whose owner must hand over before c commits. A claim that
+// rival is the connection that must hand over before c commits. A claim that
 // Apply will refuse disturbs nobody (E6), nor does one that is asked for again and
 // was applied.
-func (sh *shard) rival(c *claim) *record {
+func (sh *shard) rival(c *claim) (at endedConn, ok bool) {
+	self := sh.store.self()
+	if conn, _, ok := sh.guests.holder(c.clientID, c.user); ok {
+		return endedConn{node: self, conn: conn}, c.node != self || c.conn != conn
+	}
 	_, rec := sh.st.sessions.find(c.clientID)
 	if rec == nil || !rec.Attached() || rec.user != string(c.user) {
-		return nil
+		return at, false
 	}
 	if c.node != 0 && rec.node == c.node && rec.conn == c.conn {
-		return nil
+		return at, false
 	}
-	return rec
+	return endedConn{node: rec.node, conn: rec.conn, epoch: rec.Epoch()}, true
 }
 
 // handOver has the first of claims go on as soon as the identifier's owner has
@@ -86,13 +103,13 @@ func (sh *shard) handOver(clientID string, claims []waitingClaim) {
 	hs.open[clientID] = h
 	r := reader{b: claims[0].body}
 	c := r.claim()
-	rec := sh.rival(&c)
-	if rec == nil {
+	at, ok := sh.rival(&c)
+	if !ok {
 		hs.settle(h)
 		return
 	}
 	hs.queue = append(hs.queue, h)
-	sh.world.Evict(rec.node, rec.conn, clientID, rec.Epoch(), func() {
+	sh.world.Evict(at.node, at.conn, clientID, at.epoch, func() {
 		sh.call(func() { hs.settle(h) })
 	})
 }

@@ -62,7 +62,7 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 		name, help string
 		of         func(*gauges) *atomic.Int64
 	}{
-		{"sessions", "Sessions and claims held.", func(g *gauges) *atomic.Int64 { return &g.sessions }},
+		{"sessions", "Sessions and claims held, and guests: identifiers that connections hold without a claim.", func(g *gauges) *atomic.Int64 { return &g.sessions }},
 		{"queued_messages", "Messages queued, each counted once per shard.", func(g *gauges) *atomic.Int64 { return &g.messages }},
 		{"letters", "Messages and news of share groups on their way to other shards.", func(g *gauges) *atomic.Int64 { return &g.letters }},
 		{"queued_bytes", "Bytes of the messages queued.", func(g *gauges) *atomic.Int64 { return &g.messageBytes }},
@@ -76,8 +76,10 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 			prometheus.GaugeOpts{Name: "dunlin_store_" + g.name, Help: g.help},
 			func() float64 {
 				sum := int64(0)
-				for _, shard := range m.gauges {
-					sum += g.of(shard).Load()
+				for i, shard := range m.gauges {
+					if sum += g.of(shard).Load(); g.name == "sessions" {
+						sum += int64(s.shards[i].guests.count())
+					}
 				}
 				return float64(sum)
 			}))

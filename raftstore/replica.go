@@ -242,6 +242,7 @@ func (r *replica) commit(l *raft.Log) {
 		}
 		sh.startLeading(now, l.Index)
 		sh.leading.Store(true)
+		sh.guests.admit(r.rep.Guest != nil && r.alone())
 		sh.store.lanes[sh.id].retry()
 	}
 	r.recent.note(l.Index, sh.st.digest)
@@ -253,6 +254,12 @@ func (r *replica) commit(l *raft.Log) {
 		r.grown = 0
 		r.running.Go(r.snapshot)
 	}
+}
+
+// alone says that no other node has a replica of the group.
+func (r *replica) alone() bool {
+	latest := r.raft.GetConfiguration()
+	return latest.Error() == nil && len(latest.Configuration().Servers) == 1
 }
 
 // snapshot has Raft take one and cut the log, when no other shard is at it. What

@@ -20,6 +20,10 @@ type Replication struct {
 	// a connection of before, and in none does it take back what it gave up.
 	Generation func() uint64
 
+	// Guest asks a connection that Store.Admit let in to claim its identifier, with
+	// Claim.Sole. It may not block. Nil: none is let in.
+	Guest func(conn router.Subscriber)
+
 	Leaders Leaders
 	Owners  Owners
 	World   Messenger

@@ -2,6 +2,7 @@ package raftstore
 
 import (
 	"encoding/binary"
+	"sync"
 
 	"dunlin/router"
 	"dunlin/session"
@@ -22,6 +23,7 @@ type record struct {
 // Invariants: ids names exactly the used slots, under their own identifiers;
 // every other slot is on the free list once.
 type sessions struct {
+	names  sync.RWMutex // held while identifiers come or go, for those who look from elsewhere
 	chunks []*[chunkSize]record
 	ids    identifiers
 	free   []uint32
@@ -47,6 +49,14 @@ func (t *sessions) find(clientID []byte) (slot uint32, rec *record) {
 	return slot, t.at(slot)
 }
 
+// has says whether an identifier has a record, to any goroutine.
+func (t *sessions) has(clientID []byte) bool {
+	t.names.RLock()
+	defer t.names.RUnlock()
+	_, ok := t.ids.find(clientID)
+	return ok
+}
+
 // nextSlot is where the next record goes.
 func (t *sessions) nextSlot() uint32 {
 	if n := len(t.free); n > 0 {
@@ -57,6 +67,8 @@ func (t *sessions) nextSlot() uint32 {
 
 // add makes the record of a client identifier that has none.
 func (t *sessions) add(clientID, user string, origin uint64) (slot uint32, rec *record) {
+	t.names.Lock()
+	defer t.names.Unlock()
 	if n := len(t.free); n > 0 {
 		slot = t.free[n-1]
 		t.free = t.free[:n-1]
@@ -70,6 +82,8 @@ func (t *sessions) add(clientID, user string, origin uint64) (slot uint32, rec *
 }
 
 func (t *sessions) remove(slot uint32) {
+	t.names.Lock()
+	defer t.names.Unlock()
 	t.ids.remove(slot)
 	*t.at(slot) = record{}
 	t.free = append(t.free, slot)

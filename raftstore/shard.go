@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"dunlin/proto/mqtt"
 	"dunlin/router"
 	"dunlin/session"
 )
@@ -28,7 +29,8 @@ type shard struct {
 	driver  driver
 
 	inbox   inbox
-	wake    chan struct{}            // something is in inbox, or it closed
+	wake    chan struct{} // something is in inbox, or it closed
+	guests  guests
 	reading atomic.Pointer[retained] // the table that readers look into
 	leading atomic.Bool              // commands of other nodes are taken
 	pages   pages                    // readers of it
@@ -89,6 +91,7 @@ func newShard(id router.ShardID, o *Options, w world, s *Store, m *metrics) *sha
 		wake: make(chan struct{}, 1), handovers: newHandovers(), contention: newContention(o.MaxTakeovers), batch: &batch{},
 	}
 	sh.pages.running = &s.running
+	sh.guests.init(s.self(), func(conn router.Subscriber) { w.Ended(s.self(), conn, 0, mqtt.SessionTakenOver) })
 	if o.Routes != nil {
 		sh.routes = &tableRoutes{node: o.Routes}
 	}
@@ -105,6 +108,8 @@ func (sh *shard) adopt(st *state) {
 		st.messages.scratch = sh.store.scratches.open()
 	}
 	sh.st = st
+	st.guests = &sh.guests
+	sh.guests.adopt(st.sessions)
 	st.shards = len(sh.store.shards)
 	sh.reading.Store(st.retained)
 }
@@ -267,6 +272,7 @@ func (sh *shard) stopLeading() {
 		sh.st.subscriptions.table.KeepChanges(0)
 	}
 	sh.st.fx.leads, sh.began, sh.again = false, false, nil
+	sh.guests.admit(false)
 	sh.couriers.begin()
 	for _, p := range sh.flight {
 		for _, c := range p.released {

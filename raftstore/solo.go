@@ -12,6 +12,7 @@ func newSolo(sh *shard) *solo {
 	d := &solo{sh: sh}
 	sh.driver = d
 	sh.lead(sh.st.now, 1)
+	sh.guests.admit(true)
 	return d
 }
 

@@ -33,8 +33,9 @@ type state struct {
 	subscriptions subscriptions // follows from sessions
 	deadlines     deadlines     // follows from sessions
 
-	views []*frozen // snapshots under way
-	fx    effects
+	views  []*frozen // snapshots under way
+	guests *guests   // of this node, whom a claim ends; nil for none. No part of the state
+	fx     effects
 }
 
 // Shard time begins at firstTime, since 0 means never. No shard lives to see

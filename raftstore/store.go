@@ -147,6 +147,14 @@ func (s *Store) Close() {
 	s.running.Wait()
 }
 
+// self is this node, as claims name it.
+func (s *Store) self() Node {
+	if s.rep == nil {
+		return 0
+	}
+	return s.rep.Node
+}
+
 // Shards is the number of shards.
 func (s *Store) Shards() int { return len(s.shards) }
 

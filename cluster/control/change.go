@@ -68,10 +68,12 @@ func (c *Control) serveChange(_ string, body []byte) (any, error) {
 	if rep == nil {
 		return nil, errNoReplica
 	}
-	return struct{}{}, rep.change(q)
+	ctx, cancel := context.WithTimeout(c.ctx, changeTimeout)
+	defer cancel()
+	return struct{}{}, rep.change(ctx, q)
 }
 
-func (rep *replica) change(q changeRequest) error {
+func (rep *replica) change(ctx context.Context, q changeRequest) error {
 	done, ok := rep.use()
 	if !ok {
 		return errNoReplica
@@ -82,6 +84,11 @@ func (rep *replica) change(q changeRequest) error {
 		return raft.ErrNotLeader
 	}
 	id, addr := raft.ServerID(q.Node), raft.ServerAddress(q.Node)
+	if q.Kind == addLearner || q.Kind == promote {
+		if err := rep.settle(ctx); err != nil {
+			return err
+		}
+	}
 	switch q.Kind {
 	case addLearner:
 		return r.AddNonvoter(id, addr, q.Index, takeTimeout).Error()

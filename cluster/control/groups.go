@@ -43,6 +43,7 @@ type replica struct {
 	raft           *raft.Raft
 	transport      *raftnet.Transport
 	configurations configurations
+	settle         func(context.Context) error // before another replica is added
 
 	mu struct {
 		sync.Mutex
@@ -77,7 +78,10 @@ func newReplica(r *raft.Raft, t *raftnet.Transport, log raft.LogStore, snapshots
 		return r.AppliedIndex() >= index || log.GetLog(index, &l) == nil && l.Term == term
 	})
 	t.Watch(r)
-	return &replica{raft: r, transport: t, configurations: configurations{log: log, snapshots: snapshots}}
+	return &replica{
+		raft: r, transport: t, configurations: configurations{log: log, snapshots: snapshots},
+		settle: func(context.Context) error { return nil },
+	}
 }
 
 // replica is nil if there is none of the group here.

@@ -335,6 +335,8 @@ func (f *fakeShards) StartReplica(sh router.ShardID, g raftstore.Group) error {
 	return nil
 }
 
+func (f *fakeShards) Settle(context.Context, router.ShardID) error { return nil }
+
 func (f *fakeShards) StopReplica(sh router.ShardID) error {
 	f.mu.Lock()
 	r := f.rafts[sh]

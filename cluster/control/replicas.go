@@ -1,6 +1,7 @@
 package control
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
@@ -17,6 +18,9 @@ import (
 type Shards interface {
 	StartReplica(sh router.ShardID, g raftstore.Group) error
 	StopReplica(sh router.ShardID) error
+	// Settle has committed what a group with a single replica keeps in its node's
+	// memory alone. It goes before another replica is added, on any goroutine.
+	Settle(ctx context.Context, sh router.ShardID) error
 	// Raft is the group's, nil without a replica here. Called from any goroutine.
 	Raft(sh router.ShardID) *raft.Raft
 }
@@ -116,6 +120,7 @@ func (c *Control) startReplica(shards Shards, sh router.ShardID, s *meta.State) 
 	}
 	r := shards.Raft(sh)
 	rep := newReplica(r, t, store, snapshots)
+	rep.settle = func(ctx context.Context) error { return shards.Settle(ctx, sh) }
 	c.mu.Lock()
 	c.mu.groups[id] = rep
 	c.mu.Unlock()

@@ -21,6 +21,8 @@ func TestGrow(t *testing.T) {
 	away := connect(t, c.Nodes, keeping("away"))
 	away.Subscribe("g", 2)
 	away.Disconnect()
+	// What holds its identifier in the memory of the one node alone, until there are others.
+	guest := connect(t, c.Nodes, mqtt.Connect{ClientID: []byte("guest"), CleanStart: true})
 	pub := newPublisher(t, "pub", first)
 	publish := func(i int) {
 		payload, q := numbered(i)
@@ -41,6 +43,10 @@ func TestGrow(t *testing.T) {
 	c.WaitReady()
 	c.WaitAgree(3)
 	connected.ExpectQuiet()
+	guest.ExpectQuiet()
+	cluster(t, first, "verify")
+	guest = connect(t, c.Nodes[1:], mqtt.Connect{ClientID: []byte("guest"), CleanStart: true})
+	guest.ExpectQuiet()
 	first.Kill()
 	pub.nodes = c.Nodes
 	connected = resume(t, c.Nodes, keeping("connected"))

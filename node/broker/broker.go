@@ -22,6 +22,13 @@ type Shards interface {
 	Submit(sh router.ShardID, cmd raftstore.Command, done func(raftstore.Result))
 }
 
+// Guests holds client identifiers for connections whose claims need no commit:
+// raftstore.Store, which says when that is so.
+type Guests interface {
+	Admit(sh router.ShardID, clientID, user string, conn router.Subscriber) bool
+	Leave(sh router.ShardID, clientID string, conn router.Subscriber)
+}
+
 // RetainedMessages reads what the shards retain: raftstore.Store. done is called
 // once, on any goroutine, and may not block.
 type RetainedMessages interface {
@@ -90,6 +97,7 @@ type Broker struct {
 	Options
 	table    *router.Table
 	shards   Shards
+	guests   Guests
 	retained RetainedMessages
 	routes   ShardRoutes
 	peers    Peers
@@ -115,8 +123,8 @@ func New(o Options, table *router.Table) *Broker {
 }
 
 // Attach gives the broker the floors that call up into it, before anything runs.
-func (b *Broker) Attach(shards Shards, retained RetainedMessages, routes ShardRoutes, peers Peers) {
-	b.shards, b.retained, b.routes, b.peers = shards, retained, routes, peers
+func (b *Broker) Attach(shards Shards, guests Guests, retained RetainedMessages, routes ShardRoutes, peers Peers) {
+	b.shards, b.guests, b.retained, b.routes, b.peers = shards, guests, retained, routes, peers
 }
 
 // Worker makes the handler of one event loop; loops ask in the order of their index.

@@ -40,6 +40,7 @@ const (
 //  2. claimed implies that the shard was told of the connection and will be told
 //     of its end, once, by detach.
 //  3. persistent implies claimed.
+//  4. guest and claimed exclude each other. A guest's epoch is 0.
 type conn struct {
 	id      listen.ID
 	phase   phase
@@ -47,6 +48,7 @@ type conn struct {
 	holds   hold
 
 	claimed    bool // a claim at shard is ours under epoch
+	guest      bool // the client identifier is ours at shard without a claim, see Guests
 	persistent bool // the session outlives the connection: its queue is the shard's
 	graceful   bool // the client said goodbye: no will
 	fencing    bool // the shard is asked whether the claim still is ours

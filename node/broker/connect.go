@@ -154,6 +154,14 @@ func (w *worker) identified(c *conn, user string, err error) {
 		w.connected(c, raftstore.Claimed{}) // nobody can rival it: no claim
 		return
 	}
+	if c.client.agreed.SessionExpiry == 0 && h.will == nil {
+		sh := w.shards.SessionShard(h.clientID)
+		if w.guests.Admit(sh, h.clientID, user, c.subscriber()) {
+			c.guest, c.shard = true, sh
+			w.connected(c, raftstore.Claimed{})
+			return
+		}
+	}
 	w.claim(c)
 }
 
@@ -290,7 +298,7 @@ func (w *worker) doEvictions() {
 // ended already, how: a client that said goodbye and is back elsewhere has no will
 // that is due (P6).
 func (w *worker) evict(e *eviction) {
-	if c := w.conn(e.id); c != nil && c.claimed && c.epoch == e.epoch {
+	if c := w.conn(e.id); c != nil && (c.claimed || c.guest) && c.epoch == e.epoch {
 		c.claimed = false // the new claim fences ours: there is nothing to detach
 		w.counters.Takeovers++
 		w.end(c, mqtt.SessionTakenOver)

@@ -377,7 +377,7 @@ func TestOnlyLossWithoutWillComesLate(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := newCell(t, 1, 1, nil)
 				conn := c.dial(0, 0)
-				connect := mqtt.Connect{Version: mqtt.V5, CleanStart: true, ClientID: []byte("c"), HasWill: test.will}
+				connect := mqtt.Connect{Version: mqtt.V5, CleanStart: true, ClientID: []byte("c"), SessionExpiry: 100, HasWill: test.will}
 				connect.Will.Topic = []byte("w")
 				conn.send(&connect)
 				conn.one(mqtt.CONNACK)

@@ -68,7 +68,7 @@ func newCell(t *testing.T, nodes, loops int, adjust func(*Options)) *cell {
 		}
 		n.b = New(o, n.table)
 		n.store = openStore(t, n)
-		n.b.Attach(n.store, n.store, n, n)
+		n.b.Attach(n.store, n.store, n.store, n, n)
 		for j := range loops {
 			l := &testLoop{node: n, index: j, conns: map[listen.ID]*testConn{}}
 			l.handler = n.b.Worker(l)

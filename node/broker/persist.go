@@ -128,7 +128,7 @@ func (b *Broker) Ended(conn router.Subscriber, epoch session.Epoch, reason mqtt.
 		return
 	}
 	w.loop.Post(func(w *worker) {
-		if c := w.conn(listen.ID(conn)); c != nil && c.claimed && c.epoch == epoch {
+		if c := w.conn(listen.ID(conn)); c != nil && (c.claimed || c.guest) && c.epoch == epoch {
 			w.bereave(c, reason)
 		}
 	})

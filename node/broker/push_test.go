@@ -102,7 +102,7 @@ func TestPushesBeforeTheClaimsAnswer(t *testing.T) {
 				c := newCell(t, 1, 1, nil)
 				n := c.nodes[0]
 				s := &claims{Store: n.store, change: func(r *raftstore.Result) { r.Claim.Next = test.next }}
-				n.b.Attach(s, n.store, n, n)
+				n.b.Attach(s, n.store, n.store, n, n)
 				conn := c.dial(0, 0)
 				conn.send(&mqtt.Connect{Version: mqtt.V5, ClientID: []byte("s"), SessionExpiry: 100})
 				conn.none()

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"dunlin/node/listen"
 	"dunlin/proto/mqtt"
 	"dunlin/raftstore"
 	"dunlin/router"
@@ -26,8 +27,19 @@ func (w *worker) withClaim(c *conn, f func(c *conn)) {
 	if c.client.claiming = append(c.client.claiming, f); len(c.client.claiming) > 1 {
 		return
 	}
-	if !w.bid(c, raftstore.Claim{User: c.client.User, CleanStart: true, Inflight: c.client.window}, w.claimedLate) {
+	if !w.bid(c, raftstore.Claim{User: c.client.User, CleanStart: true, Sole: true, Inflight: c.client.window}, w.claimedLate) {
 		w.end(c, mqtt.ServerBusy)
+	}
+}
+
+// ClaimLate has a guest claim its identifier: see Guests.
+func (b *Broker) ClaimLate(id router.Subscriber) {
+	if w := b.workerOf(id); w != nil {
+		w.loop.Post(func(w *worker) {
+			if c := w.conn(listen.ID(id)); c != nil && c.guest && c.phase == up {
+				w.withClaim(c, func(*conn) {})
+			}
+		})
 	}
 }
 
@@ -37,7 +49,7 @@ func (w *worker) claimedLate(c *conn, r raftstore.Result) {
 		w.drop(c)
 		return
 	}
-	c.claimed, c.epoch = true, r.Claim.Epoch
+	c.claimed, c.guest, c.epoch = true, false, r.Claim.Epoch
 	waiting := c.client.claiming
 	c.client.claiming = nil
 	for _, f := range waiting {

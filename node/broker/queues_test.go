@@ -92,7 +92,7 @@ func TestSharedMessagesWaitForAPersistentMember(t *testing.T) {
 		member.hangUp()
 		pub := c.connect(0, 1, "pub")
 		g := &gate{Store: n.store, shut: true}
-		n.b.Attach(g, n.store, n, n)
+		n.b.Attach(g, n.store, n.store, n, n)
 		pub.publish("t", "1", 1, 1)
 		pub.none()
 		if len(g.kept) != 1 {

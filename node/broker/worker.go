@@ -293,6 +293,10 @@ func (w *worker) detach(c *conn, done func()) {
 		// A queue may have given more, which the shard has pushed to a connection that is gone.
 		HasTaken: !c.persistent, Taken: c.client.given,
 	}
+	if c.guest {
+		c.guest = false
+		w.guests.Leave(c.shard, c.client.ClientID, c.subscriber())
+	}
 	if b := c.client.bid; b != nil {
 		c.client.bid = nil
 		if epoch, won := b.giveUp(d); won {
