@@ -46,28 +46,28 @@ func (c *Cluster) Over(identity string, start uint64) {
 	c.post(event{kind: eventOver, member: member{identity: identity, start: start}})
 }
 
-// silence is after how long of it a node cannot be reached, whatever its streams
-// are: a host that hangs breaks none.
-const silence = time.Second
-
 // Reach implements lease.Peers, and so do Version and Holds.
-func (c *Cluster) Reach(identity string) lease.Reach {
+func (c *Cluster) Reach(identity string) (lease.Reach, time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.mu.peers[identity].reachLocked()
 }
 
-// reachLocked may be called on nil, which is no peer.
-func (p *peer) reachLocked() lease.Reach {
+// reachLocked may be called on nil, which is no peer. A node that is found silent is
+// so for longer than one whose stream breaks, the longer the rarer its beats are:
+// since tells of what is above a second of that, so that it decides nothing.
+func (p *peer) reachLocked() (r lease.Reach, since time.Duration) {
+	if p == nil {
+		return lease.Down, 0
+	}
+	silence, most := p.c.raft.Silent(p.identity), p.c.raft.Silence()
 	switch {
-	case p == nil:
-		return lease.Down
-	case p.forwardUp && p.feedUp && p.c.raft.Silent(p.identity) < silence:
-		return lease.Up
+	case p.forwardUp && p.feedUp && silence < most:
+		return lease.Up, 0
 	case p.dead:
-		return lease.Gone
+		return lease.Gone, 0
 	default:
-		return lease.Down
+		return lease.Down, max(0, min(silence, most)-time.Second)
 	}
 }
 

@@ -80,7 +80,7 @@ func TestKilledNodeIsWaitedForWhileItCounts(t *testing.T) {
 		synctest.Wait()
 		l.kill(1)
 		time.Sleep(time.Second)
-		if got := a.Reach("id-b"); got != lease.Gone {
+		if got, _ := a.Reach("id-b"); got != lease.Gone {
 			t.Errorf("found: %d", got)
 		}
 		_, v := a.table.Subscribe(filter(t, "y"), 1, router.Options{})
@@ -128,7 +128,7 @@ func TestRevokedNodeGoesIfItCannotBeReached(t *testing.T) {
 		a.broker.until("leaving of b", func() bool { return len(a.broker.members) == 1 })
 		l.net.Heal()
 		a.broker.until("meeting of b", func() bool { return len(a.broker.members) == 2 })
-		if got := a.Reach("id-b"); got == lease.Gone {
+		if got, _ := a.Reach("id-b"); got == lease.Gone {
 			t.Error("b is taken for dead")
 		}
 	})
@@ -140,9 +140,9 @@ func TestSilentNodeIsWaitedForWhileItCounts(t *testing.T) {
 		ls := l.leased()
 		a := l.nodes[0]
 		l.net.Partition(l.hosts[:2], l.hosts[2:])
-		time.Sleep(1500 * time.Millisecond)
-		if got := a.Reach("id-c"); got != lease.Down {
-			t.Errorf("found: %d", got)
+		time.Sleep(a.Raft().Silence())
+		if got, since := a.Reach("id-c"); got != lease.Down || since < time.Second || since > a.Raft().Silence()-time.Second {
+			t.Errorf("found: %d since %v", got, since)
 		}
 		time.Sleep(time.Minute)
 		if len(a.broker.members) != 2 {
@@ -150,7 +150,7 @@ func TestSilentNodeIsWaitedForWhileItCounts(t *testing.T) {
 		}
 		l.net.Heal()
 		time.Sleep(time.Minute)
-		if got := a.Reach("id-c"); got != lease.Up || fmt.Sprint(a.broker.events) != "[joined b joined c]" && fmt.Sprint(a.broker.events) != "[joined c joined b]" {
+		if got, _ := a.Reach("id-c"); got != lease.Up || fmt.Sprint(a.broker.events) != "[joined b joined c]" && fmt.Sprint(a.broker.events) != "[joined c joined b]" {
 			t.Errorf("found: %d, after %v", got, a.broker.events)
 		}
 		_, v := a.table.Subscribe(filter(t, "y"), 1, router.Options{})

@@ -195,7 +195,8 @@ func (r *roll) seems(p *peer, reason goneReason) {
 func (r *roll) part() {
 	for p, reason := range r.fated {
 		r.c.mu.Lock()
-		here, reach := r.c.mu.peers[p.identity] == p, p.reachLocked()
+		here := r.c.mu.peers[p.identity] == p
+		reach, _ := p.reachLocked()
 		r.c.mu.Unlock()
 		_, gossiped := r.known[p.member.key]
 		counts := r.c.leases.Counts(p.identity)

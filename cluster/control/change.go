@@ -70,7 +70,11 @@ func (c *Control) serveChange(_ string, body []byte) (any, error) {
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, changeTimeout)
 	defer cancel()
-	return struct{}{}, rep.change(ctx, q)
+	err := rep.change(ctx, q)
+	if err == nil && q.Group == MetaGroup {
+		spread(rep.raft)
+	}
+	return struct{}{}, err
 }
 
 func (rep *replica) change(ctx context.Context, q changeRequest) error {

@@ -38,6 +38,12 @@ func (c *Control) lead(r *raft.Raft) {
 		if rec == nil {
 			rec, since = newReconciler(c), time.Now()
 			c.log.Info("this node leads meta")
+			c.wg.Go(func() {
+				// What the leader before committed and told nobody of.
+				if r.Barrier(applyTimeout).Error() == nil {
+					spread(r)
+				}
+			})
 		}
 		if err := c.duties(time.Since(since)); err != nil {
 			c.log.Debug("meta's leader is held up", "err", err)

@@ -23,8 +23,8 @@ func (c *Control) startMeta() error {
 	self := raft.ServerID(c.data.Identity())
 	conf := raftstore.RaftConfig(self)
 	conf.Logger = raftLogger(c.log)
-	conf.BatchApplyCh = false                  // so that Raft answers all that it has taken
-	conf.CommitTimeout = 50 * time.Millisecond // clients wait until a revocation is known
+	conf.BatchApplyCh = false                   // so that Raft answers all that it has taken
+	conf.CommitTimeout = 500 * time.Millisecond // but see spread
 	conf.SnapshotThreshold, conf.SnapshotInterval = 1024, time.Minute
 	store := c.data.log.Group(MetaGroup)
 	snapshots, err := c.data.snapshots(MetaGroup, c.log)
@@ -64,6 +64,12 @@ func (c *Control) startMeta() error {
 	c.wg.Go(func() { c.electEarly(MetaGroup, r, transport, how) })
 	return nil
 }
+
+// spread has the replicas of meta know at once what is committed: clients wait until
+// a revocation is known. Raft tells them with the next entry, for which this sees,
+// or when a CommitTimeout has passed. A short one costs the leader and every node
+// some messages each time, all day long.
+func spread(r *raft.Raft) { r.Barrier(applyTimeout) }
 
 // guarded is meta's machine, of whose panics the node hears before Raft's goroutine
 // ends the process with them.

@@ -99,6 +99,7 @@ func (c *Control) apply(entry []byte) outcome {
 	f := r.Apply(entry, applyTimeout)
 	switch err := f.Error(); {
 	case err == nil:
+		spread(r)
 		res := f.Response().(meta.Result)
 		o := outcome{Fate: carriedOut, Index: res.Index, Node: res.Node, Start: res.Start, Generation: res.Generation}
 		if res.Err != nil {

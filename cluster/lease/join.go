@@ -145,7 +145,8 @@ func (l *Lease) answerCount(from string, _ uint16, body []byte, reply func([]byt
 	l.mu.Lock()
 	generation, entered := l.mu.me.Generation, l.mu.start != 0
 	// A node that nobody can feed would hold up every SUBACK here.
-	fed := l.opts.Peers.Reach(from) == Up
+	reach, _ := l.opts.Peers.Reach(from)
+	fed := reach == Up
 	if entered && fed {
 		l.countLocked(from, m.holder)
 	}

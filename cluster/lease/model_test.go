@@ -358,10 +358,10 @@ func (p *proc) Ask(ctx context.Context, to string, group uint16, kind uint8, bod
 
 // --- streams and routes
 
-func (p *proc) Reach(identity string) Reach {
+func (p *proc) Reach(identity string) (Reach, time.Duration) {
 	p.w.mu.Lock()
 	defer p.w.mu.Unlock()
-	return p.reachLocked(p.w.byIdentity(identity))
+	return p.reachLocked(p.w.byIdentity(identity)), 0
 }
 
 func (p *proc) reachLocked(n *node) Reach {

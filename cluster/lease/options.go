@@ -84,9 +84,10 @@ type Net interface {
 // Peers are the streams between this node and the others. It is called with the
 // lease's lock held and must not call back.
 type Peers interface {
-	// Reach says how this node's own streams to a node are. Lease.Wake is to be
-	// called when it has changed.
-	Reach(identity string) Reach
+	// Reach says how this node's own streams to a node are, and for how long a node
+	// that is Down was so before that could be found. Lease.Wake is to be called when
+	// it has changed.
+	Reach(identity string) (r Reach, since time.Duration)
 	// Version is that of this node's own routes, and names the process that counts
 	// so.
 	Version() (process, version uint64)
@@ -112,7 +113,8 @@ const (
 )
 
 // DefaultOptions have the times of E4: the 5 s of two nodes that cannot reach each
-// other are a second of silence until they are Down, Broken and Confirm. Of whom
+// other are a second of silence, from which on they are Down, even if that is found
+// later, Broken and Confirm. Of whom
 // nothing at all is heard it is Broken and Confirm since it asked last.
 func DefaultOptions() Options {
 	return Options{

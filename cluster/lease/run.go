@@ -237,13 +237,13 @@ func (l *Lease) othersLocked(ctx context.Context, now time.Time, s *meta.State, 
 
 // reachLocked notes how a node can be reached.
 func (l *Lease) reachLocked(now time.Time, o *other) {
-	reach := l.opts.Peers.Reach(o.identity)
+	reach, since := l.opts.Peers.Reach(o.identity)
 	o.gone = reach == Gone
 	switch {
 	case reach == Up:
 		o.lost = time.Time{}
 	case o.lost.IsZero():
-		o.lost = now
+		o.lost = now.Add(-since)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 )
 
 // Caller is this node's calls to one peer, for as long as that is a member.
@@ -14,6 +15,7 @@ type Caller struct {
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	queue  queue
+	led    atomic.Int64 // when a heartbeat to it as a voter was sent last, in Net time; 0 for never
 
 	mu struct {
 		sync.Mutex
@@ -67,13 +69,7 @@ func (c *Caller) Run(ctx context.Context, s Stream, cancel func()) error {
 		readErr <- c.read(s)
 		cancel()
 	}()
-	beat := func(dst []byte) []byte {
-		if !c.net.used.Load() {
-			return dst
-		}
-		return appendBeat(dst, nil)
-	}
-	err := c.queue.write(ctx, s, c.net.opts.BeatInterval, beat)
+	err := c.queue.write(ctx, s, c.pulse())
 	cancel()
 	if rerr := <-readErr; rerr != nil {
 		err = rerr // it knows the reason

@@ -11,6 +11,7 @@
 //	one group            transport.go (raft.Transport), pipeline.go, inbox.go
 //	snapshots            snapshot.go, each on a stream of its own
 //	failover             decide.go (pure), detector.go
+//	beats                pulse.go
 //
 // # What a caller may rely on
 //
@@ -39,7 +40,7 @@
 // # Wake-ups
 //
 // What no one waits for does not wake the writer: heartbeats, and AppendEntries
-// without entries, go with whatever goes next, at the latest with the beat that a
-// node sends to each peer every BeatInterval for the failure detector. So the
-// heartbeats of all groups between two nodes share one write.
+// without entries, go with whatever goes next, at the latest when a BeatInterval of
+// the node's ends. So the heartbeats of all groups between two nodes share one
+// write, which is a beat as well for the failure detector.
 package raftnet

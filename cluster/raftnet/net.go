@@ -29,10 +29,11 @@ type Failure string
 func (f Failure) Error() string { return string(f) }
 
 // Options bound a node's end. Start from DefaultOptions. All nodes of a cluster
-// should have the same BeatInterval.
+// should have the same intervals.
 type Options struct {
-	// BeatInterval is how often a node lets each peer hear of it.
-	BeatInterval time.Duration
+	// BeatInterval is how often a node lets those hear of it that vote in a group
+	// that it leads, and IdleInterval how often all others.
+	BeatInterval, IdleInterval time.Duration
 	// CallTimeout is how long Raft waits for a reply, and for room before.
 	CallTimeout time.Duration
 	// StallTimeout is how long a snapshot may make no progress on its way, and
@@ -54,6 +55,7 @@ type Options struct {
 func DefaultOptions() Options {
 	return Options{
 		BeatInterval:    50 * time.Millisecond,
+		IdleInterval:    time.Second,
 		CallTimeout:     5 * time.Second,
 		StallTimeout:    10 * time.Second,
 		RestoreTimeout:  10 * time.Minute,
@@ -70,7 +72,7 @@ func (o Options) Valid() error {
 		name string
 		n    int64
 	}{
-		{"BeatInterval", int64(o.BeatInterval)}, {"CallTimeout", int64(o.CallTimeout)},
+		{"BeatInterval", int64(o.BeatInterval)}, {"IdleInterval", int64(o.IdleInterval)}, {"CallTimeout", int64(o.CallTimeout)},
 		{"StallTimeout", int64(o.StallTimeout)}, {"RestoreTimeout", int64(o.RestoreTimeout)},
 		{"MaxPayloadBytes", int64(o.MaxPayloadBytes)}, {"MaxQueuedBytes", int64(o.MaxQueuedBytes)},
 		{"MaxAskBytes", int64(o.MaxAskBytes)},
@@ -193,8 +195,12 @@ func (n *Net) hear(p *peer) {
 	}
 }
 
+// Silence is how long of it says that a node cannot be reached, whatever its streams
+// are: a host that hangs breaks none. A beat may be lost, and another late.
+func (n *Net) Silence() time.Duration { return 5 * n.opts.IdleInterval / 2 }
+
 // Silent is for how long nothing has come from a node; nodes let each other hear of
-// them every BeatInterval while there is a stream.
+// them every IdleInterval at least while there is a stream.
 func (n *Net) Silent(identity string) time.Duration {
 	return time.Duration(n.detector.now() - n.peer(identity).heard.Load())
 }

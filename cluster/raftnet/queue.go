@@ -12,11 +12,13 @@ import (
 type queue struct {
 	maxBulk int           // bytes waiting, before who appends must wait
 	wake    chan struct{} // one pending signal for the writer
+	soon    chan struct{} // and one that something waits for the next beat
 	writing atomic.Int64  // bytes of bulk that were taken to be written, and are not
 
 	mu struct {
 		sync.Mutex
 		up           bool
+		resting      bool // the next beat is far off
 		urgent, bulk []byte
 		room         chan struct{} // not nil if somebody waits: closed when bulk was taken or the stream broke
 	}
@@ -25,6 +27,7 @@ type queue struct {
 func (q *queue) init(maxBulk int) {
 	q.maxBulk = maxBulk
 	q.wake = make(chan struct{}, 1)
+	q.soon = make(chan struct{}, 1)
 }
 
 // begin makes the queue one of a stream that is up; end drops what waits.
@@ -90,31 +93,56 @@ func (q *queue) lockFor(ctx context.Context, size int) error {
 
 // unlock lets the writer know, unless what was appended can wait for the beat.
 func (q *queue) unlock(lazy bool) {
+	rested := q.mu.resting
+	if lazy {
+		q.mu.resting = false
+	}
 	q.mu.Unlock()
-	if !lazy {
+	switch {
+	case !lazy:
 		signal(q.wake)
+	case rested:
+		signal(q.soon)
 	}
 }
 
+// rest sets when the next beat is: soon, or when that of a quiet peer is.
+func (q *queue) rest(t *time.Timer, p *pulse, soon bool) {
+	soon = soon || p.watched()
+	q.mu.Lock()
+	q.mu.resting = !soon
+	q.mu.Unlock()
+	t.Reset(p.until(soon))
+}
+
 // write writes what is there whenever something is, until the stream or ctx
-// ends. Every interval it lets beat, if not nil, append to the urgent row, and
-// writes what was not worth a wake-up.
-func (q *queue) write(ctx context.Context, s Stream, interval time.Duration, beat func([]byte) []byte) error {
+// ends. With a pulse that is not nil it also writes what was not worth a wake-up,
+// with the next beat.
+func (q *queue) write(ctx context.Context, s Stream, p *pulse) error {
 	var tick <-chan time.Time
-	if beat != nil {
-		t := time.NewTicker(interval)
-		defer t.Stop()
-		tick = t.C
+	var timer *time.Timer
+	if p != nil {
+		timer = time.NewTimer(p.fast)
+		defer timer.Stop()
+		tick = timer.C
 	}
 	var urgent, bulk []byte // being written
 	at := 0                 // how much of bulk is
 	for {
 		select {
 		case <-q.wake:
+		case <-q.soon:
+			if timer != nil {
+				q.rest(timer, p, true)
+			}
+			continue
 		case <-tick:
 			q.mu.Lock()
-			q.mu.urgent = beat(q.mu.urgent)
+			if len(q.mu.urgent) == 0 {
+				q.mu.urgent = p.append(q.mu.urgent)
+			}
 			q.mu.Unlock()
+			q.rest(timer, p, false)
 		case <-ctx.Done():
 			return ctx.Err()
 		}

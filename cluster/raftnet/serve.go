@@ -51,7 +51,7 @@ func (n *Net) Serve(ctx context.Context, from string, s Stream, spawn func(func(
 		readErr <- n.read(s, p, out)
 		cancel()
 	})
-	err := out.write(ctx, s, 0, nil)
+	err := out.write(ctx, s, nil)
 	select {
 	case rerr := <-readErr:
 		err = rerr

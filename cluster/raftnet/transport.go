@@ -109,6 +109,7 @@ func (t *Transport) AppendEntries(to raft.ServerID, _ raft.ServerAddress, args *
 	k, size := kindAppend, shorten(args)
 	if heartbeat(args) {
 		k, size = kindHeartbeat, 0
+		t.leads(to)
 	}
 	b, err := t.rpc(to, k, size, k == kindHeartbeat, func(dst []byte) []byte { return appendAppend(dst, args) })
 	if err != nil {
