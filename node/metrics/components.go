@@ -33,7 +33,7 @@ var components = []Metric{
 	{"dunlin_store_wills_fired_total", prometheus.CounterValue, nil, "Wills published"},
 	{"dunlin_store_deliveries_pushed_total", prometheus.CounterValue, nil, "Deliveries handed to the owners of sessions"},
 	{"dunlin_store_dropped_total", prometheus.CounterValue, []string{"reason"}, "Queued messages dropped, by reason"},
-	{"dunlin_store_sessions", prometheus.GaugeValue, nil, "Sessions and claims held"},
+	{"dunlin_store_sessions", prometheus.GaugeValue, nil, "Sessions and claims held, and guests: identifiers that connections hold without a claim"},
 	{"dunlin_store_queued_messages", prometheus.GaugeValue, nil, "Messages queued, each counted once per shard"},
 	{"dunlin_store_queued_bytes", prometheus.GaugeValue, nil, "Bytes of the messages queued"},
 	{"dunlin_store_queued_memory_bytes", prometheus.GaugeValue, nil, "Bytes of the messages queued that are held in memory"},
