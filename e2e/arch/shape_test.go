@@ -42,6 +42,7 @@ var wide = map[string]string{
 	"node/broker.Shards":  "the store is asked where a thing lies, and told what to do, in one breath",
 	"node/listen.driver":  "what differs between epoll and goroutines is one seam",
 	"node/listen.Handler": "the events of a connection's life come to one owner, in order",
+	"node/listen.Layer":   "both directions of a stream, its begin and its end are one protocol with one state",
 }
 
 // TestInterfacesAreSmall: an interface is what its user calls, and who calls

@@ -8,10 +8,11 @@ const maxBacklog = 1 << 16
 
 // listener is one loop's part of a listener.
 type listener struct {
-	name     string
-	loopback bool
-	acceptor acceptor
-	resting  bool // until the next tick, after an error
+	name      string
+	loopback  bool
+	protocols []Protocol
+	acceptor  acceptor
+	resting   bool // until the next tick, after an error
 }
 
 // addListener takes over a bound acceptor.
@@ -70,8 +71,13 @@ func (l *loop) openConn(ln *listener, sock int32, remote, local netip.AddrPort) 
 	c.sock, c.flags, c.heard = sock, connOpen, l.tickNow
 	l.open++
 	id := l.id(index, c)
-	accepted := l.callOpen(id, Info{Listener: ln.name, Remote: remote, Local: local, Loopback: ln.loopback})
-	if !accepted {
+	info := Info{Listener: ln.name, Remote: remote, Local: local, Loopback: ln.loopback}
+	if len(ln.protocols) > 0 {
+		l.enclose(index, c, ln, info)
+		l.watch(index, c)
+		return
+	}
+	if !l.callOpen(id, info) {
 		l.count.refused.Add(1)
 		if c.is(connOpen) {
 			l.refuse(index, c)
@@ -83,10 +89,13 @@ func (l *loop) openConn(ln *listener, sock int32, remote, local netip.AddrPort) 
 	}
 	l.count.accepted.Add(1)
 	l.count.open.Add(1)
-	if c.is(connGone) {
-		return
+	if !c.is(connGone) {
+		l.watch(index, c)
 	}
-	if err := l.driver.watch(c.sock, uint64(id)&^keyKind|keyConn); err != nil {
+}
+
+func (l *loop) watch(index uint32, c *conn) {
+	if err := l.driver.watch(c.sock, uint64(l.id(index, c))&^keyKind|keyConn); err != nil {
 		l.fail(index, c, err)
 	}
 }

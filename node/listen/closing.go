@@ -21,11 +21,17 @@ func (l *loop) Close(id ID) {
 // closeOpen begins the end of an open connection: what was sent in this turn goes
 // out with the flush, and then the connection is hung up.
 func (l *loop) closeOpen(index uint32, c *conn) {
-	c.flags = c.flags&^connOpen | connClosing
+	opening := c.is(connOpening)
+	c.flags = c.flags&^(connOpen|connOpening) | connClosing
 	if c.in != 0 {
 		l.dropPartial(c)
 	}
 	l.closing = append(l.closing, index)
+	if opening {
+		l.failedOpening()
+	} else if c.strata != 0 {
+		l.goodbye(index, c)
+	}
 }
 
 // hangUpClosing runs after the flush.
@@ -60,15 +66,14 @@ func (l *loop) hangUp(index uint32, c *conn) {
 }
 
 // discard reads once from a closing connection, and ends it if nothing is left to
-// read. It returns the number of bytes.
-func (l *loop) discard(index uint32, c *conn) int {
-	n, err := l.recv(c, l.readBuf)
+// read. Layers have no part in it.
+func (l *loop) discard(index uint32, c *conn) {
+	n, err := l.recvRaw(c, l.readBuf)
 	switch {
 	case n > 0:
 		if n == len(l.readBuf) || c.is(connEnding) {
 			l.markReady(index, c)
 		}
-		return n
 	case err == errAgain && (c.out != 0 || c.is(connDrain)):
 		// It waits for the peer to take the output, or to end its stream.
 	case c.out != 0 && err == nil:
@@ -77,7 +82,6 @@ func (l *loop) discard(index uint32, c *conn) int {
 	default:
 		l.end(index, c, nil)
 	}
-	return 0
 }
 
 // fail ends a connection at once.
@@ -99,8 +103,16 @@ func (l *loop) end(index uint32, c *conn, err error) {
 	if c.out != 0 {
 		l.dropOutput(c)
 	}
+	if c.strata != 0 {
+		if cause := l.dropStrata(c); err == nil {
+			err = cause
+		}
+	}
+	if c.is(connOpening) {
+		l.failedOpening()
+	}
 	l.driver.hangUp(c.sock)
-	c.flags = connGone
+	c.flags = connGone | c.flags&connUnknown
 	l.gone = append(l.gone, ending{index, err})
 }
 
@@ -122,9 +134,9 @@ func (l *loop) sweepLingering() {
 func (l *loop) closeAll(atOnce bool) {
 	for index := range l.conns.used {
 		switch c := l.conns.at(index); {
-		case atOnce && c.is(connOpen|connClosing):
+		case atOnce && c.is(connOpening|connOpen|connClosing):
 			l.end(index, c, nil)
-		case c.is(connOpen):
+		case c.is(connOpening | connOpen):
 			l.closeOpen(index, c)
 		}
 	}

@@ -3,7 +3,8 @@ package listen
 // conn is one connection: all that an idle one costs. It holds no pointer, so that
 // a million of them are nothing to the garbage collector.
 //
-// A conn is free (no state), or in one of three states: connOpen; connClosing, after
+// A conn is free (no state), or in one of four states: connOpening, while its Layers
+// are not ready and the Handler knows nothing of it; connOpen; connClosing, after
 // Close, while its last output goes out; connGone, when its socket is closed and
 // Handler.Closed is owed.
 type conn struct {
@@ -14,6 +15,8 @@ type conn struct {
 	out   uint32 // 1 + place in loop.outputs; 0: nothing unsent
 	heard uint32 // tick in which Receive last consumed something
 	idle  uint32 // ticks until Handler.Idle; 0: never
+
+	strata uint32 // 1 + place in loop.strata; 0: no Layers
 }
 
 type connFlags uint32
@@ -33,6 +36,8 @@ const (
 	connArmed   // the driver reports canWrite
 	connDrain   // closing, output is out, the rest of the input is discarded
 	connAwaited // Await was called
+	connOpening // the fourth state
+	connUnknown // the Handler has not been told of it, or has refused it: it hears of no end
 
 	// The size class of the connection's last output, a hint for the next.
 	connClassShift = 24
@@ -78,7 +83,7 @@ func (t *table) take() (uint32, *conn) {
 }
 
 // put makes a conn free under a new generation. One whose generations are used up
-// is left out for good: 28 bytes for 16 million connections.
+// is left out for good: 32 bytes for 16 million connections.
 func (t *table) put(i uint32) {
 	c := t.at(i)
 	c.flags = 0

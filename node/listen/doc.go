@@ -23,7 +23,27 @@
 // system) imitates the same with a reader goroutine for each connection and a
 // writer for each with bytes under way. The tests hold one against the other.
 //
-// A byte-stream layer (TLS, WebSocket, the PROXY protocol) belongs between driver
-// and loop: input.go and output.go reach a peer through loop.recv and loop.send
-// (stream.go) and through nothing else.
+// # Layers
+//
+// A Layer is a protocol between the bytes of the socket and those of the Handler:
+// TLS, WebSocket, the PROXY protocol, one upon another. A listener's connections have
+// those that Loops.Listen names (Protocol); a connection without any pays nothing
+// for them. A Layer is a state machine without I/O (layer.go); the loop gives it what
+// has come and sends what it makes of what the Handler writes (strata.go):
+//
+//   - Input. At most one read from the socket goes through all Layers of a connection
+//     in a turn. What a Layer leaves, such as half a record, the loop keeps, in a buffer
+//     that exists only as long. Few bytes for the Handler do not mean that no more are
+//     there: recv tells by itself whether to come again without an event.
+//   - Output. The Handler's output is gathered as ever, and goes down through the
+//     Layers in the flush at the end of the turn; so do their own replies, at once. Hence
+//     what is unsent is always bytes of the socket: MaxUnsent, SendTimeout and the
+//     waiting for the kernel are the same for all connections.
+//   - Opening. A connection whose Layers are not ready is unknown to the Handler:
+//     Handler.Open is called when they are, and so has an Info with all that they found
+//     out. Until then it has OpenTimeout, and is one of at most MaxOpening, counted by
+//     Stats.Opening and Stats.Unopened. What needs a processor for long, as a TLS
+//     handshake does, a Layer does in a goroutine that wakes the loop.
+//   - End. Layers say goodbye after the Handler's last output, from the top down. If
+//     one returns an error its replies are still sent, and Handler.Closed is told.
 package listen

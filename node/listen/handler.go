@@ -59,8 +59,11 @@ func (l *loop) caught(id ID) {
 	l.log.Error("panic in event loop", "loop", l.index, "connection", uint64(id), "panic", r, "stack", string(debug.Stack()))
 	// A buffer that is still lent holds half a packet.
 	for _, id := range []ID{id, l.lent} {
-		if index, c := l.find(id); c != nil {
-			l.fail(index, c, ErrPanic)
+		if id.Loop() != l.index {
+			continue
+		}
+		if c := l.conns.find(id.generation(), id.Index(), connOpening|connOpen); c != nil {
+			l.fail(id.Index(), c, ErrPanic)
 		}
 	}
 	l.lent = 0

@@ -98,14 +98,14 @@ func (f *funcs) Tick() {
 
 // serve starts loops with a listener on a loopback address; at its end the test
 // shuts them down and must find nothing left.
-func serve(t testing.TB, o Options, handle func(Loop) Handler) (*Loops, string) {
+func serve(t testing.TB, o Options, handle func(Loop) Handler, protocols ...Protocol) (*Loops, string) {
 	t.Helper()
 	before := residue()
 	s, err := New(o, handle)
 	if err != nil {
 		t.Fatal(err)
 	}
-	addr, err := s.Listen("test", "127.0.0.1:0")
+	addr, err := s.Listen("test", "127.0.0.1:0", protocols...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,5 +1,7 @@
 package listen
 
+import "io"
+
 // partial is what a connection has received and Receive has not consumed.
 type partial struct {
 	b    []byte
@@ -17,9 +19,9 @@ func (l *loop) markReady(index uint32, c *conn) {
 // readAll takes up each connection on the list once, within the turn's bound.
 func (l *loop) readAll() {
 	l.ready, l.reading = l.reading[:0], l.ready
-	budget := turnReads * len(l.readBuf)
+	l.budget = turnReads * len(l.readBuf)
 	for k, index := range l.reading {
-		if budget <= 0 {
+		if l.budget <= 0 {
 			// These come first in the next turn.
 			l.ready = append(l.ready, l.reading[k:]...)
 			return
@@ -31,47 +33,49 @@ func (l *loop) readAll() {
 		c.flags &^= connReady
 		switch {
 		case c.is(connClosing):
-			budget -= l.discard(index, c)
-		case !c.is(connOpen):
+			l.discard(index, c)
+		case !c.is(connOpening | connOpen):
 		case c.is(connPaused):
 			c.flags |= connMore
 		case c.is(connAgain):
 			l.receiveAgain(index, c)
 		default:
-			budget -= l.receive(index, c)
+			l.receive(index, c)
 		}
 	}
 }
 
-// receive reads once from a connection and hands over what there is. It returns
-// the number of bytes read.
-func (l *loop) receive(index uint32, c *conn) int {
+// receive reads once from a connection and hands over what there is.
+func (l *loop) receive(index uint32, c *conn) {
 	kept, want := 0, 0
 	if c.in != 0 {
 		p := l.partials.at(c.in)
 		if want = p.want; max(want, len(p.b)) > len(l.readBuf)/2 {
-			return l.receiveLarge(index, c)
+			l.receiveLarge(index, c)
+			return
 		}
 		kept = copy(l.readBuf, p.b)
 	}
 	room := l.readBuf[kept:]
-	n, err := l.recv(c, room)
-	if !l.received(index, c, n, len(room), err) {
-		return 0
+	n, more, err := l.recv(index, c, room)
+	if !l.received(index, c, n, more, err) {
+		return
 	}
-	if b := l.readBuf[:kept+n]; len(b) < want {
+	switch b := l.readBuf[:kept+n]; {
+	case len(b) < want:
 		p := l.partials.at(c.in)
 		p.b = append(p.b, room[:n]...)
-	} else {
+	case c.is(connPaused):
+		l.keep(c, b, 0) // by Open, just now
+	default:
 		l.hand(index, c, b)
 	}
-	return n
 }
 
 // receiveLarge reads behind what is kept, where a packet grows that is too large
 // for the read buffer. Its room doubles as bytes come: what a peer announces costs
 // nothing (case 3).
-func (l *loop) receiveLarge(index uint32, c *conn) int {
+func (l *loop) receiveLarge(index uint32, c *conn) {
 	p := l.partials.at(c.in)
 	kept := len(p.b)
 	size := min(max(kept, len(l.readBuf)/2), len(l.readBuf))
@@ -84,31 +88,36 @@ func (l *loop) receiveLarge(index uint32, c *conn) int {
 		p.b = b
 	}
 	room := p.b[kept : kept+size]
-	n, err := l.recv(c, room)
-	if !l.received(index, c, n, size, err) {
-		return 0
+	n, more, err := l.recv(index, c, room)
+	if !l.received(index, c, n, more, err) {
+		return
 	}
 	p.b = p.b[:kept+n]
 	if len(p.b) >= p.want {
 		l.hand(index, c, p.b)
 	}
-	return n
 }
 
-// received judges a read of n bytes into room; false: no bytes came.
-func (l *loop) received(index uint32, c *conn, n, room int, err error) bool {
+// received judges what recv returned; false: no bytes came.
+func (l *loop) received(index uint32, c *conn, n int, more bool, err error) bool {
+	if more {
+		l.markReady(index, c)
+	}
 	switch {
 	case n > 0:
-		if n == room || c.is(connEnding) {
-			l.markReady(index, c)
-		}
 		return true
 	case err == errAgain:
-	case err != nil:
-		l.fail(index, c, err)
+	case err != nil && err != io.EOF:
+		if c.strata != 0 {
+			l.closeOpen(index, c) // a Layer may have told the peer why
+		} else {
+			l.fail(index, c, err)
+		}
 	default:
 		// The peer has said all; what it is owed still goes out.
-		c.flags |= connEnded
+		if c.strata == 0 {
+			c.flags |= connEnded
+		}
 		l.closeOpen(index, c)
 	}
 	return false

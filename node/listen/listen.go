@@ -94,8 +94,8 @@ type Loop interface {
 // Handler is what a loop drives. All calls come from the loop's goroutine; it may
 // not block.
 type Handler interface {
-	// Open announces an accepted connection. False refuses it: it is closed
-	// without Closed.
+	// Open announces an accepted connection, one with Layers when they are ready.
+	// False refuses it: it is closed without Closed.
 	Open(id ID, info Info) bool
 	// Receive is given bytes that have come and returns how many it consumed;
 	// the rest comes again with more behind it, and at least want bytes in all

@@ -42,15 +42,20 @@ type loop struct {
 	listeners []*listener // by index; nil: closed
 	conns     table
 	open      int // conns that are not free
+	opening   int // of these connOpening
 	partials  slab[partial]
 	outputs   slab[output]
+	strata    slab[strata]
 	buffers   buffers
-	readBuf   []byte // lent to Receive
+	readBuf   []byte   // lent to Receive
+	levelBufs [][]byte // where bytes come to each level of Layers, from the bottom up
+	budget    int      // bytes that are still to be read in this turn
 	events    []event
 	ready     []uint32 // connections to read from; those of the next turn
 	reading   []uint32 // those of this turn
 	dirty     []uint32 // connections to flush
 	closing   []uint32 // connections closed in this turn, to be hung up after the flush
+	openings  []linger // connections whose Layers are not ready, by deadline; some are, by now
 	lingering []linger // closing connections that could not be hung up at once, by deadline
 	gone      []ending // connections whose Handler.Closed is owed
 	reaping   []ending // those being told
@@ -142,12 +147,12 @@ func (l *loop) event(e event) {
 		return
 	}
 	index := uint32(e.key)
-	c := l.conns.find(ID(e.key).generation(), index, connOpen|connClosing)
+	c := l.conns.find(ID(e.key).generation(), index, connOpening|connOpen|connClosing)
 	if c == nil {
 		return
 	}
 	if e.what&canWrite != 0 && c.is(connBlocked) {
-		if l.unblock(index, c); !c.is(connOpen | connClosing) {
+		if l.unblock(index, c); !c.is(connOpening | connOpen | connClosing) {
 			return
 		}
 	}
@@ -168,6 +173,7 @@ func (l *loop) onTick() {
 	l.sweepIdle()
 	l.sweepOutputs()
 	l.sweepLingering()
+	l.sweepOpenings()
 	l.rearmListeners()
 	l.buffers.trim()
 	l.callTick()
@@ -178,10 +184,12 @@ func (l *loop) reap() {
 	l.gone, l.reaping = l.reaping[:0], l.gone
 	for k, e := range l.reaping {
 		c := l.conns.at(e.index)
-		l.callClosed(l.id(e.index, c), e.err)
+		if !c.is(connUnknown) {
+			l.callClosed(l.id(e.index, c), e.err)
+			l.count.open.Add(^uint64(0))
+		}
 		l.conns.put(e.index)
 		l.open--
-		l.count.open.Add(^uint64(0))
 		l.reaping[k] = ending{}
 	}
 }

@@ -43,8 +43,9 @@ func New(o Options, handle func(Loop) Handler) (*Loops, error) {
 
 // Listen binds a TCP address for all loops and accepts connections on it as soon
 // as the loops run. It may be called any number of times, before and after Start. A
-// port of 0 chooses one; the address returned names it.
-func (s *Loops) Listen(name, addr string) (net.Addr, error) {
+// port of 0 chooses one; the address returned names it. The connections have a Layer
+// of each of the protocols, of which the first is next to the socket.
+func (s *Loops) Listen(name, addr string, protocols ...Protocol) (net.Addr, error) {
 	tcp, err := net.ResolveTCPAddr("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen: listener %q: %w", name, err)
@@ -54,7 +55,7 @@ func (s *Loops) Listen(name, addr string) (net.Addr, error) {
 		return nil, fmt.Errorf("listen: listener %q on %s: %w", name, addr, err)
 	}
 	for i, l := range s.loops {
-		ln := &listener{name: name, loopback: bound.IP.IsLoopback(), acceptor: acceptors[i]}
+		ln := &listener{name: name, loopback: bound.IP.IsLoopback(), acceptor: acceptors[i], protocols: protocols}
 		l.Post(control(func(l *loop) {
 			if err := l.addListener(ln); err != nil {
 				l.log.Error("listener not watched", "listener", name, "loop", l.index, "error", err)

@@ -13,6 +13,8 @@ type Options struct {
 	ReadBuffer  int           // bytes read at a time and loop; default 128 KiB
 	SendTimeout time.Duration // a peer that takes nothing for so long is closed; default 30 s
 	MaxUnsent   int           // bytes of output held for one connection before it is closed; default 16 MiB
+	OpenTimeout time.Duration // a connection whose Layers are not ready after so long is closed; default 10 s
+	MaxOpening  int           // such connections for each loop, beyond which the oldest is closed; default 4096
 	Start       time.Time     // what Loop.Now counts from; default: when New is called
 	Logger      *slog.Logger  // default slog.Default()
 }
@@ -43,6 +45,12 @@ func (o Options) withDefaults() (Options, error) {
 	if o.MaxUnsent == 0 {
 		o.MaxUnsent = 16 << 20
 	}
+	if o.OpenTimeout == 0 {
+		o.OpenTimeout = 10 * time.Second
+	}
+	if o.MaxOpening == 0 {
+		o.MaxOpening = 4096
+	}
 	if o.Start.IsZero() {
 		o.Start = time.Now()
 	}
@@ -56,6 +64,8 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("listen: read buffer of %d bytes, allowed are %d and more", o.ReadBuffer, minReadBuffer)
 	case o.SendTimeout < 0 || o.MaxUnsent < 0:
 		return o, fmt.Errorf("listen: negative limit of output")
+	case o.OpenTimeout < 0 || o.MaxOpening < 0:
+		return o, fmt.Errorf("listen: negative limit of opening connections")
 	}
 	return o, nil
 }

@@ -23,34 +23,50 @@ func (l *loop) Begin(id ID) []byte {
 	if c == nil {
 		return l.scratch[:0]
 	}
-	if c.out != 0 {
+	if b := l.written(c); b != nil && *b != nil {
 		l.lent = id
-		return l.roomy(l.outputs.at(c.out))
+		*b = l.roomy(*b)
+		return *b
 	}
 	if len(l.dirty) >= maxDirty {
 		if l.flush(); !c.is(connOpen) {
 			return l.scratch[:0]
 		}
 	}
-	var o *output
-	c.out, o = l.outputs.take()
-	o.b = l.buffers.get(c.class())
-	o.index, o.since = index, l.now
+	b := l.buffers.get(c.class())
+	if c.strata != 0 {
+		l.strata.at(c.strata).plain = b
+	} else {
+		var o *output
+		c.out, o = l.outputs.take()
+		o.b, o.index, o.since = b, index, l.now
+	}
 	l.lent = id
-	return o.b
+	return b
 }
 
-// roomy returns o's buffer with room for another message of ordinary size. A
-// full one is exchanged for one of twice its size from the stock here, since
-// append would grow it by small steps and leave garbage at each.
-func (l *loop) roomy(o *output) []byte {
-	if free := cap(o.b) - len(o.b); free >= min(1<<10, cap(o.b)/2) || len(o.b) == 0 {
-		return o.b
+// written is where the Handler's output is gathered: before it goes through the
+// Layers, if there are any. nil: there is none.
+func (l *loop) written(c *conn) *[]byte {
+	switch {
+	case c.strata != 0:
+		return &l.strata.at(c.strata).plain
+	case c.out != 0:
+		return &l.outputs.at(c.out).b
 	}
-	full := o.b
-	o.b = append(l.buffers.get(classOf(2*cap(full))), full...)
-	l.buffers.put(full)
-	return o.b
+	return nil
+}
+
+// roomy returns b, or a copy in its place, with room for another message of ordinary
+// size. A full one is exchanged for one of twice its size from the stock here, since
+// append would grow it by small steps and leave garbage at each.
+func (l *loop) roomy(b []byte) []byte {
+	if free := cap(b) - len(b); free >= min(1<<10, cap(b)/2) || len(b) == 0 {
+		return b
+	}
+	grown := append(l.buffers.get(classOf(2*cap(b))), b...)
+	l.buffers.put(b)
+	return grown
 }
 
 func (l *loop) End(id ID, b []byte) {
@@ -63,21 +79,20 @@ func (l *loop) End(id ID, b []byte) {
 	l.lent = 0
 	index := id.Index()
 	c := l.conns.at(index)
-	o := l.outputs.at(c.out)
-	if invariants && len(b) < len(o.b) {
+	held := l.written(c)
+	if invariants && len(b) < len(*held) {
 		panic("listen: output cut by the handler")
 	}
-	if &o.b[:1][0] != &b[:1][0] {
-		l.buffers.put(o.b) // append has moved it
+	if &(*held)[:1][0] != &b[:1][0] {
+		l.buffers.put(*held) // append has moved it
 	}
-	o.b = b
+	*held = b
 	l.markDirty(index, c)
 }
 
 func (l *loop) Unsent(id ID) int {
-	if _, c := l.find(id); c != nil && c.out != 0 {
-		o := l.outputs.at(c.out)
-		return len(o.b) - o.off
+	if _, c := l.find(id); c != nil {
+		return l.unsent(c)
 	}
 	return 0
 }
@@ -86,7 +101,7 @@ func (l *loop) Await(id ID) {
 	_, c := l.find(id)
 	switch {
 	case c == nil || c.is(connAwaited):
-	case c.out == 0:
+	case c.out == 0 && (c.strata == 0 || l.strata.at(c.strata).plain == nil):
 		l.awaited = append(l.awaited, id)
 	default:
 		c.flags |= connAwaited
@@ -117,6 +132,9 @@ func (l *loop) flush() {
 		if !c.is(connDirty) {
 			continue
 		}
+		if c.strata != 0 {
+			l.encode(index, c)
+		}
 		c.flags &^= connDirty
 		if c.out == 0 {
 			continue
@@ -124,7 +142,7 @@ func (l *loop) flush() {
 		if !c.is(connBlocked) {
 			l.write(index, c)
 		}
-		if c.is(connBlocked) && c.is(connOpen) && l.unsent(c) > l.opts.MaxUnsent {
+		if c.is(connBlocked) && c.is(connOpening|connOpen) && l.unsent(c) > l.opts.MaxUnsent {
 			l.count.slow.Add(1)
 			l.fail(index, c, ErrUnsent)
 		}
@@ -132,9 +150,15 @@ func (l *loop) flush() {
 	l.dirty = l.dirty[:0]
 }
 
-func (l *loop) unsent(c *conn) int {
-	o := l.outputs.at(c.out)
-	return len(o.b) - o.off
+func (l *loop) unsent(c *conn) (n int) {
+	if c.out != 0 {
+		o := l.outputs.at(c.out)
+		n = len(o.b) - o.off
+	}
+	if c.strata != 0 {
+		n += len(l.strata.at(c.strata).plain)
+	}
+	return n
 }
 
 // write sends what the kernel takes of a connection's output. If that is not all,
@@ -200,6 +224,7 @@ func (l *loop) unblock(index uint32, c *conn) {
 	case c.is(connBlocked | connGone):
 	case c.is(connClosing):
 		l.hangUp(index, c)
+	case c.is(connOpening):
 	default:
 		l.callWritable(l.id(index, c))
 	}
@@ -219,7 +244,7 @@ func (l *loop) sweepOutputs() {
 		if o.b == nil || l.now-o.since < l.opts.SendTimeout {
 			continue
 		}
-		if c := l.conns.at(o.index); c.is(connOpen) && c.is(connBlocked) {
+		if c := l.conns.at(o.index); c.is(connOpening|connOpen) && c.is(connBlocked) {
 			l.count.slow.Add(1)
 			l.fail(o.index, c, ErrSendTimeout)
 		}

@@ -2,7 +2,7 @@ package listen
 
 import "sync/atomic"
 
-// Stats are counters since the start, summed over the loops, except Open.
+// Stats are counters since the start, summed over the loops, except Open and Opening.
 type Stats struct {
 	Accepted     uint64 // connections the Handler took
 	Refused      uint64 // connections closed at once: by the Handler, or for want of a descriptor
@@ -16,11 +16,17 @@ type Stats struct {
 	Panics       uint64 // panics of the Handler, survived
 	AcceptErrors uint64
 	Slow         uint64 // connections closed by MaxUnsent or SendTimeout
+
+	Opening      uint64 // connections now whose Layers are not ready; they are not in Open
+	Unopened     uint64 // connections that ended before their Layers were ready, those of the next two included
+	OpenTimeouts uint64 // by OpenTimeout
+	Shed         uint64 // by MaxOpening
 }
 
 // counters are one loop's share of Stats; written by the loop, read by anyone.
 type counters struct {
-	accepted, refused, open, bytesIn, bytesOut, turns, reads, flushes, mail, panics, acceptErrors, slow atomic.Uint64
+	accepted, refused, open, bytesIn, bytesOut, turns, reads, flushes, mail, panics, acceptErrors, slow,
+	opening, unopened, openTimeouts, shed atomic.Uint64
 }
 
 func (c *counters) addTo(s *Stats) {
@@ -36,4 +42,8 @@ func (c *counters) addTo(s *Stats) {
 	s.Panics += c.panics.Load()
 	s.AcceptErrors += c.acceptErrors.Load()
 	s.Slow += c.slow.Load()
+	s.Opening += c.opening.Load()
+	s.Unopened += c.unopened.Load()
+	s.OpenTimeouts += c.openTimeouts.Load()
+	s.Shed += c.shed.Load()
 }
