@@ -59,6 +59,7 @@ func benchmarkForward(b *testing.B, batch int, reliable bool) {
 	for i := range ends {
 		o := cluster.DefaultOptions()
 		o.Name, o.Identity, o.Start = string(rune('a'+i)), string(rune('a'+i)), 1
+		o.Cluster = "ours"
 		o.GossipAddr, o.ClusterAddr = "127.0.0.1:0", "127.0.0.1:0"
 		o.Logger = slog.New(slog.DiscardHandler)
 		if i == 1 {

@@ -121,11 +121,15 @@ type Cluster struct {
 	barrier *feed.Barrier
 	numbers atomic.Uint64 // of conversations
 
+	belonging context.Context // ends when this node has come to belong to a cluster
+	adopted   context.CancelFunc
+
 	// Set by Start.
-	gossip *memberlist.Memberlist
-	server *grpc.Server
-	stop   context.CancelFunc
-	wg     sync.WaitGroup // all goroutines but those of peers
+	gossip     *memberlist.Memberlist
+	gossipAddr string
+	server     *grpc.Server
+	stop       context.CancelFunc
+	wg         sync.WaitGroup // all goroutines but those of peers
 
 	events eventQueue // what the roster has to work through
 
@@ -139,9 +143,13 @@ type Cluster struct {
 		sync.Mutex
 		clusterAddr string // as the others are told it; set by Start
 
-		peers    map[string]*peer // by identity
-		changed  chan struct{}    // closed and replaced when peers changes
-		usurper  uint64           // start of a newer process with this identity, 0 for none
+		peers   map[string]*peer // by identity
+		changed chan struct{}    // closed and replaced when peers changes
+		usurper uint64           // start of a newer process with this identity, 0 for none
+
+		cluster    string             // that this node belongs to, "" for none yet
+		foreigners map[foreigner]bool // who were told of, at most maxForeigners
+
 		shutdown bool
 	}
 }
@@ -172,11 +180,16 @@ func New(o Options, routes Routes, recv Receiver) (*Cluster, error) {
 	c.events.wake = make(chan struct{}, 1)
 	c.mu.peers = make(map[string]*peer)
 	c.mu.changed = make(chan struct{})
+	c.mu.cluster, c.mu.foreigners = o.Cluster, make(map[foreigner]bool)
+	c.belonging, c.adopted = context.WithCancel(context.Background())
+	if o.Cluster != "" {
+		c.adopted()
+	}
 	c.byID.Store(new([]*peer))
 	c.barrier = feed.NewBarrier()
 	c.leases = unleased{c}
 	c.mu.clusterAddr = advertised(o.ClusterAdvertise, o.ClusterAddr) // the port may be 0 yet
-	if _, err := c.encodeMeta(); err != nil {
+	if err := c.checkMeta(); err != nil {
 		return nil, err
 	}
 	if o.Registerer != nil {

@@ -250,6 +250,7 @@ func (n *node) nodesFor(topic string) []router.NodeID {
 func loopback(t *testing.T, name string, join ...string) cluster.Options {
 	o := cluster.DefaultOptions()
 	o.Name, o.Identity, o.Start = name, "id-"+name, 1
+	o.Cluster = "ours"
 	o.GossipAddr, o.ClusterAddr = "127.0.0.1:0", "127.0.0.1:0"
 	o.Join = join
 	o.Logger = logger(t, name)

@@ -10,6 +10,7 @@
 //	who is a member      gossip.go, roster.go, watch.go, join.go
 //	who is waited for    leases.go, by what package lease says
 //	a member             peer.go; the handshake is in hello.go, server.go
+//	another cluster      belong.go
 //	frames               frame.go; the records in them batch.go; codec.go, buffer.go
 //	forwarding           forward.go over outbox.go and inbox.go
 //	routes               feed.go over package feed
@@ -30,5 +31,6 @@
 //
 // A member is trusted; a stranger is not heard. Gossip is marked with the
 // cluster's id and encrypted, the cluster port wants a certificate of the
-// cluster's CA, and a Hello is judged before anything else of a stream is read.
+// cluster's CA, and a Hello is judged before anything else of a stream is read: it
+// says which cluster a node belongs to, and of another's nothing is taken.
 package cluster

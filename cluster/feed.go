@@ -190,7 +190,7 @@ type feedIn struct {
 
 // Feed serves the peer's Feed stream: routes up, the version held down.
 func (s server) Feed(st grpc.BidiStreamingServer[clusterpb.Batch, clusterpb.Batch]) error {
-	p, _, w, err := s.c.admit(st)
+	p, _, w, err := s.c.admit(st, false)
 	if err != nil {
 		return err
 	}

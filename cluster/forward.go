@@ -166,7 +166,7 @@ func (p *peer) fault(stream string, err error) error {
 
 // Forward serves the peer's Forward stream: frames up, confirmations down.
 func (s server) Forward(st grpc.BidiStreamingServer[clusterpb.Batch, clusterpb.Batch]) error {
-	p, h, w, err := s.c.admit(st)
+	p, h, w, err := s.c.admit(st, false)
 	if err != nil {
 		return err
 	}

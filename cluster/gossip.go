@@ -1,11 +1,13 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -26,6 +28,7 @@ type member struct {
 	gossipAddr  string
 	clusterAddr string
 	addrs       map[string]string
+	cluster     allegiance
 }
 
 // gossipKey is a start's name in memberlist. Each start has its own, since
@@ -44,6 +47,7 @@ func (c *Cluster) startGossip(ctx context.Context) error {
 	conf.Delegate = gossipDelegate{c}
 	conf.Events = gossipDelegate{c}
 	conf.Alive = gossipDelegate{c}
+	conf.Merge = gossipDelegate{c}
 	conf.Conflict = gossipDelegate{c}
 	conf.EnableCompression = false
 
@@ -84,7 +88,7 @@ func (c *Cluster) startGossip(ctx context.Context) error {
 		}
 		return fmt.Errorf("cluster: gossip: %w", err)
 	}
-	c.gossip = ml
+	c.gossip, c.gossipAddr = ml, ml.LocalNode().Address()
 	return nil
 }
 
@@ -122,9 +126,19 @@ func (c *Cluster) ipPort(ctx context.Context, addr string) (ip string, port int,
 }
 
 // GossipAddr is the address that the others know, once started.
-func (c *Cluster) GossipAddr() string { return c.gossip.LocalNode().Address() }
+func (c *Cluster) GossipAddr() string { return c.gossipAddr }
 
-func (c *Cluster) encodeMeta() ([]byte, error) {
+// checkMeta says whether gossip can carry what this node tells of itself, also
+// once it belongs to a cluster.
+func (c *Cluster) checkMeta() error {
+	_, err := c.encodeMeta(cmp.Or(c.belongs(), strings.Repeat("x", clusterName)))
+	return err
+}
+
+// clusterName is how long the name of a cluster is that nodes form.
+const clusterName = 32
+
+func (c *Cluster) encodeMeta(cluster string) ([]byte, error) {
 	c.mu.Lock()
 	addr := c.mu.clusterAddr
 	c.mu.Unlock()
@@ -136,6 +150,7 @@ func (c *Cluster) encodeMeta() ([]byte, error) {
 		Name:        c.opts.Name,
 		ClusterAddr: addr,
 		Addrs:       c.opts.Meta,
+		Cluster:     &cluster,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cluster: metadata: %w", err)
@@ -176,6 +191,7 @@ func (c *Cluster) readMember(n *memberlist.Node) (member, error) {
 		gossipAddr:  n.Address(),
 		clusterAddr: net.JoinHostPort(host, port),
 		addrs:       meta.Addrs,
+		cluster:     meta.Cluster,
 	}, nil
 }
 
@@ -185,7 +201,7 @@ type gossipDelegate struct{ c *Cluster }
 
 // NodeMeta implements memberlist.Delegate.
 func (d gossipDelegate) NodeMeta(int) []byte {
-	b, err := d.c.encodeMeta()
+	b, err := d.c.encodeMeta(d.c.belongs())
 	if err != nil {
 		d.c.log.Error("gossip metadata", "err", err) // New has checked it but for the port
 		return nil
@@ -200,11 +216,36 @@ func (gossipDelegate) MergeRemoteState([]byte, bool)   {}
 
 // NotifyAlive implements memberlist.AliveDelegate: an error keeps a stranger out.
 func (d gossipDelegate) NotifyAlive(n *memberlist.Node) error {
-	_, err := d.c.readMember(n)
+	m, err := d.c.readMember(n)
 	if err != nil {
 		d.c.metrics.strangers.WithLabelValues("gossip").Inc()
+		return err
 	}
-	return err
+	if own := d.c.belongs(); relate(own, m.cluster) == stranger {
+		d.c.foreign(m)
+		return &foreignError{theirs: *m.cluster, own: own}
+	}
+	return nil
+}
+
+// NotifyMerge implements memberlist.MergeDelegate: whoever joins, or is joined, shows
+// all that it knows. An error refuses all of it, and fails this node's Join: there
+// are foreigners only.
+func (d gossipDelegate) NotifyMerge(all []*memberlist.Node) error {
+	own := d.c.belongs()
+	var refused error
+	for _, n := range all {
+		m, err := d.c.readMember(n)
+		if err != nil || n.State != memberlist.StateAlive || m.identity == d.c.opts.Identity {
+			continue
+		}
+		if relate(own, m.cluster) != stranger {
+			return nil // each of the foreigners is refused by itself
+		}
+		d.c.foreign(m)
+		refused = &foreignError{theirs: *m.cluster, own: own}
+	}
+	return refused
 }
 
 // NotifyJoin, NotifyUpdate and NotifyLeave implement memberlist.EventDelegate.

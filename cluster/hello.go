@@ -32,6 +32,7 @@ func (c *Cluster) hello(p *peer) *clusterpb.Hello {
 		Start:      c.opts.Start,
 		ToIdentity: p.identity,
 		ToStart:    p.start,
+		Cluster:    proto.String(c.belongs()),
 	}
 }
 
@@ -58,6 +59,12 @@ func (p *peer) welcome(st grpc.ClientStream) (*clusterpb.Welcome, error) {
 	}
 	if w.Identity == p.identity && w.Start != p.start {
 		return nil, errWrongStart
+	}
+	if w.Identity == p.identity {
+		p.c.learn(p, w.Cluster)
+		if own := p.c.belongs(); relate(own, w.Cluster) == stranger {
+			return nil, &foreignError{theirs: *w.Cluster, own: own}
+		}
 	}
 	if w.Identity != p.identity || w.Version < versionMin || w.Version > versionMax {
 		// A refusal comes without a Welcome and with a status.
@@ -95,6 +102,7 @@ func (c *Cluster) greet(ctx context.Context) (*clusterpb.Hello, *clusterpb.Welco
 		Version:  min(h.VersionMax, versionMax),
 		Identity: c.opts.Identity,
 		Start:    c.opts.Start,
+		Cluster:  proto.String(c.belongs()),
 	}
 	return &h, w, nil
 }

@@ -33,6 +33,7 @@ func TestMain(m *testing.M) {
 func runNode(join string) error {
 	o := cluster.DefaultOptions()
 	o.Name, o.Identity, o.Start = "child", "id-child", 1
+	o.Cluster = "ours"
 	o.GossipAddr, o.ClusterAddr = "127.0.0.1:0", "127.0.0.1:0"
 	o.Join = []string{join}
 	o.Logger = slog.New(slog.DiscardHandler)

@@ -29,7 +29,9 @@ func (unleased) Counts(string) bool { return false }
 
 func (u unleased) Counted() (identities []string) {
 	for _, p := range u.c.peerList() {
-		identities = append(identities, p.identity)
+		if p.kin.Err() != nil {
+			identities = append(identities, p.identity)
+		}
 	}
 	return identities
 }

@@ -50,6 +50,9 @@ func (w *gossipLog) Write(line []byte) (int, error) {
 
 // tells says whether a line is to be told now, and how many of its kind were not.
 func (w *gossipLog) tells(text []byte, now time.Time) (more int, tell bool) {
+	if bytes.Contains(text, []byte(foreignText)) {
+		return 0, false // Cluster.foreign tells
+	}
 	for i, kind := range tellingGossip {
 		if !bytes.HasPrefix(text, []byte(kind)) {
 			continue

@@ -24,7 +24,7 @@ func newMetrics() *metrics {
 	vec := func(name, help, label string) *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "dunlin_cluster_" + name, Help: help}, []string{label})
 	}
-	return &metrics{
+	m := &metrics{
 		framesOut:  counter("frames_out_total", "Frames forwarded to peers."),
 		framesIn:   counter("frames_in_total", "Frames taken from peers."),
 		bytesOut:   counter("bytes_out_total", "Bytes of batches sent to peers."),
@@ -34,9 +34,11 @@ func newMetrics() *metrics {
 		badFrames:  counter("bad_frames_total", "Streams closed because of a malformed or misplaced frame."),
 		dropped:    vec("frames_dropped_total", "Unreliable frames dropped, by reason.", "reason"),
 		lost:       vec("frames_lost_total", "Reliable frames whose peer is gone, by reason.", "reason"),
-		strangers:  vec("strangers_refused_total", "Callers refused at the handshake, by reason.", "reason"),
+		strangers:  vec("strangers_refused_total", "Nodes refused in gossip, and callers at the handshake, by reason.", "reason"),
 		deaths:     vec("members_gone_total", "Members that are gone, by how it was found out.", "reason"),
 	}
+	m.strangers.WithLabelValues(foreignReason) // there to be watched
+	return m
 }
 
 // Describe and Collect implement prometheus.Collector.

@@ -44,6 +44,7 @@ func (l *lab) options(i int) cluster.Options {
 	o := cluster.DefaultOptions()
 	name := string(rune('a' + i))
 	o.Name, o.Identity, o.Start, o.ClusterID = name, "id-"+name, 1, "lab"
+	o.Cluster = "ours"
 	for _, h := range l.hosts {
 		o.Join = append(o.Join, h.GossipAddr())
 	}

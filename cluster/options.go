@@ -31,6 +31,10 @@ type Options struct {
 	// ClusterID is the same on all members; one with another is a stranger.
 	ClusterID string
 
+	// Cluster is the one that this node belongs to, "" for none yet: see Belong.
+	// Another cluster may have the same ClusterID; its nodes are refused.
+	Cluster string
+
 	// GossipAddr and ClusterAddr are listened on, host:port. Beyond loopback the
 	// first needs a GossipKey and the second TLS. Port 0 takes a free one.
 	GossipAddr  string

@@ -26,7 +26,8 @@ import (
 // declared gone. A later start of that node is another peer.
 //
 // This node calls it and keeps three streams open, Forward, Feed and Raft; it
-// answers the same of the peer (server.go). When a stream breaks it is opened
+// answers the same of the peer (server.go). The first two wait until both are known
+// to be of one cluster (belong.go). When a stream breaks it is opened
 // again, for ever: only the roster says that a peer is gone.
 type peer struct {
 	c        *Cluster
@@ -54,9 +55,14 @@ type peer struct {
 
 	ctx  context.Context // of all its goroutines: ended by stop
 	stop context.CancelFunc
-	wg   sync.WaitGroup // all goroutines that may touch the peer
+
+	kin       context.Context // ends when it is known to be of this cluster, or with ctx
+	becomeKin context.CancelFunc
+
+	wg sync.WaitGroup // all goroutines that may touch the peer
 
 	// Guarded by Cluster.mu.
+	theirs            allegiance
 	forwardUp, feedUp bool
 	copied            bool // it has given a full copy of its routes
 	dead              bool // its ports were found closed, and no stream has opened since
@@ -73,6 +79,7 @@ func (c *Cluster) newPeer(ctx context.Context, id router.NodeID, m member) (*pee
 		out:      newOutbox(c.numbers.Add(1), c.opts, &c.pool),
 		feedWake: make(chan struct{}, 1),
 		refused:  make(chan struct{}, 1),
+		theirs:   m.cluster,
 	}
 	p.in.numbers = func() uint64 { return c.numbers.Add(1) }
 	creds := insecure.NewCredentials()
@@ -112,14 +119,20 @@ func (c *Cluster) newPeer(ctx context.Context, id router.NodeID, m member) (*pee
 	}
 	p.client = clusterpb.NewPeerClient(p.conn)
 	p.ctx, p.stop = context.WithCancel(ctx)
+	p.kin, p.becomeKin = context.WithCancel(p.ctx)
 	return p, nil
 }
 
 // run starts the peer's goroutines.
 func (p *peer) run() {
 	ctx := p.ctx
-	p.wg.Go(func() { p.keep(ctx, p.forward) })
-	p.wg.Go(func() { p.keep(ctx, p.feed) })
+	for _, stream := range []func(context.Context) error{p.forward, p.feed} {
+		p.wg.Go(func() {
+			if p.awaitKin(ctx) {
+				p.keep(ctx, stream)
+			}
+		})
+	}
 	p.calls = p.c.raft.Connect(p.identity, p.openSnapshot)
 	p.wg.Go(func() { p.keep(ctx, p.raft) })
 	p.wg.Go(func() { p.watch(ctx) })
@@ -160,6 +173,10 @@ func (p *peer) keep(ctx context.Context, run func(context.Context) error) {
 		if errors.Is(err, errWrongStart) {
 			p.c.post(event{kind: eventGone, peer: p, reason: goneReplaced})
 			<-ctx.Done()
+			return
+		}
+		if foreign := (*foreignError)(nil); errors.As(err, &foreign) {
+			<-ctx.Done() // the roster knows
 			return
 		}
 		p.c.metrics.reconnects.Inc()

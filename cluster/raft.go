@@ -29,13 +29,17 @@ func (c *Cluster) Raft() *raftnet.Net { return c.raft }
 
 // raft opens the Raft stream to the peer and carries calls over it until it breaks.
 func (p *peer) raft(ctx context.Context) error {
-	st, _, ctx, cancel, err := p.open(ctx, p.c.hello(p), func(ctx context.Context) (grpc.ClientStream, error) {
+	h := p.c.hello(p)
+	st, _, ctx, cancel, err := p.open(ctx, h, func(ctx context.Context) (grpc.ClientStream, error) {
 		return p.client.Raft(ctx)
 	})
 	if err != nil {
 		return err
 	}
 	defer cancel()
+	if h.GetCluster() == "" {
+		defer context.AfterFunc(p.c.belonging, cancel)() // the next one says where this node belongs
+	}
 	p.c.changed() // what waits for a stream may go on
 	return p.blame("raft", p.calls.Run(ctx, &rows{c: p.c, st: st}, cancel))
 }
@@ -54,18 +58,18 @@ func (p *peer) openSnapshot(ctx context.Context) (raftnet.Stream, context.Cancel
 
 // Raft serves the peer's Raft stream: requests up, replies down.
 func (s server) Raft(st grpc.BidiStreamingServer[clusterpb.Batch, clusterpb.Batch]) error {
-	return s.rows("raft", st, s.c.raft.Serve)
+	return s.rows("raft", st, true, s.c.raft.Serve)
 }
 
 // Snapshot serves one snapshot of the peer.
 func (s server) Snapshot(st grpc.BidiStreamingServer[clusterpb.Batch, clusterpb.Batch]) error {
-	return s.rows("snapshot", st, s.c.raft.ServeSnapshot)
+	return s.rows("snapshot", st, false, s.c.raft.ServeSnapshot)
 }
 
-func (s server) rows(name string, st grpc.ServerStream,
+func (s server) rows(name string, st grpc.ServerStream, guests bool,
 	serve func(context.Context, string, raftnet.Stream, func(func())) error,
 ) error {
-	p, _, w, err := s.c.admit(st)
+	p, _, w, err := s.c.admit(st, guests)
 	if err != nil {
 		return err
 	}

@@ -95,6 +95,7 @@ func newThreeNodes(t testing.TB, n int) *threeNodes {
 	for i := range l.nodes {
 		o := cluster.DefaultOptions()
 		o.Name, o.Identity, o.Start = string(rune('a'+i)), "id-"+string(rune('a'+i)), 1
+		o.Cluster = "ours"
 		o.GossipAddr, o.ClusterAddr = "127.0.0.1:0", "127.0.0.1:0"
 		o.Logger = slog.New(slog.DiscardHandler)
 		o.Dial, o.Listen = l.sockets[i].dial, l.sockets[i].listen

@@ -29,6 +29,8 @@ const (
 	eventSeen                     // a member that was declared gone has called, or can be called
 	eventOver                     // no lease of it is left
 	eventRecount                  // who counts has changed
+	eventBelong                   // this node has come to belong to a cluster
+	eventForeign                  // a member has said that it belongs to another
 )
 
 type event struct {
@@ -46,6 +48,7 @@ const (
 	goneRefused  goneReason = "refused"  // its ports are closed
 	goneReplaced goneReason = "replaced" // a later start of it lives
 	goneRevoked  goneReason = "revoked"  // it cannot be reached and its lease is over
+	goneForeign  goneReason = "foreign"  // it belongs to another cluster
 )
 
 // text is r for people.
@@ -57,6 +60,8 @@ func (r goneReason) text() string {
 		return "it was started again"
 	case goneRevoked:
 		return "its lease is over"
+	case goneForeign:
+		return foreignText
 	}
 	return "it has left, or was silent for too long"
 }
@@ -90,6 +95,7 @@ type known struct {
 	member
 	refused  bool // it was declared gone because its ports were closed
 	replaced bool // it was declared gone for good
+	foreign  bool // it belongs to another cluster
 }
 
 // roll is the roster's own state.
@@ -176,6 +182,15 @@ func (r *roll) handle(e event) {
 		}
 	case eventRecount:
 		r.part()
+	case eventBelong:
+		for _, p := range r.c.peerList() {
+			p.related()
+		}
+	case eventForeign:
+		if k := r.known[e.member.key]; k != nil {
+			k.cluster, k.foreign = e.member.cluster, true
+		}
+		r.gone(r.c.peerOf(e.member.identity, e.member.start), goneForeign)
 	}
 }
 
@@ -228,12 +243,20 @@ func (r *roll) up(k *known) {
 		}
 		return
 	}
-	if k.refused || k.replaced {
+	if k.refused || k.replaced || k.foreign {
+		return
+	}
+	if own := c.belongs(); relate(own, k.cluster) == stranger {
+		k.foreign = true
+		c.foreign(k.member)
 		return
 	}
 	if p := c.peerWith(k.identity); p != nil {
+		if p.start == k.start {
+			c.learn(p, k.cluster) // nothing else that a start says of itself changes
+		}
 		if p.start >= k.start {
-			return // what a start says of itself never changes
+			return
 		}
 		r.gone(p, goneReplaced)
 	}
@@ -254,6 +277,7 @@ func (r *roll) up(k *known) {
 		ID: p.id, Name: k.name, Identity: k.identity, ClusterAddr: k.clusterAddr,
 		State: "joining", Meta: k.addrs,
 	})
+	p.related()
 	c.add(p)
 	p.run()
 }
@@ -266,7 +290,7 @@ func (r *roll) gone(p *peer, reason goneReason) {
 	c := r.c
 	delete(r.fated, p)
 	if k := r.known[p.member.key]; k != nil {
-		k.refused = reason != goneReplaced // it may be back, which gossip need not notice
+		k.refused = reason != goneReplaced && reason != goneForeign // it may be back, which gossip need not notice
 		k.replaced = reason == goneReplaced
 	}
 	level := slog.LevelInfo

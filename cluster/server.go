@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
+	grpcpeer "google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"dunlin/proto/clusterpb"
@@ -52,9 +53,10 @@ func (c *Cluster) newServer() *grpc.Server {
 }
 
 // admit reads the Hello of a stream and finds the peer that it comes from. It
-// waits a little for gossip, which may be slower than the stream. The caller
+// waits a little for gossip, which may be slower than the stream. guests says
+// whether the stream is for those too that are of no cluster yet. The caller
 // must call p.wg.Done when the stream has ended.
-func (c *Cluster) admit(st grpc.ServerStream) (*peer, *clusterpb.Hello, *clusterpb.Welcome, error) {
+func (c *Cluster) admit(st grpc.ServerStream, guests bool) (*peer, *clusterpb.Hello, *clusterpb.Welcome, error) {
 	ctx := st.Context()
 	h, w, err := c.greet(ctx)
 	if err != nil {
@@ -66,6 +68,12 @@ func (c *Cluster) admit(st grpc.ServerStream) (*peer, *clusterpb.Hello, *cluster
 		}
 		return nil, nil, nil, status.Error(codes.FailedPrecondition, "another start was meant")
 	}
+	switch r := relate(*w.Cluster, h.Cluster); {
+	case r == stranger:
+		return nil, nil, nil, c.refuseForeign(st, h, w)
+	case r == guest && !guests:
+		return nil, nil, nil, status.Error(codes.Unavailable, "no cluster has been entered yet")
+	}
 	late := time.NewTimer(c.opts.HandshakeTimeout / 2)
 	defer late.Stop()
 	for {
@@ -74,6 +82,7 @@ func (c *Cluster) admit(st grpc.ServerStream) (*peer, *clusterpb.Hello, *cluster
 		if p != nil && p.start == h.Start {
 			p.wg.Add(1)
 			c.mu.Unlock()
+			c.learn(p, h.Cluster)
 			return p, h, w, nil
 		}
 		c.mu.Unlock()
@@ -93,4 +102,20 @@ func (c *Cluster) admit(st grpc.ServerStream) (*peer, *clusterpb.Hello, *cluster
 			return nil, nil, nil, ctx.Err()
 		}
 	}
+}
+
+// refuseForeign tells who opened st, as h says, that this is not its cluster.
+func (c *Cluster) refuseForeign(st grpc.ServerStream, h *clusterpb.Hello, w *clusterpb.Welcome) error {
+	m := member{identity: h.Identity, start: h.Start, cluster: h.Cluster}
+	if p := c.peerOf(h.Identity, h.Start); p != nil {
+		m = p.member
+		m.cluster = h.Cluster
+	} else if from, ok := grpcpeer.FromContext(st.Context()); ok {
+		m.clusterAddr = from.Addr.String()
+	}
+	c.foreign(m)
+	if err := answer(st, w); err != nil {
+		return err
+	}
+	return status.Error(codes.PermissionDenied, (&foreignError{theirs: *h.Cluster, own: *w.Cluster}).Error())
 }

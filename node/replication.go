@@ -81,6 +81,7 @@ func (n *Node) storeOptions(shards int) raftstore.Options {
 func (n *Node) clusterOptions() cluster.Options {
 	o, cfg := cluster.DefaultOptions(), n.cfg
 	o.Name, o.Identity, o.Start, o.ClusterID = cfg.NodeName, n.data.Identity(), n.data.Starts(), cfg.ClusterID
+	o.Cluster = n.data.Cluster()
 	o.GossipAddr, o.GossipAdvertise = cfg.GossipAddr, cfg.GossipAdvertiseAddr
 	o.ClusterAddr, o.ClusterAdvertise = cfg.ClusterAddr, cfg.ClusterAdvertiseAddr
 	o.Join = cfg.Join
@@ -109,7 +110,7 @@ func (n *Node) controlOptions() control.Options {
 	return control.Options{
 		Name: n.cfg.NodeName, BootstrapExpect: n.cfg.Bootstrap(), Shards: n.cfg.Shards, Factor: n.cfg.ReplicationFactor,
 		SnapshotBytes: uint64(n.cfg.SnapshotLogSize),
-		Net:           n.cluster.Raft(), Members: n.gossiped, Failed: n.fail, Broken: n.broken, Logger: n.log,
+		Net:           n.cluster.Raft(), Members: n.gossiped, Belongs: n.cluster.Belong, Failed: n.fail, Broken: n.broken, Logger: n.log,
 	}
 }
 

@@ -46,6 +46,10 @@ type Options struct {
 	// elsewhere; 0: five minutes.
 	DeadAfter time.Duration
 
+	// Belongs is called when this node has come to belong to a cluster, which is on
+	// disk; Data.Cluster says so of one that did before. May not block.
+	Belongs func(cluster string)
+
 	// Failed is called when this node cannot go on: it must stop (D2). Broken is called
 	// when it cannot apply what meta's group has committed: it must end at once (D6).
 	// Raft's goroutine panics when it returns.
@@ -64,7 +68,7 @@ func (o *Options) validate() error {
 		return fmt.Errorf("control: dead after %v: must not be negative", o.DeadAfter)
 	case o.Factor < 1:
 		return fmt.Errorf("control: replication factor %d: must be positive", o.Factor)
-	case o.Net == nil || o.Members == nil || o.Failed == nil || o.Broken == nil || o.Logger == nil:
+	case o.Net == nil || o.Members == nil || o.Belongs == nil || o.Failed == nil || o.Broken == nil || o.Logger == nil:
 		return errors.New("control: options are incomplete")
 	}
 	if o.DeadAfter == 0 {

@@ -256,6 +256,14 @@ func (d *Data) Identity() string { return d.rec.Load().Identity }
 // Starts is how often the node has been started, this time included.
 func (d *Data) Starts() uint64 { return d.rec.Load().Starts }
 
+// Cluster is the one that this node belongs to, "" for none yet.
+func (d *Data) Cluster() string {
+	if s := d.standing(); s.Stage == member {
+		return s.Formation
+	}
+	return ""
+}
+
 // standing is what this node stands for.
 func (d *Data) standing() standing { return d.rec.Load().Standing }
 

@@ -97,6 +97,7 @@ func (l *lab) start(i int) *labNode {
 	}
 	co := cluster.DefaultOptions()
 	co.Name, co.Identity, co.Start, co.ClusterID = name, d.Identity(), d.Starts(), "lab"
+	co.Cluster = d.Cluster()
 	co.Logger = slog.New(slog.DiscardHandler)
 	for _, h := range l.hosts {
 		co.Join = append(co.Join, h.GossipAddr())
@@ -108,7 +109,7 @@ func (l *lab) start(i int) *labNode {
 	}
 	o := Options{
 		Name: name, BootstrapExpect: len(l.hosts), Shards: labShards, Factor: 3,
-		Net: n.cl.Raft(), Failed: failed, Broken: failed, Logger: log,
+		Net: n.cl.Raft(), Belongs: n.cl.Belong, Failed: failed, Broken: failed, Logger: log,
 		Members: func() (ms []Member) {
 			for _, m := range n.cl.Nodes()[1:] {
 				ms = append(ms, Member{Identity: m.Identity, Name: m.Name, Reachable: m.State != "suspect"})

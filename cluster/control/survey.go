@@ -34,13 +34,13 @@ type promiseRequest struct {
 
 func (c *Control) answerAsks() {
 	// Asked often by whoever is not a member yet; answered on the spot.
-	c.opts.Net.Handle(kindStanding, func(_ string, _ uint16, _ []byte, reply func([]byte, error)) {
+	c.opts.Net.HandleAnyone(kindStanding, func(_ string, _ uint16, _ []byte, reply func([]byte, error)) {
 		reply(json.Marshal(c.answer()))
 	})
 	c.opts.Net.Handle(kindGroup, func(_ string, group uint16, _ []byte, reply func([]byte, error)) {
 		reply(json.Marshal(c.groupAnswer(group)))
 	})
-	c.serve(kindPromise, func(from string, body []byte) (any, error) {
+	c.serveWith(c.opts.Net.HandleAnyone, kindPromise, func(from string, body []byte) (any, error) {
 		var q promiseRequest
 		if err := json.Unmarshal(body, &q); err != nil {
 			return nil, err
@@ -63,7 +63,12 @@ func (c *Control) answerAsks() {
 // serve has f answer asks of a kind, each on a goroutine of its own: it may wait
 // for the disk and for meta. from is who asks.
 func (c *Control) serve(kind uint8, f func(from string, body []byte) (any, error)) {
-	c.opts.Net.Handle(kind, func(from string, _ uint16, body []byte, reply func([]byte, error)) {
+	c.serveWith(c.opts.Net.Handle, kind, f)
+}
+
+// serveWith is serve with another handle than that for nodes of the cluster.
+func (c *Control) serveWith(handle func(uint8, raftnet.Handler), kind uint8, f func(from string, body []byte) (any, error)) {
+	handle(kind, func(from string, _ uint16, body []byte, reply func([]byte, error)) {
 		c.mu.Lock()
 		closed := c.mu.closed
 		if !closed {
@@ -107,6 +112,9 @@ func (c *Control) stand(was, is standing) (bool, error) {
 	ok, err := c.data.stand(was, is)
 	if err != nil {
 		c.fail(err)
+	}
+	if ok && is.Stage == member {
+		c.opts.Belongs(is.Formation)
 	}
 	return ok, err
 }

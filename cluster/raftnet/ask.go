@@ -24,6 +24,28 @@ func (n *Net) Handle(kind uint8, h Handler) {
 	n.mu.handlers[kind] = h
 }
 
+// HandleAnyone makes h the answer to asks of that kind, as Handle does, also to those
+// of nodes that are restricted.
+func (n *Net) HandleAnyone(kind uint8, h Handler) {
+	n.Handle(kind, h)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.mu.anyones[kind] = true
+}
+
+// Restrict has nothing taken from a node but what HandleAnyone answers, and nothing
+// pushed to it, or lifts that.
+func (n *Net) Restrict(node string, restricted bool) { n.peer(node).restricted.Store(restricted) }
+
+// ErrRestricted is what else a node is told that is restricted.
+const ErrRestricted = Failure("this is not for a node of no cluster, or of another")
+
+func (n *Net) anyone(kind uint8) bool {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.mu.anyones[kind]
+}
+
 func (n *Net) handler(kind uint8) Handler {
 	n.mu.RLock()
 	defer n.mu.RUnlock()

@@ -23,6 +23,9 @@
 // to it, arrive in the order in which they were given. Nothing that waits for a disk holds up the
 // reading of a stream.
 //
+// Of a node that is restricted, which is of no cluster yet or of another, nothing is
+// taken but asks that anyone may make (HandleAnyone).
+//
 // # Heartbeats
 //
 // A follower that waits for its disk must still answer its leader. Raft's own way,

@@ -106,6 +106,7 @@ type Net struct {
 		groups   map[uint16]*Transport
 		peers    map[string]*peer
 		handlers [256]Handler
+		anyones  [256]bool // kinds of asks that are answered who is restricted too
 		pushed   [256]PushHandler
 		served   func(node string)
 	}
@@ -116,6 +117,8 @@ type peer struct {
 	identity string
 	served   served
 	caller   atomic.Pointer[Caller] // nil while it is no member
+
+	restricted atomic.Bool
 
 	heard   atomic.Int64 // when something came from it, in Net time; 0 for never
 	severed atomic.Int64 // when it was found that its process may be gone, 0 for not

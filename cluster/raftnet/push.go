@@ -80,7 +80,7 @@ func (n *Net) wayTo(node string) *replies {
 	n.mu.RLock()
 	p := n.mu.peers[node]
 	n.mu.RUnlock()
-	if p == nil {
+	if p == nil || p.restricted.Load() {
 		return nil
 	}
 	return p.served.current.Load()

@@ -84,6 +84,12 @@ func (n *Net) read(s Stream, p *peer, out *replies) error {
 
 // request takes one call of p.
 func (n *Net) request(p *peer, out *replies, r record) error {
+	if p.restricted.Load() && (r.kind != kindAsk || !n.anyone(r.ask)) {
+		if r.kind != kindBeat {
+			out.fail(r.group, r.id, ErrRestricted.Error())
+		}
+		return nil
+	}
 	switch r.kind {
 	case kindBeat:
 		return n.detector.beat(p.identity, r.payload)

@@ -19,7 +19,7 @@ var components = []Metric{
 	{"dunlin_cluster_bad_frames_total", prometheus.CounterValue, nil, "Streams closed because of a malformed or misplaced frame"},
 	{"dunlin_cluster_frames_dropped_total", prometheus.CounterValue, []string{"reason"}, "Unreliable frames dropped, by reason"},
 	{"dunlin_cluster_frames_lost_total", prometheus.CounterValue, []string{"reason"}, "Reliable frames whose peer is gone, by reason"},
-	{"dunlin_cluster_strangers_refused_total", prometheus.CounterValue, []string{"reason"}, "Callers refused at the handshake, by reason"},
+	{"dunlin_cluster_strangers_refused_total", prometheus.CounterValue, []string{"reason"}, "Nodes refused in gossip, and callers at the handshake, by reason"},
 	{"dunlin_cluster_members_gone_total", prometheus.CounterValue, []string{"reason"}, "Members that are gone, by how it was found out"},
 
 	{"dunlin_shard_routes_asks_total", prometheus.CounterValue, []string{"kind"}, "Messages with routes of shards led here to the nodes that are to hold them, by kind"},

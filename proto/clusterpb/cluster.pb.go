@@ -73,8 +73,11 @@ type Hello struct {
 	ToStart    uint64                 `protobuf:"varint,7,opt,name=to_start,json=toStart,proto3" json:"to_start,omitempty"`
 	// The conversation that a Forward stream continues: the caller's number of it
 	// and the number the other side gave it, 0 if it was never welcomed.
-	Sender        uint64 `protobuf:"varint,8,opt,name=sender,proto3" json:"sender,omitempty"`
-	Receiver      uint64 `protobuf:"varint,9,opt,name=receiver,proto3" json:"receiver,omitempty"`
+	Sender   uint64 `protobuf:"varint,8,opt,name=sender,proto3" json:"sender,omitempty"`
+	Receiver uint64 `protobuf:"varint,9,opt,name=receiver,proto3" json:"receiver,omitempty"`
+	// The cluster that the caller belongs to: what meta was given when that formed.
+	// Empty before the caller has entered one; absent from a release that does not say.
+	Cluster       *string `protobuf:"bytes,10,opt,name=cluster,proto3,oneof" json:"cluster,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -172,6 +175,13 @@ func (x *Hello) GetReceiver() uint64 {
 	return 0
 }
 
+func (x *Hello) GetCluster() string {
+	if x != nil && x.Cluster != nil {
+		return *x.Cluster
+	}
+	return ""
+}
+
 // Welcome answers a Hello. With a start other than the one called, it says that
 // the process that was meant is gone.
 type Welcome struct {
@@ -186,8 +196,9 @@ type Welcome struct {
 	// Forward: the largest body of a frame that the receiver takes, in bytes.
 	MaxBody uint32 `protobuf:"varint,8,opt,name=max_body,json=maxBody,proto3" json:"max_body,omitempty"`
 	// Feed: the receiver holds all of the caller's routes as of the version.
-	Whole         bool   `protobuf:"varint,6,opt,name=whole,proto3" json:"whole,omitempty"`
-	Held          uint64 `protobuf:"varint,7,opt,name=held,proto3" json:"held,omitempty"`
+	Whole         bool    `protobuf:"varint,6,opt,name=whole,proto3" json:"whole,omitempty"`
+	Held          uint64  `protobuf:"varint,7,opt,name=held,proto3" json:"held,omitempty"`
+	Cluster       *string `protobuf:"bytes,9,opt,name=cluster,proto3,oneof" json:"cluster,omitempty"` // that the one called belongs to, as in a Hello
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -278,6 +289,13 @@ func (x *Welcome) GetHeld() uint64 {
 	return 0
 }
 
+func (x *Welcome) GetCluster() string {
+	if x != nil && x.Cluster != nil {
+		return *x.Cluster
+	}
+	return ""
+}
+
 // Meta is what gossip tells of a member.
 type Meta struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -288,6 +306,7 @@ type Meta struct {
 	Name          string                 `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`                                                                             // for people
 	ClusterAddr   string                 `protobuf:"bytes,6,opt,name=cluster_addr,json=clusterAddr,proto3" json:"cluster_addr,omitempty"`                                            // host:port; without a host the gossip address's
 	Addrs         map[string]string      `protobuf:"bytes,7,rep,name=addrs,proto3" json:"addrs,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // for people: mqtt, http
+	Cluster       *string                `protobuf:"bytes,8,opt,name=cluster,proto3,oneof" json:"cluster,omitempty"`                                                                 // as in a Hello; it changes once, from empty
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -371,12 +390,19 @@ func (x *Meta) GetAddrs() map[string]string {
 	return nil
 }
 
+func (x *Meta) GetCluster() string {
+	if x != nil && x.Cluster != nil {
+		return *x.Cluster
+	}
+	return ""
+}
+
 var File_cluster_proto protoreflect.FileDescriptor
 
 const file_cluster_proto_rawDesc = "" +
 	"\n" +
 	"\rcluster.proto\x12\x11dunlin.cluster.v1\"\a\n" +
-	"\x05Batch\"\x8a\x02\n" +
+	"\x05Batch\"\xb5\x02\n" +
 	"\x05Hello\x12\x1f\n" +
 	"\vversion_min\x18\x01 \x01(\rR\n" +
 	"versionMin\x12\x1f\n" +
@@ -390,7 +416,11 @@ const file_cluster_proto_rawDesc = "" +
 	"toIdentity\x12\x19\n" +
 	"\bto_start\x18\a \x01(\x04R\atoStart\x12\x16\n" +
 	"\x06sender\x18\b \x01(\x04R\x06sender\x12\x1a\n" +
-	"\breceiver\x18\t \x01(\x04R\breceiver\"\xd2\x01\n" +
+	"\breceiver\x18\t \x01(\x04R\breceiver\x12\x1d\n" +
+	"\acluster\x18\n" +
+	" \x01(\tH\x00R\acluster\x88\x01\x01B\n" +
+	"\n" +
+	"\b_cluster\"\xfd\x01\n" +
 	"\aWelcome\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1a\n" +
 	"\bidentity\x18\x02 \x01(\tR\bidentity\x12\x14\n" +
@@ -399,7 +429,10 @@ const file_cluster_proto_rawDesc = "" +
 	"\baccepted\x18\x05 \x01(\x04R\baccepted\x12\x19\n" +
 	"\bmax_body\x18\b \x01(\rR\amaxBody\x12\x14\n" +
 	"\x05whole\x18\x06 \x01(\bR\x05whole\x12\x12\n" +
-	"\x04held\x18\a \x01(\x04R\x04held\"\x9c\x02\n" +
+	"\x04held\x18\a \x01(\x04R\x04held\x12\x1d\n" +
+	"\acluster\x18\t \x01(\tH\x00R\acluster\x88\x01\x01B\n" +
+	"\n" +
+	"\b_cluster\"\xc7\x02\n" +
 	"\x04Meta\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1d\n" +
 	"\n" +
@@ -408,11 +441,14 @@ const file_cluster_proto_rawDesc = "" +
 	"\x05start\x18\x04 \x01(\x04R\x05start\x12\x12\n" +
 	"\x04name\x18\x05 \x01(\tR\x04name\x12!\n" +
 	"\fcluster_addr\x18\x06 \x01(\tR\vclusterAddr\x128\n" +
-	"\x05addrs\x18\a \x03(\v2\".dunlin.cluster.v1.Meta.AddrsEntryR\x05addrs\x1a8\n" +
+	"\x05addrs\x18\a \x03(\v2\".dunlin.cluster.v1.Meta.AddrsEntryR\x05addrs\x12\x1d\n" +
+	"\acluster\x18\b \x01(\tH\x00R\acluster\x88\x01\x01\x1a8\n" +
 	"\n" +
 	"AddrsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x012\x8d\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\n" +
+	"\n" +
+	"\b_cluster2\x8d\x02\n" +
 	"\x04Peer\x12A\n" +
 	"\aForward\x12\x18.dunlin.cluster.v1.Batch\x1a\x18.dunlin.cluster.v1.Batch(\x010\x01\x12>\n" +
 	"\x04Feed\x12\x18.dunlin.cluster.v1.Batch\x1a\x18.dunlin.cluster.v1.Batch(\x010\x01\x12>\n" +
@@ -461,6 +497,9 @@ func file_cluster_proto_init() {
 	if File_cluster_proto != nil {
 		return
 	}
+	file_cluster_proto_msgTypes[1].OneofWrappers = []any{}
+	file_cluster_proto_msgTypes[2].OneofWrappers = []any{}
+	file_cluster_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
