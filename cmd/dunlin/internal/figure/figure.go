@@ -42,6 +42,14 @@ func Short(v float64) string {
 	return digits(v) + units[unit:unit+1]
 }
 
+// Rate is so many a second: to the whole from 100 on, else with three digits.
+func Rate(v float64) string {
+	if v >= 100 && v < 1e15 {
+		return Count(int64(math.Round(v)))
+	}
+	return Short(v)
+}
+
 // digits is v with three digits, below 1,000.
 func digits(v float64) string {
 	switch a := math.Abs(v); {

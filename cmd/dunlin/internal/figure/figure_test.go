@@ -20,6 +20,8 @@ func TestFigures(t *testing.T) {
 		{Short(12345), "12.3k"},
 		{Short(999_960), "1.00M"},
 		{Short(4.567e6), "4.57M"},
+		{Rate(0.5), "0.50"},
+		{Rate(10_000.4), "10,000"},
 		{Bytes(1), "1 byte"},
 		{Bytes(0), "0 bytes"},
 		{Bytes(1023), "1023 bytes"},

@@ -3,6 +3,7 @@ package load
 import (
 	"encoding/json"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -40,6 +41,18 @@ func (h *Histogram) Count() uint64 { return uint64(h.h.TotalCount()) }
 // Quantile is the value that the share q, 0 to 1, of the samples do not exceed.
 func (h *Histogram) Quantile(q float64) time.Duration {
 	return time.Duration(h.h.ValueAtQuantile(q * 100))
+}
+
+// All are the values that were recorded, from the least on, as exactly as they are
+// kept, each with how often it was.
+func (h *Histogram) All() iter.Seq2[time.Duration, uint64] {
+	return func(yield func(time.Duration, uint64) bool) {
+		for _, bar := range h.h.Distribution() {
+			if bar.Count > 0 && !yield(time.Duration(bar.To), uint64(bar.Count)) {
+				return
+			}
+		}
+	}
 }
 
 // Summary is the distribution in few numbers.

@@ -31,4 +31,17 @@ func TestHistogramTravels(t *testing.T) {
 	if q := h.Quantile(0.5); q < 490*time.Millisecond || q > 510*time.Millisecond {
 		t.Errorf("median %v", q)
 	}
+	var n, least uint64
+	for d, times := range h.All() {
+		if n == 0 {
+			least = times
+		}
+		n += times
+		if d > h.Quantile(1) {
+			t.Errorf("%v is more than the most", d)
+		}
+	}
+	if n != h.Count() || least != 1 {
+		t.Errorf("%d of %d values, the first %d times", n, h.Count(), least)
+	}
 }
