@@ -32,7 +32,7 @@ needs no other file. A page of several compares them with the first.`,
 			for i, path := range args {
 				d, err := readResult(path)
 				if err != nil {
-					return fmt.Errorf("%s: %w", path, err)
+					return err
 				}
 				docs[i] = report.Named{Name: filepath.Base(path), Document: d}
 			}
@@ -61,7 +61,11 @@ func readResult(path string) (*report.Document, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return report.Read(f)
+	d, err := report.Read(f)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return d, nil
 }
 
 // writePage writes the page of results to a file, or to out if its name is "-".

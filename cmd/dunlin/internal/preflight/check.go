@@ -135,7 +135,7 @@ func (f Facts) portRange(p Plan) Finding {
 		found.Why = "connections beyond it fail: cannot assign requested address"
 	}
 	found.Change = []string{fmt.Sprintf(
-		"--source with %d addresses of this machine; 127.0.0.0/8 has enough for a broker on loopback, ip address add 192.0.2.7/24 dev eth0 makes others", sources)}
+		"--ifaddr with %d addresses of this machine; 127.0.0.0/8 has enough for a broker on loopback, ip address add 192.0.2.7/24 dev eth0 makes others", sources)}
 	if ports < 60_000 {
 		found.Change = append(found.Change, `sysctl -w net.ipv4.ip_local_port_range="1024 65535"`)
 	}

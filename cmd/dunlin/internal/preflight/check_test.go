@@ -38,7 +38,7 @@ func TestCheck(t *testing.T) {
 		{"open files of the machine", func(f *Facts, p *Plan) { f.FilesMost = 1_500_000 },
 			"open files of the machine", Short, []string{"2,000 of 1,500,000 in use", "sysctl -w fs.file-max="}},
 		{"one source address", func(f *Facts, p *Plan) { p.PerSource = 1_000_000 }, "local ports", Short,
-			[]string{"28,232, 32768 to 60999", "cannot assign requested address", "--source with 76 addresses", `ip_local_port_range="1024 65535"`}},
+			[]string{"28,232, 32768 to 60999", "cannot assign requested address", "--ifaddr with 76 addresses", `ip_local_port_range="1024 65535"`}},
 		{"a dear search for ports", func(f *Facts, p *Plan) { p.PerSource = 20_000 }, "local ports", Tight,
 			[]string{"beyond 13,269", "ten times"}},
 		{"reserved ports", func(f *Facts, p *Plan) { f.PortsReserved = 20_000 }, "local ports", Short, []string{"8,232"}},

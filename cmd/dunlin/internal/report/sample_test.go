@@ -20,7 +20,7 @@ var limits = []preflight.Finding{
 	{Subject: "local ports", Verdict: preflight.Tight, Found: "28,232, 32768 to 60999",
 		Needed: "20,000 from one source address to one broker address",
 		Why:    "beyond 13,269 the kernel's search for a free port costs ten times as much",
-		Change: []string{"--source with 2 addresses of this machine", `sysctl -w net.ipv4.ip_local_port_range="1024 65535"`}},
+		Change: []string{"--ifaddr with 2 addresses of this machine", `sysctl -w net.ipv4.ip_local_port_range="1024 65535"`}},
 }
 
 // lognormal records n samples around a median.
