@@ -47,6 +47,7 @@ type Node struct {
 	links   *shardnet.Net
 	calls   *bulk.Calls
 	routes  atomic.Pointer[shardroutes.Routes] // likewise
+	front   listeners
 	loops   *listen.Loops
 	admin   *admin.Server
 
@@ -124,6 +125,9 @@ func New(cfg config.Config, log *slog.Logger) (*Node, error) {
 	n.calls = bulk.New(n.cluster.Raft(), known...)
 	n.serveBackups()
 	n.serveAgreement()
+	if n.front, err = newListeners(cfg); err != nil {
+		return nil, err
+	}
 	if n.loops, err = listen.New(loopOptions(cfg, n.started, log), n.broker.Worker); err != nil {
 		return nil, err
 	}
@@ -232,7 +236,7 @@ func (n *Node) open(ctx context.Context) error {
 		}
 	}
 	for _, l := range n.cfg.Listeners() {
-		addr, err := n.loops.Listen(l.Name, l.Addr)
+		addr, err := n.loops.Listen(l.Name, l.Addr, n.front.protocols(l)...)
 		if err != nil {
 			return err
 		}

@@ -25,6 +25,7 @@ func (n *Node) observe(emit metrics.Emit) {
 	emit(metrics.Leased, leased)
 	emit(metrics.Counts, float64(len(n.lease.Counted())))
 	n.observeLoops(emit)
+	n.front.observe(emit)
 	n.observeBroker(emit)
 	n.observeRoutes(emit)
 }

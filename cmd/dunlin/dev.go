@@ -29,6 +29,7 @@ type dev struct {
 // Ports of the first node; those of the others follow at these steps.
 const (
 	devMQTT    = 1883
+	devWS      = 8083
 	devHTTP    = 18083
 	devGossip  = 7946
 	devCluster = 7947
@@ -44,10 +45,10 @@ func newDev() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dev [flags] [-- flags of dunlin serve]",
 		Short: "Run a cluster on this machine",
-		Long: `Run a cluster on this machine, each node a process of its own: MQTT at 1883, 1884, 1885 and on, HTTP at 18083
-and on, gossip at 7946, 7956, ..., cluster at 7947, 7957, ... Everything is bound to loopback. Ctrl-C stops
-all nodes, and their data is removed unless --data-dir says where it is to stay. What stands behind -- is given
-to every node.`,
+		Long: `Run a cluster on this machine, each node a process of its own: MQTT at 1883, 1884, 1885 and on, WebSocket
+at 8083 and on, HTTP at 18083 and on, gossip at 7946, 7956, ..., cluster at 7947, 7957, ... Everything is bound to
+loopback. Ctrl-C stops all nodes, and their data is removed unless --data-dir says where it is to stay. What stands
+behind -- is given to every node.`,
 		Example: `  dunlin dev
   dunlin dev --nodes 5 --base-port-offset 10000
   dunlin dev --data-dir ./cluster -- --log-level debug`,
@@ -64,8 +65,8 @@ to every node.`,
 
 // devNode is what one node of dev is told.
 type devNode struct {
-	name, dir                   string
-	mqtt, http, gossip, cluster string
+	name, dir                       string
+	mqtt, ws, http, gossip, cluster string
 }
 
 // layout names the nodes' addresses.
@@ -83,7 +84,7 @@ func (d *dev) layout() ([]devNode, error) {
 		name := "n" + strconv.Itoa(i+1)
 		nodes[i] = devNode{
 			name: name, dir: filepath.Join(d.dataDir, name),
-			mqtt: at(devMQTT + i), http: at(devHTTP + i),
+			mqtt: at(devMQTT + i), ws: at(devWS + i), http: at(devHTTP + i),
 			gossip: at(devGossip + devStep*i), cluster: at(devCluster + devStep*i),
 		}
 	}
@@ -93,7 +94,7 @@ func (d *dev) layout() ([]devNode, error) {
 // args are the arguments of node n's dunlin serve.
 func (d *dev) args(n devNode, all []devNode, more []string) []string {
 	args := []string{
-		"serve", "--node-name", n.name, "--data-dir", n.dir, "--mqtt-addr", n.mqtt, "--http-addr", n.http,
+		"serve", "--node-name", n.name, "--data-dir", n.dir, "--mqtt-addr", n.mqtt, "--ws-addr", n.ws, "--http-addr", n.http,
 		"--gossip-addr", n.gossip, "--cluster-addr", n.cluster,
 	}
 	if len(all) > 1 {
@@ -176,7 +177,7 @@ func (d *dev) run(cmd *cobra.Command, more []string) error {
 // free says which of n's ports is taken.
 func (n devNode) free() error {
 	for _, p := range []struct{ what, addr string }{
-		{"MQTT", n.mqtt}, {"HTTP", n.http}, {"gossip", n.gossip}, {"cluster", n.cluster},
+		{"MQTT", n.mqtt}, {"WebSocket", n.ws}, {"HTTP", n.http}, {"gossip", n.gossip}, {"cluster", n.cluster},
 	} {
 		l, err := net.Listen("tcp", p.addr)
 		if err != nil {
@@ -238,7 +239,7 @@ func (d *dev) hello(nodes []devNode) string {
 	}
 	fmt.Fprintf(&b, "\n%d node%s ready:\n\n", len(nodes), plural)
 	for _, n := range nodes {
-		fmt.Fprintf(&b, "  %-4s MQTT %-18s HTTP http://%s/\n", n.name, n.mqtt, n.http)
+		fmt.Fprintf(&b, "  %-4s MQTT %-16s WebSocket ws://%s/mqtt  HTTP http://%s/\n", n.name, n.mqtt, n.ws, n.http)
 	}
 	port := func(addr string) string { _, p, _ := net.SplitHostPort(addr); return p }
 	first, last := nodes[0], nodes[len(nodes)-1]
@@ -251,8 +252,12 @@ Try, in other terminals:
   bin/dunlin cluster status --http %s
   bin/dunlin clients ls --http %s
 
+In a page of this machine's, or in Node, with MQTT.js:
+
+  mqtt.connect('ws://%s/mqtt').on('message', console.log).subscribe('a/#')
+
 mosquitto_sub and mosquitto_pub take the same flags. Ctrl-C stops all nodes.
 
-`, port(last.mqtt), port(first.mqtt), first.http, last.http)
+`, port(last.mqtt), port(first.mqtt), first.http, last.http, last.ws)
 	return b.String()
 }

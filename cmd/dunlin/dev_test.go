@@ -21,12 +21,12 @@ func TestLayout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := devNode{"n2", "/d/n2", "127.0.0.1:1984", "127.0.0.1:18184", "127.0.0.1:8056", "127.0.0.1:8057"}
+	want := devNode{"n2", "/d/n2", "127.0.0.1:1984", "127.0.0.1:8184", "127.0.0.1:18184", "127.0.0.1:8056", "127.0.0.1:8057"}
 	if nodes[1] != want {
 		t.Errorf("%+v", nodes[1])
 	}
 	got := strings.Join(d.args(nodes[1], nodes, []string{"--loops", "1"}), " ")
-	if want := "serve --node-name n2 --data-dir /d/n2 --mqtt-addr 127.0.0.1:1984 --http-addr 127.0.0.1:18184 " +
+	if want := "serve --node-name n2 --data-dir /d/n2 --mqtt-addr 127.0.0.1:1984 --ws-addr 127.0.0.1:8184 --http-addr 127.0.0.1:18184 " +
 		"--gossip-addr 127.0.0.1:8056 --cluster-addr 127.0.0.1:8057 --join 127.0.0.1:8046,127.0.0.1:8066 " +
 		"--bootstrap-expect 3 --config f.yaml --loops 1"; got != want {
 		t.Errorf("\ngot  %s\nwant %s", got, want)
@@ -114,7 +114,7 @@ func TestDev(t *testing.T) {
 	until(t, out, "3 nodes are ready")
 	hello := until(t, out, "Ctrl-C stops")
 	for _, n := range nodes {
-		if !strings.Contains(hello, n.mqtt) || !strings.Contains(hello, n.http) {
+		if !strings.Contains(hello, n.mqtt) || !strings.Contains(hello, n.ws) || !strings.Contains(hello, n.http) {
 			t.Errorf("%s is not in\n%s", n.name, hello)
 		}
 	}

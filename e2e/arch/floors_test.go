@@ -80,7 +80,7 @@ var outside = []rule{{
 	from: all, except: []string{"node/config"}, to: []string{"go.yaml.in", "gopkg.in"},
 	why: "one package reads configuration files",
 }, {
-	from: all, except: []string{"e2e"}, to: []string{"github.com/eclipse"},
+	from: all, except: []string{"e2e"}, to: []string{"github.com/eclipse", "github.com/gorilla"},
 	why: "clients of other makers test Dunlin and are not built into it",
 }, {
 	from: all, except: []string{"node/nodetest", "cluster/clustertest", "e2e"}, to: []string{"testing"},

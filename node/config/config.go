@@ -2,8 +2,11 @@ package config
 
 import (
 	"log/slog"
+	"net/netip"
 	"os"
 	"time"
+
+	"dunlin/node/listen/websocket"
 )
 
 // Config is the whole configuration of a node. It is passed by value and not
@@ -20,6 +23,8 @@ type Config struct {
 	WSAddr         string
 	WSSAddr        string
 	HTTPAddr       string
+	WebSocket      WebSocket
+	ProxyProtocol  ProxyProtocol
 	AllowAnonymous bool // clients without credentials are let in on listeners beyond loopback
 
 	// The cluster's addresses: bound, and told to peers where that differs.
@@ -53,6 +58,17 @@ type Config struct {
 	Limits Limits
 	ACL    ACL
 }
+
+// WebSocket says which requests to ws-addr and wss-addr become a WebSocket.
+type WebSocket struct {
+	Path    string
+	Origins []string // as websocket.ParseOrigins takes them
+}
+
+// ProxyProtocol is the networks of the proxies before each listener. Where there are
+// any, a connection has to come from one of them and to begin with a PROXY header;
+// where there are none, it must not.
+type ProxyProtocol struct{ MQTT, MQTTS, WS, WSS []netip.Prefix }
 
 // ClusterTLS names the PEM files of mutual TLS between nodes: all or none.
 type ClusterTLS struct{ Cert, Key, CA string }
@@ -115,6 +131,7 @@ func Default() Config {
 		HTTPAddr:          "127.0.0.1:18083",
 		GossipAddr:        "127.0.0.1:7946",
 		ClusterAddr:       "127.0.0.1:7947",
+		WebSocket:         WebSocket{Path: "/mqtt", Origins: []string{websocket.SameHost}},
 		ClusterID:         "dunlin",
 		Shards:            16,
 		ReplicationFactor: 3,
@@ -156,19 +173,31 @@ func (c Config) Bootstrap() int {
 
 // Listener is one client-facing socket of the configuration.
 type Listener struct {
-	Name string // the key without "-addr": "mqtt", "mqtts", "ws", "wss"
-	Addr string
+	Name      string // the key without "-addr": "mqtt", "mqtts", "ws", "wss"
+	Addr      string
+	TLS       bool
+	WebSocket bool
+	Proxies   []netip.Prefix // whose PROXY headers are believed, and needed; none: no headers
 }
 
 // Listeners lists the MQTT listeners that are on.
 func (c Config) Listeners() []Listener {
 	var ls []Listener
-	for _, l := range []Listener{
-		{"mqtt", c.MQTTAddr}, {"mqtts", c.MQTTSAddr}, {"ws", c.WSAddr}, {"wss", c.WSSAddr},
-	} {
+	for _, l := range c.listeners() {
 		if l.Addr != "" {
 			ls = append(ls, l)
 		}
 	}
 	return ls
+}
+
+// listeners lists all there could be.
+func (c Config) listeners() []Listener {
+	p := c.ProxyProtocol
+	return []Listener{
+		{Name: "mqtt", Addr: c.MQTTAddr, Proxies: p.MQTT},
+		{Name: "mqtts", Addr: c.MQTTSAddr, Proxies: p.MQTTS, TLS: true},
+		{Name: "ws", Addr: c.WSAddr, Proxies: p.WS, WebSocket: true},
+		{Name: "wss", Addr: c.WSSAddr, Proxies: p.WSS, TLS: true, WebSocket: true},
+	}
 }

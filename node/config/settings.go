@@ -2,9 +2,12 @@ package config
 
 import (
 	"math"
+	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
+	"dunlin/node/listen/websocket"
 	"dunlin/router"
 )
 
@@ -24,12 +27,24 @@ func Settings(c *Config) []Setting {
 			optionalAddress("mqtt-addr", &c.MQTTAddr,
 				"Address for MQTT over TCP; beyond loopback it needs --allow-anonymous"),
 			optionalAddress("mqtts-addr", &c.MQTTSAddr, "Address for MQTT over TLS (not in this version)"),
-			optionalAddress("ws-addr", &c.WSAddr, "Address for MQTT over WebSocket (not in this version)"),
+			optionalAddress("ws-addr", &c.WSAddr, "Address for MQTT over WebSocket, as browsers speak it; beyond loopback it needs --allow-anonymous"),
 			optionalAddress("wss-addr", &c.WSSAddr, "Address for MQTT over WebSocket and TLS (not in this version)"),
 			optionalAddress("http-addr", &c.HTTPAddr,
 				"Address for health, metrics, API and status page; beyond loopback it serves health and metrics only"),
 			toggle("allow-anonymous", &c.AllowAnonymous,
 				"Let clients in without credentials on listeners beyond loopback"),
+		),
+		in("WebSocket",
+			text("websocket.path", &c.WebSocket.Path, "a path, such as /mqtt", isPath, "Path at which WebSockets are opened"),
+			list("websocket.origins", &c.WebSocket.Origins,
+				"same-host, null, *, or origins such as https://app.example.com or https://*.example.com, with commas between", isOrigin,
+				"Pages that may open a WebSocket, by their origin; clients that are no browsers are not held to it"),
+		),
+		in("PROXY protocol",
+			networks("proxy-protocol.mqtt", &c.ProxyProtocol.MQTT, "mqtt-addr"),
+			networks("proxy-protocol.mqtts", &c.ProxyProtocol.MQTTS, "mqtts-addr"),
+			networks("proxy-protocol.ws", &c.ProxyProtocol.WS, "ws-addr"),
+			networks("proxy-protocol.wss", &c.ProxyProtocol.WSS, "wss-addr"),
 		),
 		in("Cluster",
 			address("gossip-addr", &c.GossipAddr, "Address for membership gossip, TCP and UDP"),
@@ -113,6 +128,64 @@ func Settings(c *Config) []Setting {
 func isFilter(s string) bool {
 	_, err := router.ParseFilter([]byte(s))
 	return err == nil
+}
+
+// isPath holds for what a request can name: printable, and without a query.
+func isPath(s string) bool {
+	return strings.HasPrefix(s, "/") && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '?' || r == '#' })
+}
+
+func isOrigin(s string) bool {
+	_, err := websocket.ParseOrigins([]string{s})
+	return err == nil
+}
+
+// networks is the proxies before a listener.
+func networks(key string, p *[]netip.Prefix, listener string) Setting {
+	valid := func(ns []netip.Prefix) bool {
+		return !slices.ContainsFunc(ns, func(n netip.Prefix) bool { return !n.IsValid() || n != n.Masked() })
+	}
+	return Setting{
+		Key: key, Kind: "list", Allowed: "networks or addresses, such as 10.0.0.0/8 or 192.0.2.7, with commas between", List: true,
+		Help: "Networks of the proxies before " + listener + ": each connection must then come from one of them and begin with a PROXY header",
+		get: func() string {
+			var b strings.Builder
+			for k, n := range *p {
+				if k > 0 {
+					b.WriteByte(',')
+				}
+				b.WriteString(n.String())
+			}
+			return b.String()
+		},
+		set: func(v string) bool {
+			var ns []netip.Prefix
+			for _, e := range strings.Split(v, ",") {
+				if e = strings.TrimSpace(e); e == "" {
+					continue
+				}
+				n, ok := parseNetwork(e)
+				if !ok {
+					return false
+				}
+				ns = append(ns, n)
+			}
+			*p = ns
+			return true
+		},
+		valid: func() bool { return valid(*p) },
+	}
+}
+
+// parseNetwork reads a network whose address has no bits behind its length, which is
+// mostly a slip of the pen, or an address alone.
+func parseNetwork(s string) (netip.Prefix, bool) {
+	if ip, err := netip.ParseAddr(s); err == nil && ip.Zone() == "" {
+		ip = ip.Unmap()
+		return netip.PrefixFrom(ip, ip.BitLen()), true
+	}
+	n, err := netip.ParsePrefix(s)
+	return n, err == nil && n == n.Masked()
 }
 
 // in puts settings under a heading.

@@ -24,7 +24,7 @@ func (c Config) Validate() error {
 func (c Config) validateApart() error {
 	taken := make(map[string]string) // by address, the setting
 	for _, a := range []struct{ key, addr string }{
-		{"mqtt-addr", c.MQTTAddr}, {"http-addr", c.HTTPAddr}, {"gossip-addr", c.GossipAddr}, {"cluster-addr", c.ClusterAddr},
+		{"mqtt-addr", c.MQTTAddr}, {"mqtts-addr", c.MQTTSAddr}, {"ws-addr", c.WSAddr}, {"wss-addr", c.WSSAddr}, {"http-addr", c.HTTPAddr}, {"gossip-addr", c.GossipAddr}, {"cluster-addr", c.ClusterAddr},
 	} {
 		if a.addr == "" || strings.HasSuffix(a.addr, ":0") { // off, or any port that is free
 			continue
@@ -40,7 +40,7 @@ func (c Config) validateApart() error {
 func (c Config) validateListeners() error {
 	for _, l := range c.Listeners() {
 		key := l.Name + "-addr"
-		if l.Name != "mqtt" {
+		if l.TLS {
 			return &Error{Key: key, Value: l.Addr, Want: "this version has no such listener, leave it out"}
 		}
 		if !IsLoopback(l.Addr) && !c.AllowAnonymous { // case 46
@@ -48,10 +48,26 @@ func (c Config) validateListeners() error {
 				"authentication; want a loopback address, or allow-anonymous to say that it is meant"}
 		}
 	}
+	for _, l := range c.listeners() {
+		if len(l.Proxies) > 0 && l.Addr == "" {
+			return &Error{Key: "proxy-protocol." + l.Name, Value: c.value("proxy-protocol." + l.Name),
+				Want: "there is no such listener, set " + l.Name + "-addr or leave this out"}
+		}
+	}
 	if len(c.Listeners()) == 0 {
 		return &Error{Key: "mqtt-addr", Value: "", Want: "want at least one listener"}
 	}
 	return nil
+}
+
+// value is that of a setting, as it could be set.
+func (c Config) value(key string) string {
+	for _, s := range Settings(&c) {
+		if s.Key == key {
+			return s.Value()
+		}
+	}
+	return ""
 }
 
 func (c Config) validateCluster() error {

@@ -34,11 +34,11 @@ type Layer interface {
 	Close()
 }
 
-// A Protocol makes the Layers of a listener's connections, one for each. A Layer
-// whose work goes on in another goroutine, which may be so only until it is Ready,
-// has itself called again by wake.
+// A Protocol makes the Layers of a listener's connections, one for each; info is what
+// the socket tells. A Layer whose work goes on in another goroutine, which may be so
+// only until it is Ready, has itself called again by wake.
 type Protocol interface {
-	NewLayer(wake func()) Layer
+	NewLayer(info Info, wake func()) Layer
 }
 
 // State is how far a Layer has come.

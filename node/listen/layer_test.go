@@ -46,7 +46,7 @@ type cipherLayer struct {
 	closed bool
 }
 
-func (p cipher) NewLayer(wake func()) Layer {
+func (p cipher) NewLayer(_ Info, wake func()) Layer {
 	return &cipherLayer{cipher: p, wake: wake, came: make(chan struct{})}
 }
 
@@ -162,7 +162,7 @@ type prefix struct{}
 
 type prefixLayer struct{ line string }
 
-func (prefix) NewLayer(func()) Layer { return new(prefixLayer) }
+func (prefix) NewLayer(Info, func()) Layer { return new(prefixLayer) }
 
 func (p *prefixLayer) Decode(f *Flow) (State, error) {
 	if p.line == "" {

@@ -18,7 +18,7 @@ func (l *loop) enclose(index uint32, c *conn, ln *listener, info Info) {
 	id := l.id(index, c)
 	wake := func() { l.Post(control(func(l *loop) { l.wakeLayers(id) })) }
 	for k, p := range ln.protocols {
-		s.levels[k].layer = p.NewLayer(wake)
+		s.levels[k].layer = p.NewLayer(info, wake)
 	}
 }
 
