@@ -27,6 +27,7 @@ const deadline = 15 * time.Second
 type Node struct {
 	Name string
 	MQTT string // host:port of each listener
+	WS   string // "": none
 	HTTP string
 	Dir  string // data directory
 
@@ -319,6 +320,10 @@ func newNode(t testing.TB, name string, at Place, o Options) *Node {
 		"--http-addr", n.HTTP,
 		"--gossip-addr", n.gossip(),
 		"--cluster-addr", net.JoinHostPort(h, clusterPort),
+	}
+	if o.WS {
+		n.WS = net.JoinHostPort(h, wsPort)
+		n.args = append(n.args, "--ws-addr", n.WS)
 	}
 	if o.Links {
 		n.Link = newLink(t, net.JoinHostPort(h, linkPort), net.JoinHostPort(h, clusterPort))
