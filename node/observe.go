@@ -61,6 +61,7 @@ func (n *Node) observeBroker(emit metrics.Emit) {
 		{metrics.ForwardedMessages, s.Forwarded}, {metrics.ForwardDropped, s.ForwardDropped},
 		{metrics.SharedHandedOn, s.SharedHandedOn}, {metrics.SharedDropped, s.SharedDropped},
 		{metrics.SharedEnded, s.SharedEnded}, {metrics.Unrouted, s.Unrouted},
+		{metrics.WillsDeferred, s.WillsDeferred},
 		{metrics.RetainedSent, s.Replayed}, {metrics.PublisherStalls, s.Stalls},
 	} {
 		emit(x.m, float64(x.v))

@@ -15,7 +15,7 @@ type deaf struct{ pushed int }
 
 func (o *deaf) Evict(_ router.Subscriber, _ string, _ session.Epoch, done func()) { done() }
 func (o *deaf) Push(_ router.Subscriber, _ session.Epoch, ds []Delivery)          { o.pushed += len(ds) }
-func (o *deaf) Publish(*session.Message, string, string, func())                  {}
+func (o *deaf) Publish(*session.Message, string, string, func()) bool             { return true }
 func (o *deaf) Forget(uint64)                                                     {}
 func (o *deaf) Ended(router.Subscriber, session.Epoch, mqtt.Reason)               {}
 

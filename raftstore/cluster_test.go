@@ -305,11 +305,12 @@ func (m *member) Ended(_ Node, conn router.Subscriber, _ session.Epoch, _ mqtt.R
 	m.t.ended[conn] = true
 }
 func (m *member) Forget(uint64) {}
-func (m *member) Publish(msg *session.Message, _, _ string, done func()) {
+func (m *member) Publish(msg *session.Message, _, _ string, done func()) bool {
 	m.t.Lock()
 	m.t.published[string(msg.Payload)] = true
 	m.t.Unlock()
 	go done()
+	return true
 }
 
 // deliver notes that a connection was told of a delivery, which a new leader may
@@ -703,7 +704,7 @@ func (deafOwners) Evict(_ Node, _ router.Subscriber, _ string, _ session.Epoch, 
 func (deafOwners) Push(Node, router.Subscriber, session.Epoch, []Delivery)   {}
 func (deafOwners) Room(Node) bool                                            { return true }
 func (deafOwners) Ended(Node, router.Subscriber, session.Epoch, mqtt.Reason) {}
-func (deafOwners) Publish(*session.Message, string, string, func())          {}
+func (deafOwners) Publish(*session.Message, string, string, func()) bool     { return true }
 func (deafOwners) Forget(uint64)                                             {}
 
 // What the runs above must find.

@@ -21,9 +21,9 @@ func (o *counter) Evict(_ router.Subscriber, _ string, _ session.Epoch, done fun
 func (o *counter) Push(_ router.Subscriber, _ session.Epoch, ds []Delivery) {
 	o.pushed.Add(int64(len(ds)))
 }
-func (o *counter) Publish(*session.Message, string, string, func())    {}
-func (o *counter) Forget(uint64)                                       {}
-func (o *counter) Ended(router.Subscriber, session.Epoch, mqtt.Reason) {}
+func (o *counter) Publish(*session.Message, string, string, func()) bool { return true }
+func (o *counter) Forget(uint64)                                         {}
+func (o *counter) Ended(router.Subscriber, session.Epoch, mqtt.Reason)   {}
 
 // Many submit, read and rival for one identifier at once; each result comes once,
 // in order, and nothing is lost at Close.

@@ -19,6 +19,7 @@ type effects struct {
 	dropped [dropReasons]int
 	passing []passing // QoS 0 messages of share groups
 	turn    int       // of their members
+	once    once      // those that were passed on; kept
 
 	heads []int32 // by slot: one more than the session's first push
 	first []int32 // first push of each session that has any, in order

@@ -13,7 +13,7 @@ import (
 type printer struct{}
 
 func (printer) Evict(_ router.Subscriber, _ string, _ session.Epoch, done func()) { done() }
-func (printer) Publish(*session.Message, string, string, func())                  {}
+func (printer) Publish(*session.Message, string, string, func()) bool             { return true }
 func (printer) Ended(router.Subscriber, session.Epoch, mqtt.Reason)               {}
 func (printer) Forget(uint64)                                                     {}
 func (printer) Push(conn router.Subscriber, _ session.Epoch, ds []raftstore.Delivery) {

@@ -1,6 +1,9 @@
 package raftstore
 
 import (
+	"cmp"
+	"slices"
+
 	"dunlin/router"
 	"dunlin/session"
 )
@@ -46,6 +49,9 @@ func (sh *shard) finish() {
 		sh.end(&fx.ended[i])
 	}
 	for i := range fx.wills {
+		if sh.unsent != 0 {
+			break // it comes after those that wait
+		}
 		sh.publish(&fx.wills[i])
 	}
 	sh.post()
@@ -60,13 +66,26 @@ func (sh *shard) finish() {
 
 func (sh *shard) end(c *endedConn) { sh.world.Ended(c.node, c.conn, c.epoch, c.reason) }
 
+// publishFrom sends the wills on their way that are not known to be published, from
+// that number on, for as long as the messenger takes them.
+func (sh *shard) publishFrom(number uint64) {
+	sh.unsent = 0
+	fired := sh.st.wills.fired
+	i, _ := slices.BinarySearchFunc(fired, number, func(w firedWill, n uint64) int { return cmp.Compare(w.number, n) })
+	for ; i < len(fired) && sh.unsent == 0; i++ {
+		sh.publish(&fired[i])
+	}
+}
+
 // publish sends a will on its way, and has the state forget it when it arrived.
 func (sh *shard) publish(w *firedWill) {
 	var m session.Message
 	parseStored(w.packed, session.Never, sh.st.now, sh.clock(), &m)
 	m.Origin, m.Seq = w.origin, w.seq
 	seq := w.number
-	sh.world.Publish(&m, w.clientID, w.user, func() { sh.submit(published{seq}, nil) })
+	if !sh.world.Publish(&m, w.clientID, w.user, func() { sh.submit(published{seq}, nil) }) {
+		sh.unsent = seq
+	}
 }
 
 // warnEvery is the least time between two warnings of one shard.

@@ -2,6 +2,7 @@ package raftstore
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -212,8 +213,74 @@ type slowMessenger struct {
 	done *[]func()
 }
 
-func (m slowMessenger) Publish(_ *session.Message, _, _ string, done func()) {
+func (m slowMessenger) Publish(_ *session.Message, _, _ string, done func()) bool {
 	*m.done = append(*m.done, done)
+	return true
+}
+
+// fullMessenger has room for some wills.
+type fullMessenger struct {
+	Messenger
+	room int
+	took []uint64
+}
+
+func (m *fullMessenger) Publish(w *session.Message, _, _ string, _ func()) bool {
+	if m.room == 0 {
+		return false
+	}
+	m.room--
+	m.took = append(m.took, w.Origin)
+	return true
+}
+
+// P10, P6: wills for which the messenger has no room wait in the store and follow in
+// their order.
+func TestWillsWaitForRoom(t *testing.T) {
+	sh := newManual(DefaultOptions())
+	full := &fullMessenger{Messenger: sh.world.Messenger, room: 2}
+	sh.world.Messenger = full
+	var want []uint64
+	for i := range 7 {
+		id := fmt.Sprint(i)
+		e := sh.do(Claim{ClientID: id, Conn: 1, Will: &Will{Message: publish("w", id, 1)}, Inflight: 1}).Claim.Epoch
+		_, rec := sh.st.sessions.find([]byte(id))
+		want = append(want, rec.Origin())
+		sh.do(Detach{ClientID: id, Epoch: e, Fire: true})
+		if i == 4 {
+			full.room = 2
+			sh.publishFrom(sh.unsent)
+		}
+	}
+	expect(t, "taken before there is room", len(full.took), 4)
+	full.room = 100
+	sh.publishFrom(sh.unsent)
+	if !slices.Equal(full.took, want) {
+		t.Errorf("taken %v, not %v", full.took, want)
+	}
+	expect(t, "waiting", sh.unsent, 0)
+}
+
+// E5: a will of QoS 0 that is published again, under the same id, is passed on once.
+func TestWillOfQoS0IsPassedOnOnce(t *testing.T) {
+	sh := newManual(DefaultOptions())
+	e := sh.do(Claim{ClientID: "c", Conn: 1, Expiry: 60, Inflight: 9}).Claim.Epoch
+	sh.do(Subscribe{ClientID: "c", Epoch: e, Filters: []Subscription{subscription("#", 1)}})
+	send := func(seq uint64, payload string) {
+		m := publish("w", payload, 0)
+		m.Origin, m.Seq = 1<<40|7, seq
+		sh.submit(Transient{Message: m}, nil)
+		sh.settle()
+	}
+	before := len(sh.owner.log)
+	for _, seq := range []uint64{1, 1, 2, 1, 2} {
+		send(seq, fmt.Sprint(seq))
+	}
+	expect(t, "passed on", len(sh.owner.log)-before, 2)
+	for seq := range uint64(3 * maxOnce) {
+		send(10+seq, "")
+	}
+	expect(t, "remembered", len(sh.st.fx.once.seen), maxOnce)
 }
 
 // P10: QoS 0 that comes faster than the shard works is dropped and counted, in

@@ -582,9 +582,10 @@ func (l *logger) Push(conn router.Subscriber, _ session.Epoch, ds []Delivery) {
 			describe(d.Index, string(d.Message.Payload), d.QoS, d.Retain, d.IDs)))
 	}
 }
-func (l *logger) Publish(m *session.Message, clientID, _ string, done func()) {
+func (l *logger) Publish(m *session.Message, clientID, _ string, done func()) bool {
 	l.log = append(l.log, fmt.Sprintf("will of %s: %s", clientID, m.Payload))
 	done()
+	return true
 }
 func (l *logger) Forget(uint64)                                       {}
 func (l *logger) Ended(router.Subscriber, session.Epoch, mqtt.Reason) {}

@@ -34,9 +34,11 @@ type Messenger interface {
 	// until return. done is to be called, on any goroutine, when every shard and
 	// node that wants the message has it, or when it may not be published; until
 	// then it is published again by each new leader, under the same Origin and Seq
-	// (E5). Who gives up what is under way has Store.PublishAgain called when the time
-	// has come.
-	Publish(m *session.Message, clientID, user string, done func())
+	// (E5). One that is under way here already is not to be sent twice. Who gives up
+	// what is under way has Store.PublishAgain called when the time has come. false
+	// says that there is no room: nothing was taken, of this will or those behind it,
+	// until Store.PublishMore is called.
+	Publish(m *session.Message, clientID, user string, done func()) bool
 	// Forget tells that the publisher's session has ended and that no copy of a
 	// message of Origin comes any more (R2).
 	Forget(origin uint64)

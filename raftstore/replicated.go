@@ -128,9 +128,19 @@ func (s *Store) PublishAgain() {
 	for _, sh := range s.shards {
 		sh.call(func() {
 			if sh.st.fx.leads {
-				for i := range sh.st.wills.fired {
-					sh.publish(&sh.st.wills.fired[i])
-				}
+				sh.publishFrom(0)
+			}
+		})
+	}
+}
+
+// PublishMore goes on publishing wills, in the shards that this node leads: the
+// messenger, which had none, has room.
+func (s *Store) PublishMore() {
+	for _, sh := range s.shards {
+		sh.call(func() {
+			if sh.st.fx.leads && sh.unsent != 0 {
+				sh.publishFrom(sh.unsent)
 			}
 		})
 	}

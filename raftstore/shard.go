@@ -54,6 +54,7 @@ type shard struct {
 	scratch    []Delivery
 	again      []repush     // nodes to which is pushed again, while they have no room
 	pacing     bool         // goOnPushing will be called
+	unsent     uint64       // number of the first will that the messenger had no room for, 0 for none
 	warned     session.Time // when it last said that the shard is full
 }
 
@@ -315,9 +316,7 @@ func (sh *shard) startLeading(now session.Time, first uint64) {
 	for i := range sh.st.endings {
 		sh.end(&sh.st.endings[i].endedConn)
 	}
-	for i := range sh.st.wills.fired {
-		sh.publish(&sh.st.wills.fired[i])
-	}
+	sh.publishFrom(0)
 	sh.post()
 }
 

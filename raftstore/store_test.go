@@ -39,9 +39,10 @@ func (o *owner) Push(conn router.Subscriber, _ session.Epoch, ds []Delivery) {
 	}
 }
 
-func (o *owner) Publish(m *session.Message, clientID, _ string, done func()) {
+func (o *owner) Publish(m *session.Message, clientID, _ string, done func()) bool {
 	o.wills = append(o.wills, clientID+" "+m.Topic.String()+" "+string(m.Payload))
 	done()
+	return true
 }
 
 func (o *owner) Forget(uint64) {}

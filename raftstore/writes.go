@@ -90,6 +90,9 @@ func (st *state) transient(body reader) {
 	if body.err != nil {
 		panic("raftstore: transient message: " + body.err.Error())
 	}
+	if m.Origin != 0 && !st.fx.once.first(namedTransient{m.Origin, m.Seq, string(to)}) {
+		return
+	}
 	e := enqueuing{m: &m, packed: packed, deadline: session.Never}
 	var none Result
 	if len(to) > 0 {

@@ -343,7 +343,10 @@ func (s attached) PushAgain(to raftstore.Node) {
 // silent are a Messenger and Routes of no interest.
 type silent struct{}
 
-func (silent) Publish(_ *session.Message, _, _ string, done func())  { go done() }
+func (silent) Publish(_ *session.Message, _, _ string, done func()) bool {
+	go done()
+	return true
+}
 func (silent) Forget(uint64)                                         {}
 func (silent) LeadShard(_ router.ShardID, _ uint64, _ *router.Table) {}
 func (silent) ShardApplied(_ router.ShardID, _ uint64)               {}

@@ -145,11 +145,14 @@ func (n *stored) do(sh router.ShardID, cmd raftstore.Command) raftstore.Result {
 // nobody takes wills and routes.
 type nobody struct{}
 
-func (nobody) Publish(_ *session.Message, _, _ string, done func()) { done() }
-func (nobody) Forget(uint64)                                        {}
-func (nobody) LeadShard(router.ShardID, uint64, *router.Table)      {}
-func (nobody) ShardApplied(router.ShardID, uint64)                  {}
-func (nobody) EndShard(router.ShardID)                              {}
+func (nobody) Publish(_ *session.Message, _, _ string, done func()) bool {
+	done()
+	return true
+}
+func (nobody) Forget(uint64)                                   {}
+func (nobody) LeadShard(router.ShardID, uint64, *router.Table) {}
+func (nobody) ShardApplied(router.ShardID, uint64)             {}
+func (nobody) EndShard(router.ShardID)                         {}
 
 // P1, D6: three nodes with real logs and snapshots, joined as nodes are, whose
 // stores are closed and opened again, also all at once, and whose replicas stop

@@ -20,6 +20,7 @@ type Shards interface {
 	TopicShard(t router.Topic) router.ShardID
 	Shards() int
 	Submit(sh router.ShardID, cmd raftstore.Command, done func(raftstore.Result))
+	PublishMore()
 }
 
 // Guests holds client identifiers for connections whose claims need no commit:

@@ -16,6 +16,7 @@ type Counters struct {
 	Dropped                           [6]uint64  // deliveries given up, by session.Outcome
 	Queued                            uint64     // deliveries that had to wait
 	Unrouted                          uint64     // publishes that nobody wanted
+	WillsDeferred                     uint64     // wills that found no room on their way
 	PublishDenied, DeliveryDenied     uint64
 	Subscribed, SubscribeRefused      uint64
 	RetainRefused, Replayed           uint64
@@ -43,7 +44,7 @@ func (w *worker) showCounters() {
 	w.shown.lent = w.loans.bytes
 	w.shown.subs = w.subscriptions
 	w.shown.withheld = len(w.answering) + len(w.granted)
-	w.shown.wills = w.abroad + len(w.errands) + len(w.unfinished)
+	w.shown.wills, w.shown.counters.WillsDeferred = w.errandRoom.held()
 }
 
 // Stats is the sum of all workers' counters, and what they hold now.
@@ -81,7 +82,7 @@ func (s *Counters) add(c *Counters) {
 		{&s.Opened, c.Opened}, {&s.Closed, c.Closed}, {&s.Refused, c.Refused},
 		{&s.Connected, c.Connected}, {&s.ConnectRefused, c.ConnectRefused},
 		{&s.Queued, c.Queued}, {&s.AuthDenied, c.AuthDenied}, {&s.Idle, c.Idle}, {&s.Takeovers, c.Takeovers},
-		{&s.ProtocolErrors, c.ProtocolErrors}, {&s.Unknown, c.Unknown}, {&s.Fenced, c.Fenced}, {&s.Unrouted, c.Unrouted},
+		{&s.ProtocolErrors, c.ProtocolErrors}, {&s.Unknown, c.Unknown}, {&s.Fenced, c.Fenced}, {&s.Unrouted, c.Unrouted}, {&s.WillsDeferred, c.WillsDeferred},
 		{&s.PublishDenied, c.PublishDenied}, {&s.DeliveryDenied, c.DeliveryDenied},
 		{&s.Subscribed, c.Subscribed}, {&s.SubscribeRefused, c.SubscribeRefused},
 		{&s.RetainRefused, c.RetainRefused}, {&s.Replayed, c.Replayed},

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"sync"
+
 	"dunlin/node/auth"
 	"dunlin/session"
 )
@@ -11,8 +13,13 @@ import (
 // refuses another copy (E5); if this node cannot, the shard's next leader has
 // another run it. A node that is isolated gives up its errands: when it is back, the
 // will may have been published by another long ago, and its id be forgotten. What
-// it still leads then is published again (raftstore.Store.PublishAgain).
+// it still leads then is published again (raftstore.Store.PublishAgain). What the store
+// gives again that is here is one errand.
+//
+// A worker holds a bounded number of them, and bytes; the rest stays in the store, which
+// goes on when there is room (PublishMore).
 type errand struct {
+	name           errandName
 	packed         []byte
 	received       session.Time // when the store gave it
 	clientID, user string
@@ -23,7 +30,14 @@ type errand struct {
 	due        session.Time
 }
 
+// errandName is the message id of a will.
+type errandName struct{ origin, seq uint64 }
+
 const (
+	// What a worker holds of errands; one goes however large.
+	maxErrands     = 4 << 10
+	maxErrandBytes = 16 << 20
+
 	// maxAbroad is how many errands of a worker are under way at once: a dead node
 	// may leave as many wills as it had connections.
 	maxAbroad = 256
@@ -36,12 +50,80 @@ const (
 
 // Publish is called by the store with a will that is due: see raftstore.Messenger.
 // Whether its client may still publish there is asked again (case 42).
-func (b *Broker) Publish(m *session.Message, clientID, user string, done func()) {
+func (b *Broker) Publish(m *session.Message, clientID, user string, done func()) bool {
 	now := b.Clock()
-	b.workers[m.Topic.Hash()%uint64(len(b.workers))].loop.Post(&errand{
-		packed: m.Append(nil, now), received: now, clientID: clientID, user: user, done: done, pause: errandPause,
-		isolations: b.isolations.Load(),
-	})
+	w := b.workers[m.Topic.Hash()%uint64(len(b.workers))]
+	e := &errand{
+		name: errandName{m.Origin, m.Seq}, packed: m.Append(nil, now), received: now,
+		clientID: clientID, user: user, done: done, pause: errandPause, isolations: b.isolations.Load(),
+	}
+	if !w.errandRoom.take(len(e.packed)) {
+		return false
+	}
+	w.loop.Post(e)
+	return true
+}
+
+// errandRoom is what a worker holds of errands, those posted to it included.
+type errandRoom struct {
+	mu      sync.Mutex
+	count   int
+	bytes   int
+	refused uint64
+	short   bool // one was refused since there last was room
+}
+
+func (r *errandRoom) take(bytes int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.count >= maxErrands || r.count > 0 && r.bytes+bytes > maxErrandBytes {
+		r.refused++
+		r.short = true
+		return false
+	}
+	r.count++
+	r.bytes += bytes
+	return true
+}
+
+// give gives room back, and says whether somebody waits who should be told.
+func (r *errandRoom) give(bytes int) (tell bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.count--
+	r.bytes -= bytes
+	if r.short && r.count <= maxErrands/2 && r.bytes <= maxErrandBytes/2 {
+		r.short = false
+		return true
+	}
+	return false
+}
+
+func (r *errandRoom) held() (count int, refused uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.count, r.refused
+}
+
+// takeErrand takes what Publish has posted.
+func (w *worker) takeErrand(e *errand) {
+	if was := w.errandOf[e.name]; was != nil && was.isolations == e.isolations && e.name.origin != 0 {
+		was.done = e.done // the store may be another leader's by now
+		w.finish(e)
+		return
+	}
+	w.errandOf[e.name] = e
+	w.errands = append(w.errands, e)
+}
+
+// finish ends an errand: it was carried out, or is given up.
+func (w *worker) finish(e *errand) {
+	if w.errandOf[e.name] == e {
+		delete(w.errandOf, e.name)
+	}
+	if w.errandRoom.give(len(e.packed)) {
+		w.shards.PublishMore()
+	}
 }
 
 // runErrands has those set out that wait, as long as not too many are under way.
@@ -53,6 +135,8 @@ func (w *worker) runErrands() {
 		w.errands = w.errands[1:]
 		if e.isolations == w.isolations.Load() {
 			w.run(e)
+		} else {
+			w.finish(e)
 		}
 	}
 }
@@ -66,6 +150,7 @@ func (w *worker) run(e *errand) {
 	if !w.Access.Unrestricted() && !w.Access.MayPublish(&identity, m.Topic) {
 		w.counters.PublishDenied++
 		e.done()
+		w.finish(e)
 		return
 	}
 	w.abroad++
@@ -82,10 +167,12 @@ func (w *worker) run(e *errand) {
 func (w *worker) arrived(e *errand, unknown bool) {
 	w.abroad--
 	if e.isolations != w.isolations.Load() {
+		w.finish(e)
 		return
 	}
 	if !unknown && w.mayAnswer() {
 		e.done()
+		w.finish(e)
 		return
 	}
 	e.due = w.now() + e.pause

@@ -101,6 +101,100 @@ func TestWillWaitsForTheLease(t *testing.T) {
 	})
 }
 
+// E5: a will that the store gives again while it is here is one errand, run once; so
+// one of QoS 0 comes once.
+func TestWillGivenTwiceIsRunOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCell(t, 1, 1, nil)
+		lease := &testLease{}
+		n := c.nodes[0]
+		n.b.Lease(lease)
+		sub := c.connect(0, 0, "sub")
+		sub.subscribe("w", 1)
+		lease.lost.Store(true)
+		m := session.Message{Topic: topic(t, "w"), Payload: []byte("x"), Received: n.b.Clock(), Origin: 1<<40 | 7, Seq: 1}
+		done := [3]int{}
+		for i := range done {
+			n.b.Publish(&m, "dead", "", func() { done[i]++ })
+		}
+		c.settle()
+		w := n.loops[0].worker()
+		if len(w.errands) != 1 {
+			t.Errorf("%d errands are queued", len(w.errands))
+		}
+		lease.lost.Store(false)
+		n.b.LeaseBack()
+		c.settle()
+		sub.one(mqtt.PUBLISH)
+		sub.none()
+		if done != [3]int{0, 0, 1} {
+			t.Errorf("done %v", done)
+		}
+		if count, _ := w.errandRoom.held(); count != 0 || len(w.errandOf) != 0 {
+			t.Errorf("%d errands held, %d named", count, len(w.errandOf))
+		}
+	})
+}
+
+// P10: a worker holds so many errands, in number and bytes; those that find no room
+// are counted, and asked for when there is some.
+func TestErrandsAreBounded(t *testing.T) {
+	for name, size := range map[string]int{"count": 10, "bytes": 64 << 10} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCell(t, 1, 1, nil)
+				lease := &testLease{}
+				n := c.nodes[0]
+				n.b.Lease(lease)
+				asked := &moreWills{theStore: n.b.shards}
+				n.b.shards = asked
+				lease.lost.Store(true)
+				m := session.Message{Topic: topic(t, "w"), Payload: make([]byte, size), Received: n.b.Clock(), Origin: 1<<40 | 7}
+				taken := 0
+				for n.b.Publish(&m, "dead", "", func() {}) {
+					taken++
+					m.Seq++
+				}
+				c.settle()
+				if taken > maxErrands || taken*size > maxErrandBytes || taken < 200 {
+					t.Errorf("%d taken", taken)
+				}
+				lease.lost.Store(false)
+				n.b.LeaseBack()
+				c.sleep(time.Second)
+				if asked.times != 1 {
+					t.Errorf("asked for more %d times", asked.times)
+				}
+				if got := n.b.Stats(); got.Wills != 0 || got.WillsDeferred != 1 {
+					t.Errorf("%d wills, %d deferred", got.Wills, got.WillsDeferred)
+				}
+				if !n.b.Publish(&m, "dead", "", func() {}) {
+					t.Error("no room when all are gone")
+				}
+			})
+		})
+	}
+}
+
+// moreWills counts how often it is asked for more.
+type moreWills struct {
+	theStore
+	times int
+}
+
+type theStore = Shards
+
+func (m *moreWills) PublishMore() { m.times++ }
+
+func topic(t *testing.T, name string) router.Topic {
+	t.Helper()
+	parsed, err := router.ParseTopic([]byte(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parsed
+}
+
 // denyAll is an Authorizer that allows nothing.
 type denyAll struct{}
 

@@ -18,7 +18,7 @@ func (w *worker) Mail(m any) {
 	case *routing:
 		w.routed(m)
 	case *errand:
-		w.errands = append(w.errands, m)
+		w.takeErrand(m)
 	case eviction:
 		w.evictions = append(w.evictions, m)
 	case leaseBack:

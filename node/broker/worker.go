@@ -64,6 +64,8 @@ type worker struct {
 	errands    []*errand  // to set out
 	unfinished []*errand  // to be run again, after a pause
 	abroad     int        // errands under way
+	errandRoom errandRoom // any goroutine's
+	errandOf   map[errandName]*errand
 
 	serial        uint64       // numbers messages, so that a batch packs each once
 	heard         accepted     // by the connections of this loop
@@ -75,7 +77,7 @@ type worker struct {
 }
 
 func newWorker(b *Broker, l listen.Loop) *worker {
-	w := &worker{Broker: b, loop: l, index: l.Index(), frames: make(map[cluster.Token]sentFrame)}
+	w := &worker{Broker: b, loop: l, index: l.Index(), frames: make(map[cluster.Token]sentFrame), errandOf: make(map[errandName]*errand)}
 	w.arrears.paid.L = &w.arrears.mu
 	return w
 }

@@ -81,6 +81,7 @@ var (
 	PendingPublishes = gauge("pending_publishes", "Publishes of QoS 1 and 2 that wait for their acknowledgement")
 	WithheldAnswers  = gauge("withheld_answers", "Connections and subscriptions whose acknowledgements wait for this node's lease")
 	WillsUnderWay    = gauge("wills_under_way", "Wills that this node publishes and does not know to be everywhere yet")
+	WillsDeferred    = counter("wills_deferred_total", "Times that the wills of a shard waited, since too many were under way here")
 	PublisherStalls  = counter("publisher_stalls_total", "Times that a publisher was not read from because what it filled was full")
 )
 
