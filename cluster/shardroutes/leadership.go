@@ -29,12 +29,31 @@ type leadership struct {
 
 	feeds atomic.Pointer[map[string]*feeding] // by identity; replaced, not changed
 	mu    sync.Mutex                          // held while feeds is replaced, or over set
+
+	asked struct {
+		sync.Mutex
+		of map[asker]*asking
+	}
+}
+
+// asker is a node with one question at a time: when it asks again, nobody waits for
+// what it asked before.
+type asker struct {
+	node string
+	verb verb
+}
+
+// asking is an asker's question at the barrier.
+type asking struct {
+	index, version uint64
+	done           func(ok bool)
 }
 
 func newLeadership(r *Routes, sh router.ShardID, reign uint64, table *router.Table) *leadership {
 	l := &leadership{routes: r, shard: sh, reign: reign, table: table, barrier: feed.NewBarrier()}
 	l.ctx, l.end = context.WithCancel(r.ctx)
 	l.feeds.Store(&map[string]*feeding{})
+	l.asked.of = make(map[asker]*asking)
 	return l
 }
 
@@ -110,6 +129,49 @@ func (l *leadership) synced(index uint64, done func(ok bool)) {
 		return
 	}
 	l.barrier.Wait(l.table.Version(), func() { done(!l.over.Load()) })
+}
+
+// ask is synced for who asks again and again: its earlier question, if it still
+// waits, is answered with false, so that no more than one of each waits however long
+// the barrier cannot be passed.
+func (l *leadership) ask(by asker, index uint64, done func(ok bool)) {
+	if l.applied.Load() < index {
+		done(false)
+		return
+	}
+	version := l.table.Version()
+	l.asked.Lock()
+	if a := l.asked.of[by]; a != nil {
+		before := a.done
+		a.done = done
+		if index > a.index { // or what was there then is all that it takes
+			a.index, a.version = index, version
+		}
+		l.asked.Unlock()
+		before(false)
+		return
+	}
+	a := &asking{index: index, version: version, done: done}
+	l.asked.of[by] = a
+	l.asked.Unlock()
+	l.await(by, a, version)
+}
+
+// await waits at the barrier until a may be answered.
+func (l *leadership) await(by asker, a *asking, version uint64) {
+	l.barrier.Wait(version, func() {
+		l.asked.Lock()
+		if a.version > version && !l.over.Load() {
+			next := a.version
+			l.asked.Unlock()
+			l.await(by, a, next)
+			return
+		}
+		delete(l.asked.of, by)
+		done := a.done
+		l.asked.Unlock()
+		done(!l.over.Load())
+	})
 }
 
 // heard takes what a node says that it holds, which may be less than it confirmed:

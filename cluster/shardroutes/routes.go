@@ -246,7 +246,7 @@ func (r *Routes) serveLeader(from string, group uint16, body []byte, reply func(
 		reply(nil, nil)
 		return
 	}
-	l.synced(q.index, func(ok bool) {
+	l.ask(asker{from, q.verb}, q.index, func(ok bool) {
 		// Who catches up asks for no promise, and must not wait for this node's lease.
 		if ok && (q.verb == verbHolding || r.nodes.Leased()) {
 			reply(nil, nil)

@@ -164,9 +164,12 @@ func TestBarrierWaitsForWhoCounts(t *testing.T) {
 		w.nodes["a"].ShardApplied(0, 2)
 		synced := make(chan bool, 1)
 		w.nodes["b"].Synced(0, 2, func(ok bool) { synced <- ok })
-		time.Sleep(3 * time.Second)
+		time.Sleep(12 * time.Second)
 		if len(synced) > 0 {
 			t.Fatal("synced without a node that counts")
+		}
+		if n := w.nodes["a"].led[0].Load().barrier.Waiting(); n != 1 { // P10: b has asked a dozen times
+			t.Errorf("%d wait at the leader for one", n)
 		}
 		w.count("a", "b")
 		if !<-synced || w.nodes["c"].wants(t, "x", 0) {

@@ -163,7 +163,7 @@ func (r *Routes) askSynced(sh router.ShardID, index uint64, attempt int, done fu
 	at, ok := r.whom(sh, attempt)
 	switch l := r.led[sh].Load(); {
 	case l != nil:
-		l.synced(index, func(ok bool) { done(ok && r.nodes.Leased()) })
+		l.ask(asker{r.net.Self(), verbSynced}, index, func(ok bool) { done(ok && r.nodes.Leased()) })
 	case !ok || at == r.net.Self():
 		done(false)
 	default:
