@@ -1,15 +1,18 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"dunlin/raftstore"
 	"dunlin/raftstore/meta"
 	"dunlin/router"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -196,6 +199,45 @@ func TestTwoClusters(t *testing.T) {
 			t.Error("it changed sides")
 		}
 	})
+}
+
+// A node that comes back alone, perhaps with an older copy of its data, says within
+// seconds what it waits for to know.
+func TestWaitingNodeSaysWhatFor(t *testing.T) {
+	inLab(t, 3, func(l *lab) {
+		for i := range 3 {
+			l.start(i)
+		}
+		l.works()
+		for i := range 3 {
+			l.kill(i)
+		}
+		var log said
+		l.shape = func(_ int, o *Options) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) }
+		l.start(0)
+		time.Sleep(logInterval + time.Second)
+		if got := log.String(); !strings.Contains(got, "waiting to enter the cluster") || !strings.Contains(got, "older copy") {
+			t.Errorf("it says %s", got)
+		}
+	})
+}
+
+// said is a log that is read while it is written.
+type said struct {
+	mu  sync.Mutex
+	all bytes.Buffer
+}
+
+func (s *said) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.all.Write(p)
+}
+
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.all.String()
 }
 
 func TestPropose(t *testing.T) {

@@ -106,8 +106,10 @@ func (c *Control) enter(ctx context.Context) (meta.Result, error) {
 			leader = c.findLeader(ctx, cluster)
 		}
 		if leader == "" {
-			c.miss("a leader of meta: a majority of its voters has to be there, and to be reached")
+			c.miss("a leader of meta, who knows whether these data are this node's latest or an older copy: " +
+				"a majority of its voters has to be there, and to be reached")
 		} else {
+			c.miss(fmt.Sprintf("the answer of node %s, which leads meta and knows whether these data are this node's latest or an older copy", leader))
 			asking, cancel := context.WithTimeout(ctx, enterTimeout)
 			res, err := c.proposeTo(asking, leader, kindEnter, body)
 			cancel()
