@@ -82,6 +82,10 @@ func (a *api) stream(ctx context.Context, method, path string, body io.Reader) (
 		if errors.As(err, &ue) {
 			err = ue.Err
 		}
+		if a.http != "" && !unheard(ctx, err) {
+			return nil, fmt.Errorf("who listens at %s does not answer in HTTP: %w; --http is for a node's http-addr, by default %s",
+				a.http, err, defaultHTTP)
+		}
 		return nil, fmt.Errorf("ask the node at %s: %w", a.where(), err)
 	}
 	if resp.StatusCode/100 == 2 {
@@ -94,9 +98,17 @@ func (a *api) stream(ctx context.Context, method, path string, body io.Reader) (
 	}
 	var f admin.Failure
 	if json.Unmarshal(text, &f) != nil || f.Error == "" {
-		f.Error = resp.Status
+		f.Error = fmt.Sprintf("%s answers %s, and not as a Dunlin node does; http-addr is by default %s", a.where(), resp.Status, defaultHTTP)
 	}
 	return nil, &refusal{resp.StatusCode, f.Error}
+}
+
+// unheard says that err says nothing of who listens: nobody took the connection, or
+// there was no time for the answer.
+func unheard(ctx context.Context, err error) bool {
+	var op *net.OpError
+	var wait net.Error
+	return ctx.Err() != nil || errors.As(err, &op) && op.Op == "dial" || errors.As(err, &wait) && wait.Timeout()
 }
 
 // client chooses the way: --http, --data-dir, ./data if a node is there, else

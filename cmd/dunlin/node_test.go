@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -203,6 +205,29 @@ func TestClientsAndCluster(t *testing.T) {
 }
 
 // A second node in the data directory, or at the address, stops with one line.
+// An address at which something else than a node's HTTP listens is named, with what is
+// meant.
+func TestWrongHTTPAddress(t *testing.T) {
+	c := testNode(t)
+	other := httptest.NewServer(http.NotFoundHandler())
+	defer other.Close()
+	for _, at := range []struct{ addr, want string }{
+		{c.MQTTAddr, "does not answer in HTTP"},
+		{c.ClusterAddr, "does not answer in HTTP"},
+		{strings.TrimPrefix(other.URL, "http://"), "not as a Dunlin node does"},
+	} {
+		code, _, stderr := dunlin(t, "", "cluster", "status", "--http", at.addr)
+		if code != 1 || !strings.Contains(stderr, at.want) || !strings.Contains(stderr, at.addr) ||
+			!strings.Contains(stderr, "by default 127.0.0.1:18083") || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("%s: %d, %q", at.addr, code, stderr)
+		}
+	}
+	code, _, stderr := dunlin(t, "", "cluster", "status", "--http", "127.0.0.1:1")
+	if code != 1 || !strings.Contains(stderr, "refused") || strings.Contains(stderr, "in HTTP") {
+		t.Errorf("nobody listens: %d, %q", code, stderr)
+	}
+}
+
 func TestServeRefusesWhatIsTaken(t *testing.T) {
 	c := testNode(t)
 	for name, args := range map[string][]string{
