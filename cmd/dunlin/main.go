@@ -93,7 +93,7 @@ To see it work:
 	)
 	root.SetHelpCommandGroupID("admin")
 	add(root, "run", newServe(), newDev(), newConfig())
-	add(root, "mqtt", newPub(), newSub(), newLoad(), newBench())
+	add(root, "mqtt", newPub(), newSub(), newBench())
 	add(root, "admin", newCluster(), newClients(), newVersion())
 	return root
 }

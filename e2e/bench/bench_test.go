@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"text/tabwriter"
@@ -20,17 +21,36 @@ var quick = flag.Bool("quick", false, "one short round, to see that it works")
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// sample is what one run of the generator says (dunlin load --json).
+// sample is what one run of the load tester says (dunlin bench --json).
 type sample struct {
-	Delivered int           `json:"delivered"`
-	CPU       time.Duration `json:"cpu_ns"`
-	Median    time.Duration `json:"median_ns"`
-	Missing   int           `json:"missing"`
-	Late      int           `json:"late"`
+	Messages struct {
+		Received int `json:"received"`
+	} `json:"messages"`
+	Rounds  int `json:"rounds"`
+	Latency struct {
+		Delivery distribution `json:"delivery"`
+	} `json:"latency"`
+	Brokers []struct {
+		CPU time.Duration `json:"cpu_ns"`
+	} `json:"brokers"`
 }
 
+type distribution struct {
+	P50 time.Duration `json:"p50_ns"`
+}
+
+// perMessage is the processor time of one delivery, or of one round of clients that
+// come and go, in microseconds.
 func (s sample) perMessage() float64 {
-	return float64(s.CPU) / float64(time.Microsecond) / float64(max(s.Delivered, 1))
+	var cpu time.Duration
+	for _, b := range s.Brokers {
+		cpu += b.CPU
+	}
+	return float64(cpu) / float64(time.Microsecond) / float64(max(s.Messages.Received, s.Rounds, 1))
+}
+
+func (s sample) median() float64 {
+	return float64(s.Latency.Delivery.P50) / float64(time.Microsecond)
 }
 
 // BenchmarkEndToEnd measures every row on every broker, in turn and several
@@ -73,9 +93,7 @@ func BenchmarkEndToEnd(b *testing.B) {
 		}
 		line(b, table, r.name, r.target, relay, mosq, ours, sample.perMessage)
 		if r.latency != nil {
-			line(b, table, "the same: median latency, us", *r.latency, relay, mosq, ours, func(s sample) float64 {
-				return float64(s.Median) / float64(time.Microsecond)
-			})
+			line(b, table, "the same: median latency, us", *r.latency, relay, mosq, ours, sample.median)
 		}
 	}
 	table.Flush()
@@ -112,12 +130,17 @@ func median(ss []sample, value func(sample) float64) float64 {
 	return vs[len(vs)/2]
 }
 
-// run has the generator, a process of its own, drive a broker.
+// run has the load tester, a process of its own, drive a broker. It fails if anything
+// is lost, or comes twice or out of order.
 func run(b *testing.B, scenario string, s server, interval time.Duration) (out sample) {
 	b.Helper()
-	cmd := exec.Command(harness.Binary(b), "load", scenario, "--json",
-		"--publish", s.publish, "--subscribe", s.subscribe, "--pid", strings.Join(numbers(s.pids), ","),
-		"--warmup", (interval / 5).String(), "--duration", interval.String())
+	args := append([]string{"bench"}, strings.Fields(loads[scenario])...)
+	args = append(args, "--json", "--host", s.subscribe, "--pid", strings.Join(numbers(s.pids), ","),
+		"--version", "4", "--prefix", "", "--connrate", "0", "--warmup", (interval / 5).String(), "--duration", interval.String())
+	if publishes := args[1] != "conn" && args[1] != "sub"; publishes {
+		args = append(args, "--publish-host", s.publish, "--size", strconv.Itoa(payload))
+	}
+	cmd := exec.Command(harness.Binary(b), args...)
 	var text, complaint bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &text, &complaint
 	if err := cmd.Run(); err != nil {
@@ -125,9 +148,6 @@ func run(b *testing.B, scenario string, s server, interval time.Duration) (out s
 	}
 	if err := json.Unmarshal(text.Bytes(), &out); err != nil {
 		b.Fatalf("%v: %v: %s", cmd, err, text.String())
-	}
-	if out.Missing > 0 || out.Late > 0 {
-		b.Errorf("%v: %d deliveries are missing, %d came twice or late", cmd, out.Missing, out.Late)
 	}
 	return out
 }

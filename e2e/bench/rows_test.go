@@ -5,7 +5,7 @@ package bench
 // forerunner, and only their ratios are used.
 type row struct {
 	name     string
-	scenario string
+	scenario string  // of loads
 	relay    string  // topology of the floor
 	nodes    int     // of two, publishers are on the first and subscribers on the last; of three, they are everywhere
 	target   target  // the zero value: none
@@ -34,6 +34,23 @@ var rows = []row{
 	{"three nodes, connect and claim, 64 at once", "connects-64", "pairs", 3, target{}, nil},
 	{"three nodes, subscribe and unsubscribe", "subscribes", "pairs", 3, target{}, nil},
 	{"three nodes, subscribe, session kept", "durable-subscribes", "pairs", 3, target{}, nil},
+}
+
+// loads are what the rows have dunlin bench do.
+var loads = map[string]string{
+	"fan-in":             "fanin -c 50 -t load/all --flat-out -F 64 --batch 32",
+	"fan-out":            "fanout -c 100 -t load/all --flat-out -F 64 --batch 32",
+	"pairs-0":            "p2p -c 50 -t load/%i --flat-out -F 64 --batch 32",
+	"pairs-1":            "p2p -c 50 -t load/%i -q 1 --flat-out -F 20 --batch 20",
+	"pairs-2":            "p2p -c 50 -t load/%i -q 2 --flat-out -F 20 --batch 20",
+	"share-1":            "sharesub -c 50 --subscribers 10 -t load/all -q 1 --flat-out -F 20 --batch 20",
+	"rate-1":             "p2p -c 50 -t load/%i -q 1 --rate 5000 -F 1000 --latency-from-write",
+	"durable-1":          "p2p -c 50 -t load/%i -q 1 --clean=false --flat-out -F 20 --batch 20",
+	"durable-rate-1":     "p2p -c 50 -t load/%i -q 1 --clean=false --rate 2000 -F 1000 --latency-from-write",
+	"connects":           "conn -c 1 --churn",
+	"connects-64":        "conn -c 64 --churn",
+	"subscribes":         "sub -c 64 --churn -t load/%i/%n/+ -q 1",
+	"durable-subscribes": "sub -c 64 --churn -t load/%i/%n/+ -q 1 --clean=false",
 }
 
 // must and goal are the target in multiples of the floor.

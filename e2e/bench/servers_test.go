@@ -22,7 +22,7 @@ type server struct {
 // floor starts the bare relay.
 func floor(t testing.TB, topology string) server {
 	addr := harness.Address(t)
-	pid := harness.Program(t, addr, exec.Command(harness.Binary(t), "load", "floor", "--addr", addr, "--topology", topology))
+	pid := harness.Program(t, addr, exec.Command(harness.Binary(t), "bench", "floor", "--addr", addr, "--topology", topology))
 	return server{publish: addr, subscribe: addr, pids: []int{pid}}
 }
 

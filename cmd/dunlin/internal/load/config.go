@@ -49,6 +49,9 @@ type Config struct {
 	// holds back counts its latency from when it was due.
 	Window int `json:"window"`
 	Batch  int `json:"batch"` // messages in one write, at most
+	// FromWrite has latencies count from the write rather than from when the message
+	// was due: what the broker took once it had the message.
+	FromWrite bool `json:"latency_from_write,omitempty"`
 	// Each has conn, once all are held, send one message to every so many'th client's
 	// own filter; 0: none.
 	Each int `json:"publish_every,omitempty"`
@@ -98,7 +101,7 @@ var Verbs = []Verb{Conn, Pub, Sub, P2P, FanIn, FanOut, ShareSub, Offline}
 
 // MinSize is the least that a payload has room for: who sent it, which number it has
 // among its publisher's, and when it was due.
-const MinSize = 24
+const MinSize = 16
 
 // PerSource is how many connections come from one source address: beyond it the
 // kernel's search for a free port costs more than the connection.

@@ -133,13 +133,16 @@ func (c *Check) Add(o Check) {
 // Latencies are distributions; nil where nothing of the kind was measured. Delivery
 // and Ack are of the measured phase. At a rate they count from the moment at which
 // the message was due, so that a stall is seen by all messages that it delays
-// (coordinated omission); flat out, from before the write.
+// (coordinated omission); flat out, or with Config.FromWrite, from before the write.
+// Lag is the difference: where it is large, either the window held messages back, or
+// the tester itself was not let run.
 type Latencies struct {
 	Connect  *Histogram `json:"connect,omitempty"`  // from the first SYN to CONNACK, TLS and WebSocket included
 	Ping     *Histogram `json:"ping,omitempty"`     // PINGREQ to PINGRESP
 	Delivery *Histogram `json:"delivery,omitempty"` // publisher to subscriber
 	Ack      *Histogram `json:"ack,omitempty"`      // PUBLISH to PUBACK or PUBCOMP
 	Round    *Histogram `json:"round,omitempty"`    // one of Result.Rounds
+	Lag      *Histogram `json:"lag,omitempty"`      // when a message was due to its write
 }
 
 // Merge adds the samples of o.
@@ -147,7 +150,7 @@ func (l *Latencies) Merge(o Latencies) {
 	for _, p := range []struct {
 		to   **Histogram
 		from *Histogram
-	}{{&l.Connect, o.Connect}, {&l.Ping, o.Ping}, {&l.Delivery, o.Delivery}, {&l.Ack, o.Ack}, {&l.Round, o.Round}} {
+	}{{&l.Connect, o.Connect}, {&l.Ping, o.Ping}, {&l.Delivery, o.Delivery}, {&l.Ack, o.Ack}, {&l.Round, o.Round}, {&l.Lag, o.Lag}} {
 		if p.from == nil {
 			continue
 		}
