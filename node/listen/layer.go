@@ -61,6 +61,7 @@ type Flow struct {
 	Dst   []byte // for above: the Layer appends, up to the capacity, which may be small, and not beyond
 	Reply []byte // for below: the Layer appends what it has itself to say to the peer
 	More  bool   // set by the Layer: it has stopped for want of room, or after work enough for a turn
+	Busy  bool   // set by a Layer that is Opening: its goroutine has what came, and will wake the loop
 }
 
 // Room is the number of bytes that Dst still takes.

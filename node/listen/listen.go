@@ -1,6 +1,7 @@
 package listen
 
 import (
+	"crypto/tls"
 	"errors"
 	"net/netip"
 	"time"
@@ -41,6 +42,10 @@ type Info struct {
 	Remote   netip.AddrPort
 	Local    netip.AddrPort
 	Loopback bool // the listener is bound to a loopback address
+
+	// TLS is what a handshake has agreed on, the peer's verified certificates
+	// included; nil without TLS.
+	TLS *tls.ConnectionState
 }
 
 // Loop is one event loop as its Handler sees it. All methods but Post are for

@@ -17,6 +17,7 @@ type strata struct {
 	info   *Info
 	err    error // why no more comes, told when all that has come is handed over
 	more   bool  // a Layer has stopped early
+	busy   bool  // a Layer goes on by itself with what has come
 	unread bool  // the socket may have more
 }
 
@@ -46,10 +47,15 @@ func (l *loop) recvThrough(index uint32, c *conn, b []byte) (n int, more bool, e
 	if !c.is(connOpening | connOpen) {
 		return 0, false, errAgain // its end is on its way
 	}
-	if err := s.err; err != nil && !s.more && n == 0 {
-		return 0, false, err
+	if s.err != nil && s.busy {
+		return 0, false, errAgain // the stream's end comes when what was before it has been taken
 	}
-	more = s.more || s.unread || s.err != nil || c.is(connEnding)
+	if s.err != nil && !s.more && n == 0 {
+		return 0, false, s.err
+	}
+	// A Layer that is opening may leave so much that no more is read until it wakes us.
+	unread := (s.unread || c.is(connEnding)) && len(s.levels[0].kept) < layerBuffer
+	more = s.more || unread || s.err != nil
 	l.removeSpent(index, c, s)
 	if n == 0 {
 		return 0, more, errAgain
@@ -66,7 +72,7 @@ func (l *loop) decode(index uint32, c *conn, s *strata, b []byte) int {
 		return 0
 	}
 	came := l.gather(c, s)
-	s.more = false
+	s.more, s.busy = false, false
 	for k := s.ended; ; k++ {
 		f := Flow{Src: l.levelBufs[k][:len(s.levels[k].kept)+came]}
 		top := k == len(s.levels)-1
@@ -131,14 +137,15 @@ func (l *loop) decodeLevel(index uint32, c *conn, s *strata, k int, f *Flow) {
 		s.ready = max(s.ready, k+1)
 		v.spent = state == Spent
 	}
-	if len(f.Src) == layerBuffer && len(f.Dst) == 0 && err == nil && f.Room() > 0 {
+	if len(f.Src) == layerBuffer && len(f.Dst) == 0 && err == nil && f.Room() > 0 && state != Opening {
 		err = errLayerStuck
 	}
 	if err != nil {
-		s.err, s.ended, s.unread, s.more = err, k+1, false, false
+		s.err, s.ended, s.unread, s.more, s.busy = err, k+1, false, false, false
 		f.Src, f.More = nil, false
 	}
 	s.more = s.more || f.More
+	s.busy = s.busy || f.Busy && err == nil
 	l.keepLevel(v, f.Src)
 	if len(f.Reply) > 0 {
 		l.descend(index, c, s, k-1, f.Reply)
