@@ -89,7 +89,7 @@ func charts(runs []run) []chart {
 			all = append(all, c)
 		}
 	}
-	exchanged := func(r run) bool { return r.Total.Sent+r.Total.Received > 0 }
+	exchanged := func(r run) bool { return r.Config.Verb != load.Conn && r.Total.Sent+r.Total.Received > 0 }
 	rate := func(v float64) string { return figure.Rate(v) + " /s" }
 
 	t := timeline{runs: runs, Title: "Throughput", Y: "messages a second", value: rate}

@@ -183,6 +183,8 @@ func cards(d *Document) (cards []card) {
 	}
 	m := d.Messages
 	switch {
+	case d.Config.Verb == load.Conn && !d.Config.Churn && c.Elapsed > 0:
+		cards = append(cards, card{"Connect rate", figure.Rate(perSecond(uint64(c.Connected), c.Elapsed)), "/s", "over " + figure.Duration(c.Elapsed), ""})
 	case m.Received > 0:
 		cards = append(cards, card{"Throughput", figure.Rate(perSecond(m.Received, d.Measured)), "/s", "messages received; " +
 			figure.Rate(perSecond(m.Sent, d.Measured)) + " /s sent", ""})
@@ -190,22 +192,20 @@ func cards(d *Document) (cards []card) {
 		cards = append(cards, card{"Throughput", figure.Rate(perSecond(m.Sent, d.Measured)), "/s", "messages sent", ""})
 	case d.Rounds > 0:
 		cards = append(cards, card{"Throughput", figure.Rate(perSecond(d.Rounds, d.Measured)), "/s", "rounds of coming and going", ""})
-	case c.Elapsed > 0:
-		cards = append(cards, card{"Connect rate", figure.Rate(perSecond(uint64(c.Connected), c.Elapsed)), "/s", "over " + figure.Duration(c.Elapsed), ""})
 	}
 	if all := distributions(d.Latency); len(all) > 0 {
 		l := all[0]
 		cards = append(cards, card{"Latency, " + l.Name, figure.Duration(l.Quantile(0.99)), "p99", fmt.Sprintf("median %s, most %s",
 			figure.Duration(l.Quantile(0.5)), figure.Duration(l.Quantile(1))), ""})
 	}
-	if d.Check.Complete {
+	if d.Check.Complete && d.Check.Expected > 0 {
 		cards = append(cards, card{"Lost", figure.Count(d.Check.Lost), "", fmt.Sprintf("of %s; %s twice, %s out of order",
 			figure.Count(d.Check.Expected), figure.Count(d.Check.Duplicates), figure.Count(d.Check.Reordered)),
 			wrong(d.Check.Lost+d.Check.Duplicates+d.Check.Reordered > 0)})
 	}
 	if brokers := together(d.Brokers); len(d.Brokers) > 0 {
 		if each := d.perConnection(); each > 0 {
-			cards = append(cards, card{"Memory", figure.Bytes(each), "", "of the brokers' for each connection", ""})
+			cards = append(cards, card{"Memory", figure.Bytes(each), "", "of the brokers' for each connection, all that they have included", ""})
 		} else if n, what := d.operations(); n > 0 {
 			cards = append(cards, card{"Processor time", figure.Duration(brokers.CPU / time.Duration(n)), "", fmt.Sprintf("of the brokers for each %s; %s cores busy",
 				what, cores(brokers.CPU, d.Measured)), ""})
@@ -294,12 +294,12 @@ func settings(d *Document) (pairs []pair) {
 	add("client identifiers", c.Prefix, true)
 	add("topic", c.Topic, true)
 	add("filter", c.Filter, true)
-	add("share group", c.Group, true)
+	add("share group", c.Group, c.Verb == load.ShareSub)
 	add("retained", "yes", c.Retain)
 	add("keep-alive", figure.Duration(c.KeepAlive), c.KeepAlive > 0)
 	add("sessions", map[bool]string{true: "clean", false: "kept"}[c.Clean], true)
 	add("session expiry", fmt.Sprintf("%d s", c.Expiry), c.Expiry > 0)
-	add("window of a publisher", figure.Count(c.Window), c.Window > 0)
+	add("window of a publisher", figure.Count(c.Window), c.Publishers > 0)
 	add("messages in a write", figure.Count(c.Batch), c.Batch > 1)
 	add("connects a second", figure.Rate(c.ConnectRate), c.ConnectRate > 0)
 	add("connects at once", figure.Count(c.Pending), c.Pending > 0)

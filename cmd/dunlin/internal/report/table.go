@@ -78,7 +78,7 @@ func (t *tableWriter) connections(d *Document) {
 		t.say("             %s", t.paint(terminal.Red, figure.Count(c.Lost)+" lost"))
 	}
 	if m := d.perConnection(); m > 0 {
-		t.say("             %s of the brokers' memory for each", figure.Bytes(m))
+		t.say("             %s of the brokers' memory for each, all that they have included", figure.Bytes(m))
 	}
 	t.say("Time         %s measured of %s; it ended because %s", figure.Duration(d.Measured), figure.Duration(d.Elapsed), ending(d.End))
 	t.say("")
