@@ -185,7 +185,13 @@ func (f Facts) memory(p Plan) Finding {
 }
 
 func (f Facts) tcpMemory(p Plan) Finding {
-	if f.TCPMem[2] == Absent || f.PageSize == 0 || f.TCPPages == Absent {
+	if f.TCPMem[2] == Absent {
+		return Finding{
+			Subject: "buffers of TCP", Verdict: Unknown, Found: "not seen from here",
+			Why: "net.ipv4.tcp_mem is of the machine, and hidden from a container with a network of its own",
+		}
+	}
+	if f.PageSize == 0 || f.TCPPages == Absent {
 		return Finding{}
 	}
 	need := f.TCPPages + uint64(p.Busy)*p.ends()

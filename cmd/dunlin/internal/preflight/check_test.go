@@ -53,6 +53,8 @@ func TestCheck(t *testing.T) {
 		{"memory, almost", func(f *Facts, p *Plan) { f.Memory = 9 << 30 }, "memory", Tight, nil},
 		{"buffers", func(f *Facts, p *Plan) { f.TCPMem[1], f.TCPMem[2] = 150_000, 200_000 }, "buffers of TCP", Short,
 			[]string{"200,100 pages", "tcp_mem="}},
+		{"buffers of a container", func(f *Facts, p *Plan) { f.TCPMem = [3]uint64{Absent, Absent, Absent} }, "buffers of TCP", Unknown,
+			[]string{"container"}},
 		{"backlog", func(f *Facts, p *Plan) { f.Backlog = 128 }, "backlog of a listener", Tight,
 			[]string{"1,000 that connect at once", "somaxconn=1000"}},
 		{"threads", func(f *Facts, p *Plan) {
@@ -63,7 +65,7 @@ func TestCheck(t *testing.T) {
 		{"no limit", func(f *Facts, p *Plan) { f.OpenHard = Infinity; p.Local = false }, "the broker's machine", Unknown, nil},
 		{"unreadable", func(f *Facts, p *Plan) {
 			*f = Facts{System: "linux", OpenHard: Absent, FilesMost: Absent, PortFirst: Absent, PortLast: Absent, TrackedMost: Absent,
-				Memory: Absent, TCPMem: [3]uint64{Absent, Absent, Absent}, Backlog: Absent, TasksMost: Absent,
+				Memory: Absent, TCPPages: Absent, TCPMem: [3]uint64{1, 1, 1}, Backlog: Absent, TasksMost: Absent,
 				Unreadable: []string{"proc/sys: permission denied"}}
 		}, "limits of this machine", Unknown, []string{"permission denied"}},
 		{"another system", func(f *Facts, p *Plan) { *f = Facts{System: "plan9"} }, "limits of this machine", Unknown,

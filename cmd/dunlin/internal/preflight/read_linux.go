@@ -63,8 +63,11 @@ func (r *reader) facts() Facts {
 		f.Tracked = r.number("proc/sys/net/netfilter/nf_conntrack_count")
 	}
 	f.Memory = r.memory()
-	for i := range f.TCPMem {
-		f.TCPMem[i] = r.field("proc/sys/net/ipv4/tcp_mem", i)
+	f.TCPMem = [3]uint64{Absent, Absent, Absent}
+	if r.exists("proc/sys/net/ipv4/tcp_mem") { // it is the machine's, and not seen from a namespace
+		for i := range f.TCPMem {
+			f.TCPMem[i] = r.field("proc/sys/net/ipv4/tcp_mem", i)
+		}
 	}
 	f.TCPPages = r.labelled("proc/net/sockstat", "TCP:", "mem")
 	f.Backlog = r.number("proc/sys/net/core/somaxconn")
