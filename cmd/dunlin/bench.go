@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
@@ -39,7 +36,9 @@ dunlin bench p2p --help.`
   dunlin bench p2p -c 100 -q 1 --flat-out                      the same as fast as the broker can
   dunlin bench fanin -c 1000 --rate 20000                      1,000 publishers to 1 subscriber, 20,000/s in all
   dunlin bench fanout -c 1000 --publishers 5 -q 1 --rate 250   5 topics, each to 1,000 subscribers
-  dunlin bench p2p -h 127.0.0.1:1883,127.0.0.1:1884 -c 1000    clients of two nodes in turn`
+  dunlin bench p2p -h 127.0.0.1:1883,127.0.0.1:1884 -c 1000    clients of two nodes in turn
+  dunlin bench p2p -c 100 -q 1 --report run.html               plots, in a page that needs no other file
+  dunlin bench p2p -c 100 -q 1 -o json > run.json              for programs, and for dunlin bench report`
 	for _, v := range benchVerbs {
 		cmd.AddCommand(newBenchVerb(v))
 	}
@@ -150,48 +149,17 @@ func (b *benchFlags) run(cmd *cobra.Command) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second one ends it without a result
-	r, err := load.Run(ctx, c, load.Options{Worker: []string{self, "bench", workerName}})
+	limits := b.output.preflight(cmd, c)
+	if b.output.dry {
+		return nil
+	}
+	observe, end := b.output.observer(cmd, c)
+	r, err := load.Run(ctx, c, load.Options{Worker: []string{self, "bench", workerName}, Observe: observe})
+	end()
 	if err != nil {
 		return err
 	}
-	if b.json {
-		if err := json.NewEncoder(cmd.OutOrStdout()).Encode(r); err != nil {
-			return err
-		}
-	} else {
-		printBench(cmd, r)
-	}
-	if broken := r.Broken(); broken != nil {
-		return errors.New(strings.Join(broken, "; "))
-	}
-	return nil
-}
-
-func printBench(cmd *cobra.Command, r *load.Result) {
-	out := cmd.OutOrStdout()
-	n, m := r.Connections, r.Messages
-	fmt.Fprintf(out, "connections  %d of %d, %d held, in %v\n", n.Connected, n.Wanted, n.Held, n.Elapsed.Round(time.Millisecond))
-	seconds := max(r.Measured.Seconds(), 1e-9)
-	if r.Total.Sent+r.Total.Received > 0 {
-		fmt.Fprintf(out, "messages     %d sent, %d received in %v: %.0f and %.0f a second\n", m.Sent, m.Received, r.Measured.Round(time.Millisecond),
-			float64(m.Sent)/seconds, float64(m.Received)/seconds)
-		fmt.Fprintf(out, "check        %d lost, %d twice, %d out of order, %d not acknowledged\n", r.Check.Lost, r.Check.Duplicates, r.Check.Reordered, r.Check.Unacked)
-	}
-	if r.Rounds > 0 {
-		fmt.Fprintf(out, "rounds       %d, %.0f a second\n", r.Rounds, float64(r.Rounds)/seconds)
-	}
-	for _, l := range []struct {
-		name string
-		h    *load.Histogram
-	}{{"connect", r.Latency.Connect}, {"ping", r.Latency.Ping}, {"delivery", r.Latency.Delivery}, {"acknowledged", r.Latency.Ack}, {"round", r.Latency.Round}} {
-		if l.h != nil {
-			s := l.h.Summary()
-			fmt.Fprintf(out, "%-12s median %v, 99 of 100 below %v, at most %v\n", l.name, s.P50, s.P99, s.Max)
-		}
-	}
-	for _, f := range r.Failures {
-		fmt.Fprintf(out, "%d x %s: %s (%s)\n", f.Count, f.What, f.Why, f.Example)
-	}
+	return b.output.show(cmd, r, limits)
 }
 
 // workerName is the command of the processes that a run is spread over.

@@ -37,7 +37,7 @@ type benchFlags struct {
 	every               float64
 	flatOut             bool
 	perSession          uint64
-	json                bool
+	output              benchOutput
 	load.Config
 }
 
@@ -121,7 +121,7 @@ func (b *benchFlags) bind(cmd *cobra.Command) {
 	f.DurationVar(&b.Warmup, "warmup", warmup, "time under load before it")
 	f.DurationVar(&b.Patience, "patience", 10*time.Second, "how long an answer, or a message under way, may take")
 	f.IntSliceVar(&b.PIDs, "pid", nil, "broker `processes` whose processor time and memory are measured")
-	f.BoolVar(&b.json, "json", false, "print the result as JSON")
+	b.output.bind(f)
 	f.Uint64Var(&b.Allow.Lost, "allow-lost", 0, "`messages` that may be lost or not acknowledged")
 	f.Uint64Var(&b.Allow.Duplicates, "allow-duplicates", 0, "`messages` that may come twice")
 	f.Uint64Var(&b.Allow.Reordered, "allow-reordered", 0, "`messages` that may be out of order")

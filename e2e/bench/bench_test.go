@@ -21,7 +21,7 @@ var quick = flag.Bool("quick", false, "one short round, to see that it works")
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
-// sample is what one run of the load tester says (dunlin bench --json).
+// sample is what one run of the load tester says (dunlin bench --output json).
 type sample struct {
 	Messages struct {
 		Received int `json:"received"`
@@ -135,7 +135,7 @@ func median(ss []sample, value func(sample) float64) float64 {
 func run(b *testing.B, scenario string, s server, interval time.Duration) (out sample) {
 	b.Helper()
 	args := append([]string{"bench"}, strings.Fields(loads[scenario])...)
-	args = append(args, "--json", "--host", s.subscribe, "--pid", strings.Join(numbers(s.pids), ","),
+	args = append(args, "--output", "json", "--quiet", "--host", s.subscribe, "--pid", strings.Join(numbers(s.pids), ","),
 		"--version", "4", "--prefix", "", "--connrate", "0", "--warmup", (interval / 5).String(), "--duration", interval.String())
 	if publishes := args[1] != "conn" && args[1] != "sub"; publishes {
 		args = append(args, "--publish-host", s.publish, "--size", strconv.Itoa(payload))

@@ -219,6 +219,7 @@ type Progress struct {
 	Done, Goal  int64
 	Connections Connections // so far
 	Total       Counts      // so far
+	Check       Check       // so far; Lost is what has not come yet, Unacked what has no answer yet
 	Interval    Interval    // the last one
 	Failures    []Failure   // so far
 }

@@ -79,7 +79,7 @@ type letter struct {
 
 // all goes through the phases and puts together what came of them.
 func (r *run) all(ctx context.Context) (*Result, error) {
-	r.series.at = r.began
+	r.series.at, r.series.brokers = r.began, r.brokersTime()
 	if err := r.brief(); err != nil {
 		return nil, err
 	}
@@ -95,6 +95,9 @@ func (r *run) all(ctx context.Context) (*Result, error) {
 		if err := r.pass(ctx, p); err != nil {
 			return nil, err
 		}
+	}
+	if err := r.cut(); err != nil {
+		return nil, err
 	}
 	if err := r.every(order{Kind: toFinish}); err != nil {
 		return nil, err
@@ -145,6 +148,9 @@ func (r *run) pass(ctx context.Context, p Phase) error {
 	err := r.until(ctx, r.over)
 	if errors.Is(err, context.Canceled) {
 		r.end, err = EndInterrupted, nil
+	}
+	if err == nil && time.Since(r.series.at) >= r.config.Interval/10 {
+		err = r.cut()
 	}
 	if p == Measure {
 		r.look(ownTime() - own)

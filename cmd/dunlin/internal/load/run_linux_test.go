@@ -137,6 +137,30 @@ func TestSeveralProcesses(t *testing.T) {
 	}
 }
 
+// TestIntervals: no interval is of two phases, and together they are the whole run.
+func TestIntervals(t *testing.T) {
+	t.Parallel()
+	began := ownTime()
+	c := relay(t, floor.Pairs)
+	c.Verb, c.Publishers, c.Subscribers, c.Rate = P2P, 2, 2, 200
+	c.Topic, c.Interval, c.Warmup, c.Duration = "load/%i", time.Second, 200*time.Millisecond, 400*time.Millisecond
+	r := mustRun(t, c, Options{})
+	var sum Counts
+	var cpu time.Duration
+	phases := make(map[Phase]time.Duration)
+	for _, i := range r.Series {
+		sum.Add(i.Counts)
+		cpu += i.BrokerCPU
+		phases[i.Phase] += i.Length
+	}
+	if sum.Sent != r.Total.Sent || cpu > ownTime()-began {
+		t.Errorf("%+v of %+v, %v of processor time", sum, r.Total, cpu)
+	}
+	if d := phases[Measure]; d < 400*time.Millisecond || phases[Warmup] < 200*time.Millisecond {
+		t.Errorf("%v", phases)
+	}
+}
+
 // TestInterrupted ends a run early, which still has its result.
 func TestInterrupted(t *testing.T) {
 	c := relay(t, floor.Pairs)

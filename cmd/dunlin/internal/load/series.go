@@ -1,6 +1,9 @@
 package load
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // series are the intervals of a run, as they come in.
 type series struct {
@@ -30,7 +33,7 @@ func (r *run) interval() {
 	i := Interval{
 		At: now.Sub(r.began), Length: now.Sub(s.at), Phase: r.phase, Latency: s.sample.Summary(), Counts: r.counts(),
 	}
-	var load, brokers time.Duration
+	var load time.Duration
 	if len(r.crew) > 1 {
 		load = ownTime()
 	}
@@ -39,10 +42,8 @@ func (r *run) interval() {
 		i.Connects += m.last.Connects
 		load += m.last.CPU
 	}
+	brokers := r.brokersTime()
 	for _, pid := range r.config.PIDs {
-		if cpu, err := processorTime(pid); err == nil { // else it has ended, which the result tells
-			brokers += cpu
-		}
 		rss, _ := memory(pid)
 		i.BrokerMemory += rss
 	}
@@ -55,6 +56,23 @@ func (r *run) interval() {
 	}
 	s.done = append(s.done, i)
 	r.tell(i)
+}
+
+// cut ends the interval with the phase, so that none is of two. A phase that was over
+// in no time is counted with the next.
+func (r *run) cut() error {
+	r.tick()
+	return r.until(context.Background(), func() bool { return r.series.owed == 0 })
+}
+
+// brokersTime is the processor time that the brokers have used so far.
+func (r *run) brokersTime() (sum time.Duration) {
+	for _, pid := range r.config.PIDs {
+		if cpu, err := processorTime(pid); err == nil { // else it has ended, which the result tells
+			sum += cpu
+		}
+	}
+	return sum
 }
 
 // maxIntervals bounds Result.Series.
@@ -70,9 +88,8 @@ func (r *run) tell(i Interval) {
 		failed.merge(m.last.Failures)
 	}
 	p := Progress{
-		Phase: r.phase, Connections: r.connections(), Total: r.counts(), Interval: i, Failures: failed.list(),
+		Phase: r.phase, Connections: r.connections(), Total: r.counts(), Check: r.check(), Interval: i, Failures: failed.list(),
 	}
-	check := r.check()
 	switch c := r.config; r.phase {
 	case Connecting:
 		p.Done, p.Goal = int64(p.Connections.Connected), int64(p.Connections.Wanted)
@@ -85,12 +102,12 @@ func (r *run) tell(i Interval) {
 	case Measure:
 		p.Done, p.Goal = int64(time.Since(r.phaseAt)), int64(c.Duration)
 		if c.Verb == Offline {
-			p.Done, p.Goal = int64(check.Delivered), int64(check.Expected)
+			p.Done, p.Goal = int64(p.Check.Delivered), int64(p.Check.Expected)
 		} else if c.Limit > 0 {
 			p.Done, p.Goal = int64(p.Total.Sent), int64(c.Limit)
 		}
 	case Draining:
-		p.Done, p.Goal = int64(check.Delivered), int64(check.Expected)
+		p.Done, p.Goal = int64(p.Check.Delivered), int64(p.Check.Expected)
 	}
 	r.observe(p)
 }

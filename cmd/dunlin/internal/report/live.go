@@ -172,8 +172,24 @@ func (v *view) lines(width int, now time.Time) []string {
 		row("latency", fmt.Sprintf("p50 %s  p99 %s  most %s", figure.Duration(i.Latency.P50), figure.Duration(i.Latency.P99),
 			figure.Duration(i.Latency.Max)), v.slow)
 	}
+	if p.Total.Received > 0 {
+		way := ""
+		if p.Check.Complete {
+			way = fmt.Sprintf("%11s under way, ", figure.Count(p.Check.Lost))
+		}
+		row("checks", way+v.count(p.Check.Duplicates, "twice")+", "+v.count(p.Check.Reordered, "out of order"), nil)
+	}
 	lines = append(lines, v.trouble()...)
 	return lines
+}
+
+// count is so many of what should not be.
+func (v *view) count(n uint64, what string) string {
+	text := figure.Count(n) + " " + what
+	if n > 0 {
+		return v.paint(terminal.Red, text)
+	}
+	return text
 }
 
 // head is the phase, a bar and the time.
@@ -233,6 +249,9 @@ func (v *view) line(now time.Time) string {
 	if i.Latency.Count > 0 {
 		add("p50 %s", figure.Duration(i.Latency.P50))
 		add("p99 %s", figure.Duration(i.Latency.P99))
+	}
+	if n := p.Check.Duplicates + p.Check.Reordered; n > 0 {
+		add("%s twice or out of order", figure.Count(n))
 	}
 	if p.Total.Errors > 0 || p.Connections.Lost > 0 {
 		add("%s errors", figure.Count(p.Total.Errors))
