@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -54,8 +55,11 @@ func (p *peer) feed(ctx context.Context) error {
 	return err
 }
 
-// writeFeed sends what has changed, whenever something has. The peer holds
-// version at, if whole.
+// writeFeed sends what has changed, whenever something has and the peer has
+// confirmed what was sent before, a pause ago. A message costs as much as some hundred
+// changes, on both sides and for each of the peers, so that what comes meanwhile goes
+// together: the dearer the round, the more it carries. The peer holds version at, if
+// whole.
 func (p *peer) writeFeed(ctx context.Context, st grpc.ClientStream, whole bool, at uint64) error {
 	var b batch
 	var changes []router.Change
@@ -67,8 +71,9 @@ func (p *peer) writeFeed(ctx context.Context, st grpc.ClientStream, whole bool, 
 				if err := p.sendChanges(st, &b, at, version, changes); err != nil {
 					return err
 				}
-				at = version
-				continue
+				if at = version; len(changes) == maxChanges {
+					continue
+				}
 			}
 		}
 		if !whole {
@@ -77,13 +82,55 @@ func (p *peer) writeFeed(ctx context.Context, st grpc.ClientStream, whole bool, 
 				return err
 			}
 			whole = true
-			continue
 		}
+		if err := p.restFeed(ctx, at); err != nil {
+			return err
+		}
+	}
+}
+
+const (
+	minRest = time.Millisecond
+	maxRest = 500 * time.Millisecond
+)
+
+// restFeed returns when there is something to send to a peer that was sent all up to
+// version at: once the peer has confirmed that, what was changed since has gathered
+// for a while, and something was. That while is in proportion to the time that the
+// confirmation took, which says how busy the two are, and to the number of peers, for
+// each of whom it is as dear: none worth a timer in a small or quiet cluster.
+func (p *peer) restFeed(ctx context.Context, at uint64) error {
+	sent := time.Now()
+	for p.holds.Load() <= at {
+		if err := p.awaitFeed(ctx); err != nil {
+			return err
+		}
+	}
+	peers := len(*p.c.byID.Load())
+	if rest := min(time.Since(sent)*time.Duration(peers)/8, maxRest); rest >= minRest {
+		t := time.NewTimer(rest)
+		defer t.Stop()
 		select {
-		case <-p.feedWake:
+		case <-t.C:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	}
+	for p.c.routes.Version() == at {
+		if err := p.awaitFeed(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// awaitFeed waits for a change, or for what the peer confirms.
+func (p *peer) awaitFeed(ctx context.Context) error {
+	select {
+	case <-p.feedWake:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -170,7 +217,8 @@ func (p *peer) readHeld(st grpc.ClientStream) error {
 		if err != nil {
 			return p.fault("feed", err)
 		}
-		p.c.settle()
+		p.c.holdsMore(before)
+		signal(p.feedWake)
 		if before == 0 {
 			p.c.changed()
 		}

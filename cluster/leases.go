@@ -89,16 +89,22 @@ func (c *Cluster) Holds(identity string, start, version uint64) bool {
 
 // settle works out anew what all who count hold of this node's routes. It is
 // called whenever one holds more or less, comes or goes.
-func (c *Cluster) settle() {
-	c.barrier.Set(func() uint64 {
-		reached := uint64(math.MaxUint64)
-		for _, identity := range c.leases.Counted() {
-			p := c.peerWith(identity)
-			if p == nil {
-				return 0
-			}
-			reached = min(reached, p.holds.Load())
+func (c *Cluster) settle() { c.barrier.Set(c.heldByAll) }
+
+// holdsMore is settle after one peer came to hold more than before, which was as many
+// versions: most are not the one that the others are ahead of.
+func (c *Cluster) holdsMore(before uint64) { c.barrier.Raise(before, c.heldByAll) }
+
+func (c *Cluster) heldByAll() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	reached := uint64(math.MaxUint64)
+	for _, identity := range c.leases.Counted() {
+		p := c.mu.peers[identity]
+		if p == nil {
+			return 0
 		}
-		return reached
-	})
+		reached = min(reached, p.holds.Load())
+	}
+	return reached
 }

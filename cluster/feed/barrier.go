@@ -62,8 +62,25 @@ func (b *Barrier) Wait(version uint64, done func()) {
 // versions, from 0 on, all hold; math.MaxUint64 lets everybody through. Whom that
 // frees it calls. Sets compute one after the other.
 func (b *Barrier) Set(compute func() uint64) {
-	var free []*waiter
 	b.mu.Lock()
+	b.setLocked(compute)
+}
+
+// Raise is Set after one of those that count, and nothing else, came to hold more,
+// and had held as many versions as before, from 0 on. If all together hold fewer, it
+// is another that is waited for, and nothing is computed.
+func (b *Barrier) Raise(before uint64, compute func() uint64) {
+	b.mu.Lock()
+	if before > b.reached.Load() {
+		b.mu.Unlock()
+		return
+	}
+	b.setLocked(compute)
+}
+
+// setLocked unlocks mu.
+func (b *Barrier) setLocked(compute func() uint64) {
+	var free []*waiter
 	reached := compute()
 	b.reached.Store(reached)
 	for len(b.mu.waiters) > 0 && b.mu.waiters[0].version < reached {

@@ -181,11 +181,17 @@ func (f *feeding) mustBegin() bool {
 // process.
 func (f *feeding) confirm(holds uint64) {
 	f.mu.Lock()
+	before := f.mu.holds
 	if !f.mu.lost {
 		f.mu.holds = holds
 	}
+	more := f.mu.holds > before
 	f.mu.Unlock()
-	f.of.settle()
+	if more {
+		f.of.barrier.Raise(before, f.of.heldByAll)
+	} else {
+		f.of.settle()
+	}
 }
 
 // lose takes that the node holds nothing. While it is being given a copy that is

@@ -98,26 +98,26 @@ func (l *leadership) wake() {
 
 // settle works out anew what all nodes that count hold. It is called whenever one
 // holds more or less, begins to count or does not any more.
-func (l *leadership) settle() {
-	l.barrier.Set(func() uint64 {
-		if l.over.Load() {
-			return math.MaxUint64
-		}
-		counted, ok := l.routes.nodes.Counts()
-		if !ok {
+func (l *leadership) settle() { l.barrier.Set(l.heldByAll) }
+
+func (l *leadership) heldByAll() uint64 {
+	if l.over.Load() {
+		return math.MaxUint64
+	}
+	counted, ok := l.routes.nodes.Counts()
+	if !ok {
+		return 0
+	}
+	feeds := *l.feeds.Load()
+	reached := uint64(math.MaxUint64)
+	for _, of := range append(counted[:len(counted):len(counted)], l.routes.net.Self()) {
+		f := feeds[of]
+		if f == nil {
 			return 0
 		}
-		feeds := *l.feeds.Load()
-		reached := uint64(math.MaxUint64)
-		for _, of := range append(counted[:len(counted):len(counted)], l.routes.net.Self()) {
-			f := feeds[of]
-			if f == nil {
-				return 0
-			}
-			reached = min(reached, f.holds())
-		}
-		return reached
-	})
+		reached = min(reached, f.holds())
+	}
+	return reached
 }
 
 // synced calls done with true when every node that counts holds the routes as
