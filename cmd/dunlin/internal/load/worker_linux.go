@@ -361,7 +361,7 @@ func (w *worker) unmark(now int64) {
 	m.on = false
 	r := &m.result
 	for i, t := range w.brokerTimes() {
-		r.Brokers = append(r.Brokers, t-m.brokers[i])
+		r.Brokers = append(r.Brokers, max(0, t-m.brokers[i])) // 0: it has ended meanwhile
 	}
 	pid := os.Getpid()
 	r.Elapsed, r.Counts, r.Rounds = time.Duration(now-m.at), w.counts.Sub(m.counts), w.rounds-m.rounds

@@ -240,25 +240,21 @@ func messageRows(d *Document) (rows []messageRow) {
 }
 
 func processRows(d *Document) (rows []processRow) {
-	const most = 8 // of which each has a row
 	n, _ := d.operations()
 	add := func(kind string, p load.Process) {
-		r := processRow{kind, pid(p.PID), figure.Duration(p.CPU), cores(p.CPU, d.Measured), figure.Bytes(p.Memory), figure.Bytes(p.Peak), ""}
-		if p.Name != "" {
-			r.Name = p.Name + " (" + kind + ")"
-		}
+		r := processRow{processName(kind, p), pid(p.PID), figure.Duration(p.CPU), cores(p.CPU, d.Measured), figure.Bytes(p.Memory), figure.Bytes(p.Peak), ""}
 		if n > 0 {
 			r.Each = figure.Duration(p.CPU / time.Duration(n))
 		}
 		rows = append(rows, r)
 	}
-	for _, p := range d.Brokers[:min(len(d.Brokers), most)] {
+	for _, p := range d.Brokers[:min(len(d.Brokers), processesShown)] {
 		add("broker", p)
 	}
 	if len(d.Brokers) > 1 {
 		add(fmt.Sprintf("brokers, all %d", len(d.Brokers)), together(d.Brokers))
 	}
-	for _, p := range d.Load[:min(len(d.Load), most)] {
+	for _, p := range d.Load[:min(len(d.Load), processesShown)] {
 		add("load tester", p)
 	}
 	if len(d.Load) > 1 {

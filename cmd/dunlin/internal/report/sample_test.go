@@ -100,6 +100,7 @@ func losing() *Document {
 		{What: "publish", Why: `<script>alert("no")</script>`, Count: 12, Example: "</svg><img src=https://example.org/x onerror=alert(1)>"},
 		{What: "ping", Why: "no answer in 10s", Count: 4, Example: "bench-3\x1b[2J at 127.0.0.1:1883"},
 	}
+	d.Brokers = append(d.Brokers, load.Process{PID: 4713})
 	d.Command = append(d.Command, "--topic", "<b>&'\"")
 	return New(d.Result, d.Dunlin, d.Command, d.Environment, d.Limits)
 }

@@ -155,19 +155,18 @@ func (t *tableWriter) processes(d *Document) {
 		g[0] = append(g[0], "a "+what)
 	}
 	add := func(kind string, p load.Process) {
-		name := kind
-		if p.Name != "" {
-			name = printable(p.Name) + " (" + kind + ")"
-		}
-		row := []string{name, pid(p.PID), figure.Duration(p.CPU), cores(p.CPU, d.Measured),
+		row := []string{processName(kind, p), pid(p.PID), figure.Duration(p.CPU), cores(p.CPU, d.Measured),
 			figure.Bytes(p.Memory), figure.Bytes(p.Peak)}
 		if n > 0 {
 			row = append(row, figure.Duration(p.CPU/time.Duration(n)))
 		}
 		g = append(g, row)
 	}
-	for _, p := range d.Brokers {
+	for _, p := range d.Brokers[:min(len(d.Brokers), processesShown)] {
 		add("broker", p)
+	}
+	if len(d.Brokers) > processesShown {
+		add(fmt.Sprintf("broker, all %d processes", len(d.Brokers)), together(d.Brokers))
 	}
 	if len(d.Load) > 0 {
 		kind := "load"
@@ -177,6 +176,20 @@ func (t *tableWriter) processes(d *Document) {
 		add(kind, together(d.Load))
 	}
 	t.grid(g)
+}
+
+// processesShown is how many processes of a kind have a row of their own.
+const processesShown = 8
+
+// processName is what a row about a process is called.
+func processName(kind string, p load.Process) string {
+	switch {
+	case p.Name != "":
+		return printable(p.Name) + " (" + kind + ")"
+	case p.PID != 0:
+		return kind + ", which has ended"
+	}
+	return kind
 }
 
 // together is what several processes have used, without a name of their own if they
