@@ -33,8 +33,8 @@ type guests struct {
 		open     bool      // guests are admitted
 		settled  bool      // and never again
 		held     map[identifier]guest
-		asked    int           // of held, to claim
-		none     chan struct{} // closed when asked is 0 again; nil if nobody waits
+		asked    map[identifier]struct{} // of held, to claim
+		none     chan struct{}           // closed when asked is empty again; nil if nobody waits
 	}
 }
 
@@ -42,9 +42,8 @@ type identifier [2]uint64
 
 // guest is a connection, and whose.
 type guest struct {
-	conn  router.Subscriber
-	user  uint64
-	asked bool
+	conn router.Subscriber
+	user uint64
 }
 
 func (g *guests) init(self Node, ended func(router.Subscriber)) {
@@ -52,7 +51,7 @@ func (g *guests) init(self Node, ended func(router.Subscriber)) {
 	for i := range g.seeds {
 		g.seeds[i] = maphash.MakeSeed()
 	}
-	g.mu.held = make(map[identifier]guest)
+	g.mu.held, g.mu.asked = make(map[identifier]guest), make(map[identifier]struct{})
 }
 
 func (g *guests) identifier(clientID []byte) (id identifier) {
@@ -106,7 +105,7 @@ func (g *guests) supersede(clientID []byte, node Node, conn router.Subscriber) {
 	id := g.identifier(clientID)
 	x, ok := g.mu.held[id]
 	if ok {
-		g.dropLocked(id, x)
+		g.dropLocked(id)
 	}
 	g.mu.Unlock()
 	if ok && (x.conn != conn || node != g.self) {
@@ -114,12 +113,10 @@ func (g *guests) supersede(clientID []byte, node Node, conn router.Subscriber) {
 	}
 }
 
-func (g *guests) dropLocked(id identifier, x guest) {
+func (g *guests) dropLocked(id identifier) {
 	delete(g.mu.held, id)
-	if !x.asked {
-		return
-	}
-	if g.mu.asked--; g.mu.asked == 0 && g.mu.none != nil {
+	delete(g.mu.asked, id)
+	if len(g.mu.asked) == 0 && g.mu.none != nil {
 		close(g.mu.none)
 		g.mu.none = nil
 	}
@@ -155,7 +152,7 @@ func (s *Store) Leave(sh router.ShardID, clientID string, conn router.Subscriber
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if x, ok := g.mu.held[id]; ok && x.conn == conn {
-		g.dropLocked(id, x)
+		g.dropLocked(id)
 	}
 }
 
@@ -190,17 +187,15 @@ func (g *guests) ask() (next []router.Subscriber, none <-chan struct{}) {
 	defer g.mu.Unlock()
 	g.mu.open, g.mu.settled = false, true
 	for id, x := range g.mu.held {
-		if g.mu.asked == settling {
+		if len(g.mu.asked) == settling {
 			break
 		}
-		if !x.asked {
-			x.asked = true
-			g.mu.held[id] = x
-			g.mu.asked++
+		if _, asked := g.mu.asked[id]; !asked {
+			g.mu.asked[id] = struct{}{}
 			next = append(next, x.conn)
 		}
 	}
-	if g.mu.asked > 0 && g.mu.none == nil {
+	if len(g.mu.asked) > 0 && g.mu.none == nil {
 		g.mu.none = make(chan struct{})
 	}
 	return next, g.mu.none

@@ -37,6 +37,7 @@ type sample struct {
 
 type distribution struct {
 	P50 time.Duration `json:"p50_ns"`
+	P99 time.Duration `json:"p99_ns"`
 }
 
 // perMessage is the processor time of one delivery, or of one round of clients that

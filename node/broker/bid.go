@@ -11,6 +11,8 @@ import (
 // connection meet here, whichever is first: the second one gives the claim back. The
 // loop has no part in it, since it may have ended when the answer comes (P6).
 type bid struct {
+	waiting []func(c *conn) // see withClaim; of the loop
+
 	mu struct {
 		sync.Mutex
 		over *raftstore.Detach // the connection has ended: gives the claim back, once its epoch is known
@@ -20,9 +22,9 @@ type bid struct {
 }
 
 // bid submits a connection's claim, to which it adds who it is for. taken is called
-// with the answer, if the connection is there still. It is false if too much waits
+// with it and the answer, if the connection is there still. It is false if too much waits
 // for the shard.
-func (w *worker) bid(c *conn, claim raftstore.Claim, taken func(c *conn, r raftstore.Result)) bool {
+func (w *worker) bid(c *conn, claim raftstore.Claim, taken func(c *conn, b *bid, r raftstore.Result)) bool {
 	id, sh := c.id, w.shards.SessionShard(c.client.ClientID)
 	b, size := new(bid), claimSize(&claim)
 	if !w.claimsAt[sh].add(size) {
@@ -38,7 +40,7 @@ func (w *worker) bid(c *conn, claim raftstore.Claim, taken func(c *conn, r rafts
 		w.loop.Post(func(w *worker) {
 			if c := w.conn(id); c != nil && c.client.bid == b {
 				c.client.bid = nil
-				taken(c, r)
+				taken(c, b, r)
 			}
 		})
 	})

@@ -65,34 +65,53 @@ type client struct {
 	auth.Identity
 	remote   netip.AddrPort
 	listener string
-	loopback bool
 	since    session.Time   // its phase began
 	agreed   session.Agreed // keep-alive and session expiry in force
 	origin   uint64         // names a persistent publisher's incarnation (R1)
 
-	filters   []router.Filter   // held in the node's table under this connection
-	durable   []router.Filter   // of a persistent session, held by the shard
+	*catchUp                  // nil without new subscriptions
+	filters   []router.Filter // held in the node's table under this connection
+	durable   []router.Filter // of a persistent session, held by the shard
+	connect   *handshake      // while phase is connecting
+	bid       *bid            // the claim that is under way
+	given     uint64          // index of the latest delivery that a share group's queue gave; not of a persistent session
+	retaining int32           // publishes that wait for the commit of their retained leg
+	asking    int32           // SUBSCRIBEs and UNSUBSCRIBEs that wait for their answers
+	granting  int32           // subscriptions that the shard is asked for
+	late      uint16          // acknowledgements since one that the shard was told at once
+	window    uint16          // of a claim: deliveries in the committed window
+	cut       atomic.Bool     // see cutOff
+	will      bool            // the claim has one
+	loopback  bool
+}
+
+// catchUp is how a connection's new subscriptions come by the retained messages, and
+// what is remembered of them for a while. Its fields may be read and written where
+// begin has made it, and neither goes on without it.
+type catchUp struct {
 	replays   []*replay         // retained messages on their way to new subscriptions, one per filter
-	wanting   int               // SUBACKs under way that replays follow
-	reading   bool              // a page of the first replay is being read
+	fresh     []newcomer        // subscriptions that leave publishes from before their cuts to the replay, by age
 	live      map[string]uint64 // by topic: Retained of what was sent live since, as long as there are any
+	wanting   int               // SUBACKs under way that replays follow
+	replaying int               // messages sent to the shard and not yet in the committed window
+	reading   bool              // a page of the first replay is being read
 	anew      bool              // too much was to remember: pages are read anew
 	forgot    bool              // live does not have all
-	fresh     []newcomer        // subscriptions that leave publishes from before their cuts to the replay, by age
-	replaying int               // of them, sent to the shard and not yet in the committed window
-	probing   bool              // the shard is asked whether any of them wait
+	probing   bool              // the shard is asked whether any messages wait
 	inReplay  bool              // in the worker's list of those with a page due
-	retaining int               // publishes that wait for the commit of their retained leg
-	cut       atomic.Bool       // see cutOff
-	asking    int               // SUBSCRIBEs and UNSUBSCRIBEs that wait for their answers
-	granting  int               // subscriptions that the shard is asked for
-	will      bool              // the claim has one
-	late      uint16            // acknowledgements since one that the shard was told at once
-	connect   *handshake        // while phase is connecting
-	window    uint16            // of a claim: deliveries in the committed window
-	bid       *bid              // the claim that is under way
-	claiming  []func(*conn)     // what waits for it, see withClaim
-	given     uint64            // index of the latest delivery that a share group's queue gave; not of a persistent session
+}
+
+// begin has cl know what its new subscriptions need.
+func (cl *client) begin() {
+	if cl.catchUp == nil {
+		cl.catchUp = &catchUp{}
+	}
+}
+
+// isOver says that nothing is under way, nor to be remembered.
+func (x *catchUp) isOver() bool {
+	return len(x.replays)+len(x.fresh)+len(x.live)+x.wanting+x.replaying == 0 &&
+		!x.reading && !x.anew && !x.forgot && !x.probing && !x.inReplay
 }
 
 func (c *conn) subscriber() router.Subscriber { return router.Subscriber(c.id) }

@@ -187,7 +187,7 @@ func window(receiveMaximum, inflight uint16) uint16 {
 }
 
 // claimedBy takes the shard's answer to a claim.
-func (w *worker) claimedBy(c *conn, r raftstore.Result) {
+func (w *worker) claimedBy(c *conn, _ *bid, r raftstore.Result) {
 	switch {
 	case r.Err == nil:
 	case errors.Is(r.Err, raftstore.ErrNotYours):

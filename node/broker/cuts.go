@@ -158,7 +158,7 @@ const maxSentLive = 1024
 // isReplays says whether a publish that was retained is left to the replays: by
 // every subscription of the client's own that wants it.
 func (w *worker) isReplays(cl *client, m *session.Message) bool {
-	if len(cl.fresh) == 0 {
+	if cl.catchUp == nil || len(cl.fresh) == 0 {
 		return false
 	}
 	sh := w.shards.TopicShard(m.Topic)
@@ -193,7 +193,7 @@ func (cl *client) cutOf(f router.Filter, sh router.ShardID) uint64 {
 // sentLive notes that a publish which was retained went to the client, if a replay
 // might send an older one after it.
 func (cl *client) sentLive(m *session.Message) {
-	if cl.wanting+len(cl.replays)+cl.replaying == 0 {
+	if cl.catchUp == nil || cl.wanting+len(cl.replays)+cl.replaying == 0 {
 		return
 	}
 	topic := m.Topic.String()
@@ -212,10 +212,16 @@ func (cl *client) sentLive(m *session.Message) {
 
 // age forgets cuts that nothing can be under way from any more.
 func (cl *client) age(now session.Time) {
+	if cl.catchUp == nil {
+		return
+	}
 	for len(cl.fresh) > 0 && cl.fresh[0].until < now {
 		cl.fresh = cl.fresh[1:]
 	}
 	if len(cl.fresh) == 0 {
 		cl.fresh = nil
+	}
+	if cl.isOver() {
+		cl.catchUp = nil
 	}
 }

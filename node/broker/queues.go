@@ -24,12 +24,15 @@ func (w *worker) withClaim(c *conn, f func(c *conn)) {
 		f(c)
 		return
 	}
-	if c.client.claiming = append(c.client.claiming, f); len(c.client.claiming) > 1 {
+	if b := c.client.bid; b != nil {
+		b.waiting = append(b.waiting, f)
 		return
 	}
 	if !w.bid(c, raftstore.Claim{User: c.client.User, CleanStart: true, Sole: true, Inflight: c.client.window}, w.claimedLate) {
 		w.end(c, mqtt.ServerBusy)
+		return
 	}
+	c.client.bid.waiting = append(c.client.bid.waiting, f)
 }
 
 // ClaimLate has a guest claim its identifier: see Guests.
@@ -44,15 +47,13 @@ func (b *Broker) ClaimLate(id router.Subscriber) {
 }
 
 // claimedLate takes the shard's answer to the claim of a connection that is up.
-func (w *worker) claimedLate(c *conn, r raftstore.Result) {
+func (w *worker) claimedLate(c *conn, b *bid, r raftstore.Result) {
 	if r.Err != nil {
 		w.drop(c)
 		return
 	}
 	c.claimed, c.guest, c.epoch = true, false, r.Claim.Epoch
-	waiting := c.client.claiming
-	c.client.claiming = nil
-	for _, f := range waiting {
+	for _, f := range b.waiting {
 		if c.phase == up {
 			f(c)
 		}

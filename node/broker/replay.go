@@ -91,7 +91,11 @@ func (cl *client) beginShard(r *replay) {
 // resumeReplays goes on with the replays of a persistent session that its earlier
 // connections did not bring to an end. What those were sent live is not known.
 func (w *worker) resumeReplays(c *conn, claimed *raftstore.Claimed) {
-	c.client.forgot = len(claimed.Replays) > 0
+	if len(claimed.Replays) == 0 {
+		return
+	}
+	c.client.begin()
+	c.client.forgot = true
 	var uncut []*replay
 	for _, left := range claimed.Replays {
 		r := &replay{filter: left.Filter, shard: left.Shard, cursor: left.Cursor}
@@ -116,7 +120,9 @@ func (w *worker) cutResumed(id listen.ID, replays []*replay) {
 	if len(replays) == 0 {
 		return
 	}
-	w.conn(id).client.wanting++
+	cl := w.conn(id).client
+	cl.begin()
+	cl.wanting++
 	w.readCuts(replays, func(cuts []session.Cut, err error) {
 		c := w.conn(id)
 		if c == nil || c.phase != up || errors.Is(err, raftstore.ErrClosed) {
@@ -158,6 +164,9 @@ func (w *worker) noteReplay(c *conn, r *replay, done bool) {
 // goOnReplaying has the next page of c's replays read at the end of the turn.
 func (w *worker) goOnReplaying(c *conn) {
 	cl := c.client
+	if cl.catchUp == nil {
+		return
+	}
 	if len(cl.replays) == 0 {
 		if cl.wanting+cl.replaying == 0 {
 			cl.live, cl.anew, cl.forgot = nil, false, false
@@ -349,7 +358,7 @@ func (w *worker) roomForReplay(c *conn) int {
 // replayLeft notes that a message which a replay brought to the shard waits there no
 // more: it has entered the committed window, or was dropped.
 func (w *worker) replayLeft(c *conn) {
-	if c.client.replaying > 0 {
+	if c.client.catchUp != nil && c.client.replaying > 0 {
 		c.client.replaying--
 	}
 	w.goOnReplaying(c)
@@ -357,7 +366,7 @@ func (w *worker) replayLeft(c *conn) {
 
 // pace goes on with a replay that waited for the client's acknowledgements.
 func (w *worker) pace(c *conn) {
-	if len(c.client.replays)+c.client.replaying == 0 || c.client.reading {
+	if c.client.catchUp == nil || len(c.client.replays)+c.client.replaying == 0 || c.client.reading {
 		return
 	}
 	if w.roomForReplay(c) > 0 {
@@ -410,7 +419,7 @@ func (w *worker) probe(c *conn, again bool) {
 // restartReplays ends the replays of subscriptions that are made again and begin
 // theirs anew: what they would note is not to be taken for the new ones'.
 func (cl *client) restartReplays(subs []raftstore.Subscription) {
-	if len(cl.replays) == 0 {
+	if cl.catchUp == nil || len(cl.replays) == 0 {
 		return
 	}
 	again := make(map[router.Filter]bool)
@@ -427,5 +436,8 @@ func (cl *client) subscribes(f router.Filter) bool { return slices.Contains(cl.d
 
 // cancelReplays ends the replays of filters.
 func (cl *client) cancelReplays(fs map[router.Filter]bool) {
+	if cl.catchUp == nil {
+		return
+	}
 	cl.replays = slices.DeleteFunc(cl.replays, func(r *replay) bool { return fs[r.filter] })
 }

@@ -30,7 +30,7 @@ type reader struct {
 // sent before SUBACK would come once more, which is the price.
 func (r *reader) forget(n *testNode) {
 	conn := r.loop.worker().conn(r.testConn.id)
-	if conn == nil || len(conn.client.replays) == 0 {
+	if conn == nil || conn.client.catchUp == nil || len(conn.client.replays) == 0 {
 		return
 	}
 	cl := conn.client

@@ -62,6 +62,7 @@ func (w *worker) subscribe(c *conn, p *mqtt.Subscribe) {
 	w.work += filterWork * len(p.Filters)
 	c.client.asking++
 	if s.wants {
+		c.client.begin()
 		c.client.wanting++ // from now on it may be sent live what a replay finds
 	}
 	if len(durable) == 0 {
@@ -121,7 +122,7 @@ func (w *worker) subscribed(s suback, subs []raftstore.Subscription, places []in
 		return
 	}
 	if c.persistent {
-		c.client.granting -= len(subs)
+		c.client.granting -= int32(len(subs))
 	}
 	switch {
 	case c.persistent && errors.Is(r.Err, raftstore.ErrQuota):
@@ -221,11 +222,13 @@ func (w *worker) unsubscribe(c *conn, p *mqtt.Unsubscribe) {
 }
 
 // subscriptions is how many the client has, those not yet granted included.
-func (cl *client) subscriptions() int { return len(cl.filters) + len(cl.durable) + cl.granting }
+func (cl *client) subscriptions() int { return len(cl.filters) + len(cl.durable) + int(cl.granting) }
 
 // forget drops filters from the connection's own list, and their replays.
 func (cl *client) forget(ended map[router.Filter]bool) {
 	cl.filters = slices.DeleteFunc(cl.filters, func(f router.Filter) bool { return ended[f] })
-	cl.fresh = slices.DeleteFunc(cl.fresh, func(x newcomer) bool { return ended[x.filter] })
 	cl.cancelReplays(ended)
+	if cl.catchUp != nil {
+		cl.fresh = slices.DeleteFunc(cl.fresh, func(x newcomer) bool { return ended[x.filter] })
+	}
 }

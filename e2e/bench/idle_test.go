@@ -1,0 +1,216 @@
+package bench
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"dunlin/e2e/harness"
+	"dunlin/proto/mqtt"
+)
+
+// What an idle connection may cost, in bytes: resident in a cluster of one; and on a
+// node of several, for a connection that another node has, of its heap.
+var (
+	idleTarget    = limits{must: 1000, goal: 512}
+	routeTarget   = limits{must: 24, goal: 24}
+	replicaTarget = limits{must: 150, goal: 150}
+)
+
+type limits struct{ must, goal float64 }
+
+func (l limits) verdict(v float64) string {
+	switch {
+	case v <= l.goal:
+		return "goal"
+	case v <= l.must:
+		return "must"
+	}
+	return "MISSED"
+}
+
+// BenchmarkIdle holds connections that do nothing, each with a client identifier and a
+// subscription of its own, and prints what each costs: the difference between few and
+// many. What connecting them left behind is collected on the way.
+func BenchmarkIdle(b *testing.B) {
+	few, many := 2000, 17_000
+	if *quick {
+		few, many = 200, 1200
+	}
+	var out bytes.Buffer
+	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "bytes per idle connection\tmosquitto\tdunlin\tmust\tgoal\treached\t")
+	theirs := "-"
+	if path, ok := harness.FindTool("mosquitto"); ok {
+		s := mosquitto(b, path)
+		var held idle
+		held.grow(b, s.subscribe, few, func() {})
+		base := resident(b, s.pids[0])
+		held.grow(b, s.subscribe, many, func() {})
+		theirs = fmt.Sprintf("%.0f", (resident(b, s.pids[0])-base)/float64(many-few))
+		held.close()
+	}
+	row := func(name, theirs string, v float64, l limits) {
+		fmt.Fprintf(table, "%s\t%s\t%.0f\t%.0f\t%.0f\t%s\t\n", name, theirs, v, l.must, l.goal, l.verdict(v))
+	}
+
+	alone := harness.Start(b, harness.Options{}).Nodes[0]
+	collect := func() { alone.Held() }
+	var held idle
+	held.grow(b, alone.MQTT, few, collect)
+	calm()
+	heapBase, base := alone.Held().Heap, resident(b, alone.Pid())
+	held.grow(b, alone.MQTT, many, collect)
+	calm()
+	heapFull, full := alone.Held().Heap, resident(b, alone.Pid())
+	held.close()
+	row("resident, one node", theirs, (full-base)/float64(many-few), idleTarget)
+	fmt.Fprintf(table, "its heap, one node\t-\t%.0f\t-\t-\t-\t\n", float64(heapFull-heapBase)/float64(many-few))
+
+	c := harness.Start(b, harness.Options{Nodes: 3})
+	c.NeedReplicas()
+	far := c.Nodes[2]
+	held = idle{bare: true}
+	held.grow(b, c.Nodes[0].MQTT, few, func() {})
+	base = float64(far.Held().Heap)
+	held.grow(b, c.Nodes[0].MQTT, many, func() { far.Held() })
+	claims := float64(far.Held().Heap)
+	held.subscribe(b, 0)
+	calm()
+	routes := float64(far.Held().Heap)
+	held.close()
+	row("replica of a claim, on another node", "-", (claims-base)/float64(many-few), replicaTarget)
+	row("route of a subscription, on another node", "-", (routes-claims)/float64(many), routeTarget)
+	table.Flush()
+	fmt.Fprintf(os.Stdout, "\n%s\n", out.String())
+}
+
+// calm waits until nodes have forgotten what they remember of new connections and
+// subscriptions: for a minute, and some seconds more.
+func calm() {
+	if !*quick {
+		time.Sleep(80 * time.Second)
+	}
+}
+
+// idle are connections that do nothing.
+type idle struct {
+	bare  bool // without a subscription yet
+	at    int  // how many do something at a time; 0: 32
+	conns []net.Conn
+}
+
+// perAddress is how many connections come from one loopback address: beyond it the
+// kernel's search for a port costs ten times as much.
+const perAddress = 13_000
+
+// grow connects more until there are n; after each thousand it calls between.
+func (i *idle) grow(b *testing.B, addr string, n int, between func()) {
+	b.Helper()
+	for len(i.conns) < n {
+		from := len(i.conns)
+		i.connect(b, addr, min(1000, n-from))
+		if !i.bare {
+			i.subscribe(b, from)
+		}
+		if b.Failed() {
+			b.FailNow()
+		}
+		between()
+	}
+}
+
+// connect connects so many more.
+func (i *idle) connect(b *testing.B, addr string, more int) {
+	b.Helper()
+	from := len(i.conns)
+	i.conns = append(i.conns, make([]net.Conn, more)...)
+	i.each(b, from, func(k int) error {
+		dialer := net.Dialer{Timeout: time.Minute, LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 9, byte(1+k/perAddress))}}
+		conn, err := dialer.Dial("tcp", addr)
+		if err != nil {
+			return err
+		}
+		i.conns[k] = conn
+		connect := mqtt.Connect{Version: mqtt.V311, CleanStart: true, ClientID: fmt.Appendf(nil, "idle-%06d", k)}
+		return exchange(conn, connect.Append(nil, mqtt.V311), []byte{0x20, 2, 0, 0})
+	})
+}
+
+// subscribe has all from one on subscribe.
+func (i *idle) subscribe(b *testing.B, from int) {
+	b.Helper()
+	i.each(b, from, func(k int) error {
+		s := mqtt.Subscribe{PacketID: 1, Filters: []mqtt.Subscription{{Filter: fmt.Appendf(nil, "idle/%06d/down", k)}}}
+		return exchange(i.conns[k], s.Append(nil, mqtt.V311), []byte{0x90, 3, 0, 1, 0})
+	})
+}
+
+// each has f done for the connections from one on, some at a time.
+func (i *idle) each(b *testing.B, from int, f func(k int) error) {
+	b.Helper()
+	at := cmp.Or(i.at, 32)
+	var work sync.WaitGroup
+	for w := range at {
+		work.Go(func() {
+			for k := from + w; k < len(i.conns); k += at {
+				if err := f(k); err != nil {
+					b.Errorf("connection %d: %v", k, err)
+					return
+				}
+			}
+		})
+	}
+	work.Wait()
+}
+
+func (i *idle) close() {
+	for _, conn := range i.conns {
+		if conn, ok := conn.(*net.TCPConn); ok {
+			_ = conn.SetLinger(0)
+			conn.Close()
+		}
+	}
+	i.conns = nil
+}
+
+// exchange sends a packet and wants this answer.
+func exchange(conn net.Conn, packet, want []byte) error {
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+		return err
+	}
+	if _, err := conn.Write(packet); err != nil {
+		return err
+	}
+	got := make([]byte, len(want))
+	if _, err := io.ReadFull(conn, got); err != nil {
+		return err
+	}
+	if !bytes.Equal(got, want) {
+		return fmt.Errorf("% x instead of % x", got, want)
+	}
+	return nil
+}
+
+// resident is the memory of a process, in bytes.
+func resident(t testing.TB, pid int) float64 {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := strconv.Atoi(strings.Fields(string(text))[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return float64(pages * os.Getpagesize())
+}
