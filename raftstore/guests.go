@@ -32,7 +32,7 @@ type guests struct {
 		sessions *sessions // of the shard's state
 		open     bool      // guests are admitted
 		settled  bool      // and never again
-		held     map[identifier]guest
+		held     guestTable
 		asked    map[identifier]struct{} // of held, to claim
 		none     chan struct{}           // closed when asked is empty again; nil if nobody waits
 	}
@@ -42,6 +42,7 @@ type identifier [2]uint64
 
 // guest is a connection, and whose.
 type guest struct {
+	id   identifier
 	conn router.Subscriber
 	user uint64
 }
@@ -51,7 +52,7 @@ func (g *guests) init(self Node, ended func(router.Subscriber)) {
 	for i := range g.seeds {
 		g.seeds[i] = maphash.MakeSeed()
 	}
-	g.mu.held, g.mu.asked = make(map[identifier]guest), make(map[identifier]struct{})
+	g.mu.held, g.mu.asked = newGuestTable(), make(map[identifier]struct{})
 }
 
 func (g *guests) identifier(clientID []byte) (id identifier) {
@@ -81,10 +82,10 @@ func (g *guests) admit(yes bool) {
 func (g *guests) holder(clientID, user []byte) (conn router.Subscriber, same, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.mu.held) == 0 {
+	if len(g.mu.held.list) == 0 {
 		return 0, false, false
 	}
-	x, ok := g.mu.held[g.identifier(clientID)]
+	x, ok := g.mu.held.find(g.identifier(clientID))
 	return x.conn, x.user == g.user(user), ok
 }
 
@@ -98,12 +99,12 @@ func (g *guests) bars(c *claim) bool {
 // another connection.
 func (g *guests) supersede(clientID []byte, node Node, conn router.Subscriber) {
 	g.mu.Lock()
-	if len(g.mu.held) == 0 {
+	if len(g.mu.held.list) == 0 {
 		g.mu.Unlock()
 		return
 	}
 	id := g.identifier(clientID)
-	x, ok := g.mu.held[id]
+	x, ok := g.mu.held.find(id)
 	if ok {
 		g.dropLocked(id)
 	}
@@ -114,7 +115,7 @@ func (g *guests) supersede(clientID []byte, node Node, conn router.Subscriber) {
 }
 
 func (g *guests) dropLocked(id identifier) {
-	delete(g.mu.held, id)
+	g.mu.held.remove(id)
 	delete(g.mu.asked, id)
 	if len(g.mu.asked) == 0 && g.mu.none != nil {
 		close(g.mu.none)
@@ -125,7 +126,7 @@ func (g *guests) dropLocked(id identifier) {
 func (g *guests) count() int {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.mu.held)
+	return len(g.mu.held.list)
 }
 
 // Admit gives a client identifier of shard sh to a connection of this node whose
@@ -138,10 +139,10 @@ func (s *Store) Admit(sh router.ShardID, clientID, user string, conn router.Subs
 	id, whose := g.identifier(name), g.user([]byte(user))
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if _, taken := g.mu.held[id]; taken || !g.mu.open || g.mu.sessions.has(name) {
+	if _, taken := g.mu.held.find(id); taken || !g.mu.open || g.mu.sessions.has(name) {
 		return false
 	}
-	g.mu.held[id] = guest{conn: conn, user: whose}
+	g.mu.held.add(guest{id: id, conn: conn, user: whose})
 	return true
 }
 
@@ -151,7 +152,7 @@ func (s *Store) Leave(sh router.ShardID, clientID string, conn router.Subscriber
 	id := g.identifier([]byte(clientID))
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if x, ok := g.mu.held[id]; ok && x.conn == conn {
+	if x, ok := g.mu.held.find(id); ok && x.conn == conn {
 		g.dropLocked(id)
 	}
 }
@@ -186,12 +187,12 @@ func (g *guests) ask() (next []router.Subscriber, none <-chan struct{}) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.mu.open, g.mu.settled = false, true
-	for id, x := range g.mu.held {
+	for _, x := range g.mu.held.list {
 		if len(g.mu.asked) == settling {
 			break
 		}
-		if _, asked := g.mu.asked[id]; !asked {
-			g.mu.asked[id] = struct{}{}
+		if _, asked := g.mu.asked[x.id]; !asked {
+			g.mu.asked[x.id] = struct{}{}
 			next = append(next, x.conn)
 		}
 	}

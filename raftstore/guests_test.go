@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -137,6 +138,34 @@ func TestSettleWaits(t *testing.T) {
 		s.Leave(0, "c", 1)
 		expect(t, "settle", s.Settle(context.Background(), 0), nil)
 	})
+}
+
+// The table of guests finds what a map finds, however many come and go, and whatever
+// homes they crowd.
+func TestGuestTable(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	table, want := newGuestTable(), map[identifier]guest{}
+	for i := range 20_000 {
+		n := uint64(r.IntN(2000))
+		id := identifier{n % 300, n}
+		if _, ok := want[id]; ok {
+			table.remove(id)
+			delete(want, id)
+		} else if i%3 > 0 || i < 10_000 {
+			g := guest{id: id, conn: router.Subscriber(i)}
+			table.add(g)
+			want[id] = g
+		}
+		probe := uint64(r.IntN(2000))
+		id = identifier{probe % 300, probe}
+		expected, there := want[id]
+		if g, ok := table.find(id); g != expected || ok != there {
+			t.Fatalf("step %d: %v found %v, %t, want %v, %t", i, id, g, ok, expected, there)
+		}
+		if len(table.list) != len(want) {
+			t.Fatalf("step %d: %d guests, want %d", i, len(table.list), len(want))
+		}
+	}
 }
 
 // openAlone opens a store whose one shard is a Raft group of one, which leads; guest is

@@ -35,12 +35,14 @@ type lane struct {
 		closed     bool
 		scratch    []byte
 		due        session.Time // when timer fires; Never if it does not
+		rests      bool         // an ask came to nothing: nothing is asked until retry, or each of thousands of commands would ask all again
 	}
 	timer *time.Timer
 }
 
 const (
 	maxFrames      = 4                     // of a lane under way
+	maxAskedAgain  = 256                   // claims that are asked again at once
 	maxLaneBytes   = 4 * maxInboxBytes     // beyond it new messages are refused
 	laneRetry      = 25 * time.Millisecond // after a leader was not found, or moved
 	laneLate       = 20 * time.Millisecond // what a command may wait for company that is Late; half as much again at most
@@ -116,7 +118,9 @@ func (l *lane) submitLocked(cmd Command, done func(Result)) {
 	switch {
 	case k == kindClaim:
 		l.pumpLocked() // what the node said before, of the same client perhaps
-		l.askLocked(f)
+		if !l.mu.rests {
+			l.askLocked(f)
+		}
 		l.wakeLocked(laneLook)
 	case k.numbered():
 		l.mu.next++
@@ -154,12 +158,12 @@ func late(cmd Command) bool {
 func (l *lane) pumpLocked() {
 	for {
 		if f := l.mu.open; len(f.calls) > 0 {
-			goes := l.mu.asked == len(l.mu.queue) && l.mu.asked < maxFrames && (f.late == session.Never || f.late <= l.shard.clock())
+			goes := !l.mu.rests && l.mu.asked == len(l.mu.queue) && l.mu.asked < maxFrames && (f.late == session.Never || f.late <= l.shard.clock())
 			if goes || len(f.calls) >= maxEntryCommands || len(f.commands) >= maxEntryBytes {
 				l.sealLocked(l.shard.clock())
 			}
 		}
-		if l.mu.asked == len(l.mu.queue) || l.mu.asked == maxFrames {
+		if l.mu.rests || l.mu.asked == len(l.mu.queue) || l.mu.asked == maxFrames {
 			return
 		}
 		if !l.askLocked(l.mu.queue[l.mu.asked]) {
@@ -236,6 +240,7 @@ func (l *lane) answered(f *frame, turn uint64, results []Result, whole bool) {
 		f.asked, f.again = 0, true
 		if !claim {
 			l.backLocked()
+			l.mu.rests = true
 		}
 		l.wakeLocked(laneRetry)
 		l.mu.Unlock()
@@ -291,13 +296,19 @@ func (l *lane) retry() {
 		l.mu.Unlock()
 		return
 	}
-	l.mu.due = session.Never
+	l.mu.due, l.mu.rests = session.Never, false
 	l.movedLocked()
 	l.pumpLocked()
+	asked := 0
 	for f := range l.mu.claims {
-		if f.asked == 0 {
-			l.askLocked(f)
+		if f.asked != 0 {
+			continue
 		}
+		if asked++; asked > maxAskedAgain {
+			l.wakeLocked(laneRetry)
+			break
+		}
+		l.askLocked(f)
 	}
 	overdue := l.retryReadsLocked()
 	var late []func(Result)

@@ -65,6 +65,8 @@ func BenchmarkIdle(b *testing.B) {
 
 	alone := harness.Start(b, harness.Options{}).Nodes[0]
 	collect := func() { alone.Held() }
+	// What the logs of the shards keep in memory has its size from then on.
+	run(b, "subscribes", server{publish: alone.MQTT, subscribe: alone.MQTT, pids: []int{alone.Pid()}}, 3*time.Second)
 	var held idle
 	held.grow(b, alone.MQTT, few, collect)
 	calm()
