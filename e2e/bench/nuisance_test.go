@@ -1,0 +1,136 @@
+package bench
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+	"text/tabwriter"
+	"time"
+
+	"dunlin/e2e/harness"
+	"dunlin/proto/mqtt"
+)
+
+// What clients that misbehave may do to the 99th percentile of others' latencies: by
+// how much they may raise it, and 10,000 that connect at once by how much more than
+// they do on a server that accepts and answers and does nothing else.
+const (
+	nuisanceTimes = 2
+	stormTimes    = 1.5
+	stormSize     = 10_000
+)
+
+// BenchmarkNuisance measures what 5,000 messages a second of others wait for in all this,
+// in rounds with and without that take turns, and whether the memory is as before.
+func BenchmarkNuisance(b *testing.B) {
+	rounds, interval, storm := 9, 2*time.Second, stormSize
+	if *quick {
+		rounds, interval, storm = 1, 300*time.Millisecond, 200
+	}
+	node := harness.Start(b, harness.Options{}).Nodes[0]
+	ours := server{publish: node.MQTT, subscribe: node.MQTT, pids: []int{node.Pid()}}
+	bare := floor(b, "pairs")
+	// p99 are the medians of rounds that take turns.
+	p99 := func(s server, nuisance func(stop <-chan struct{})) (quiet, beside float64) {
+		var without, with []sample
+		for range rounds {
+			without = append(without, run(b, "rate-1", s, interval))
+			stop := make(chan struct{})
+			var gone sync.WaitGroup
+			gone.Go(func() { nuisance(stop) })
+			with = append(with, run(b, "rate-1", s, interval))
+			close(stop)
+			gone.Wait()
+		}
+		us := func(s sample) float64 { return float64(s.Latency.Delivery.P99) / float64(time.Microsecond) }
+		return median(without, us), median(with, us)
+	}
+	run(b, "rate-1", ours, interval)
+	base := node.Held()
+
+	var out bytes.Buffer
+	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "p99 of others, us\tquiet\tbeside it\tx quiet\tmust x\treached\t")
+	row := func(name string, quiet, beside, times, must float64) {
+		reached := "must"
+		if times > must {
+			reached = "MISSED"
+		}
+		fmt.Fprintf(table, "%s\t%.0f\t%.0f\t%.2f\t%.2f\t%s\t\n", name, quiet, beside, times, must, reached)
+	}
+	for _, x := range []struct {
+		name string
+		do   func(stop <-chan struct{})
+	}{
+		{"a client that never reads", func(stop <-chan struct{}) { neverRead(b, node, stop) }},
+		{"one that sends a byte a second", func(stop <-chan struct{}) { dribble(b, node, stop) }},
+	} {
+		quiet, beside := p99(ours, x.do)
+		row(x.name, quiet, beside, beside/quiet, nuisanceTimes)
+	}
+	bareQuiet, bareBeside := p99(bare, func(stop <-chan struct{}) { storms(b, bare.publish, storm, stop) })
+	quiet, beside := p99(ours, func(stop <-chan struct{}) { storms(b, node.MQTT, storm, stop) })
+	name := fmt.Sprintf("%d that connect at once", storm)
+	fmt.Fprintf(table, "%s: bare server\t%.0f\t%.0f\t%.2f\t-\t-\t\n", name, bareQuiet, bareBeside, bareBeside/bareQuiet)
+	row(name, quiet, beside, beside/quiet, stormTimes*bareBeside/bareQuiet)
+	table.Flush()
+	calm()
+	end := node.Held()
+	fmt.Fprintf(os.Stdout, "\n%s\nmemory in use before %.1f MB, after %.1f MB; goroutines %d and %d; descriptors %d and %d\n",
+		out.String(), float64(base.Heap)/1e6, float64(end.Heap)/1e6, base.Goroutines, end.Goroutines, base.Files, end.Files)
+}
+
+// neverRead subscribes to a thousand messages of a kilobyte a second, of which it reads
+// none.
+func neverRead(b *testing.B, n *harness.Node, stop <-chan struct{}) {
+	deaf := harness.Connect(b, n.MQTT, mqtt.Connect{CleanStart: true})
+	deaf.Send(&mqtt.Subscribe{PacketID: 1, Filters: []mqtt.Subscription{{Filter: []byte("deaf")}}})
+	pub := harness.Connect(b, n.MQTT, mqtt.Connect{CleanStart: true})
+	var ten []harness.Packet
+	for range 10 {
+		ten = append(ten, &mqtt.Publish{Topic: []byte("deaf"), Payload: make([]byte, 1000)})
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			pub.Send(ten...)
+		case <-stop:
+			deaf.Drop()
+			pub.Disconnect()
+			return
+		}
+	}
+}
+
+// dribble sends the bytes of a PUBLISH one by one.
+func dribble(b *testing.B, n *harness.Node, stop <-chan struct{}) {
+	slow := harness.Connect(b, n.MQTT, mqtt.Connect{CleanStart: true})
+	packet := (&mqtt.Publish{Topic: []byte("slow"), Payload: make([]byte, 1000)}).Append(nil, mqtt.V5)
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for i := 0; ; i++ {
+		slow.SendBytes(packet[i : i+1])
+		select {
+		case <-tick.C:
+		case <-stop:
+			slow.Drop()
+			return
+		}
+	}
+}
+
+// storms has so many clients connect at once, and when all have been answered leave.
+func storms(b *testing.B, addr string, size int, stop <-chan struct{}) {
+	select {
+	case <-time.After(200 * time.Millisecond): // the others have begun
+	case <-stop:
+	}
+	storm := idle{bare: true, at: 1000}
+	storm.connect(b, addr, size)
+	<-stop
+	storm.close()
+}
