@@ -41,7 +41,7 @@ unit: ## unit tests and fuzz seeds, with race detector and invariants
 	@.ci/race -timeout 10m $(TESTFLAGS) -- $(UNITS)
 
 e2e: build ## tests that run the built binary, then one with race detector and invariants
-	@.ci/packages mosquitto-clients nodejs npm chromium
+	@.ci/packages openssl mosquitto-clients nodejs npm chromium
 	@.ci/npm e2e/browser/testdata
 	DUNLIN_BIN=$(CURDIR)/$(BIN) go test -timeout 12m -count 1 $(TESTFLAGS) ./e2e/...
 	go build -race -tags invariants -o $(BIN)-race ./cmd/dunlin

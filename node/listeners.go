@@ -1,10 +1,15 @@
 package node
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
+	"math"
+	"time"
 
 	"dunlin/node/config"
 	"dunlin/node/listen"
+	"dunlin/node/listen/secure"
 	"dunlin/node/listen/websocket"
 	"dunlin/node/metrics"
 )
@@ -14,9 +19,11 @@ import (
 type listeners struct {
 	webSocket *listen.WebSocket // of all that speak it, which are set up alike
 	proxied   map[string]*listen.Proxied
+	tls       map[string]*secure.Protocol // by listener
+	certs     *secure.Store               // nil without TLS
 }
 
-func newListeners(cfg config.Config) (listeners, error) {
+func newListeners(cfg config.Config, log *slog.Logger) (listeners, error) {
 	origins, err := websocket.ParseOrigins(cfg.WebSocket.Origins)
 	if err != nil {
 		return listeners{}, fmt.Errorf("websocket.origins: %w", err)
@@ -24,19 +31,60 @@ func newListeners(cfg config.Config) (listeners, error) {
 	ls := listeners{
 		webSocket: listen.NewWebSocket(websocket.Gate{Path: cfg.WebSocket.Path, Origins: origins}),
 		proxied:   make(map[string]*listen.Proxied),
+		tls:       make(map[string]*secure.Protocol),
 	}
 	for _, l := range cfg.Listeners() {
 		if len(l.Proxies) > 0 {
 			ls.proxied[l.Name] = listen.NewProxied(l.Proxies)
 		}
+		if !l.TLS {
+			continue
+		}
+		if ls.certs == nil {
+			if ls.certs, err = secure.Open(cfg.TLS.Files(), log); err != nil {
+				return listeners{}, err
+			}
+		}
+		config := ls.certs.MQTTConfig
+		if l.WebSocket {
+			config = ls.certs.HTTPConfig
+		}
+		ls.tls[l.Name] = secure.New(config)
 	}
 	return ls, nil
+}
+
+// certsPoll is how often certificates are looked at for a change.
+const certsPoll = 5 * time.Second
+
+// watch follows the files that the listeners rely on until ctx ends.
+func (ls listeners) watch(ctx context.Context) {
+	if ls.certs != nil {
+		ls.certs.Watch(ctx, certsPoll)
+	}
+}
+
+// refresh has those files looked at now.
+func (ls listeners) refresh() {
+	if ls.certs != nil {
+		ls.certs.Refresh()
+	}
+}
+
+// wait returns when what connections that are gone had under way has ended.
+func (ls listeners) wait() {
+	for _, p := range ls.tls {
+		p.Wait()
+	}
 }
 
 // protocols are those of l's connections, from the socket up. A proxy speaks before
 // the client does, be it in the clear or not.
 func (ls listeners) protocols(l config.Listener) (ps []listen.Protocol) {
 	if p := ls.proxied[l.Name]; p != nil {
+		ps = append(ps, p)
+	}
+	if p := ls.tls[l.Name]; p != nil {
 		ps = append(ps, p)
 	}
 	if l.WebSocket {
@@ -46,6 +94,7 @@ func (ls listeners) protocols(l config.Listener) (ps []listen.Protocol) {
 }
 
 func (ls listeners) observe(emit metrics.Emit) {
+	ls.observeTLS(emit)
 	for why := websocket.Accepted + 1; int(why) < websocket.Refusals; why++ {
 		emit(metrics.WebSocketsRefused, float64(ls.webSocket.Refused(why)), why.String())
 	}
@@ -57,4 +106,30 @@ func (ls listeners) observe(emit metrics.Emit) {
 		}
 		emit(metrics.ProxiedRefused, float64(sum), why.String())
 	}
+}
+
+func (ls listeners) observeTLS(emit metrics.Emit) {
+	sum := secure.Counts{Failed: make(map[string]uint64)}
+	for _, p := range ls.tls {
+		c := p.Counts()
+		sum.Done += c.Done
+		sum.Resumed += c.Resumed
+		sum.Running += c.Running
+		sum.Waiting += c.Waiting
+		for why, n := range c.Failed {
+			sum.Failed[why] += n
+		}
+	}
+	emit(metrics.TLSHandshakes, float64(sum.Done))
+	emit(metrics.TLSResumed, float64(sum.Resumed))
+	for _, why := range secure.Reasons {
+		emit(metrics.TLSFailed, float64(sum.Failed[why]), why)
+	}
+	emit(metrics.TLSUnderWay, float64(sum.Running), "running")
+	emit(metrics.TLSUnderWay, float64(sum.Waiting), "waiting")
+	expiry := math.Inf(1)
+	if ls.certs != nil {
+		expiry = time.Until(ls.certs.Expiry()).Seconds()
+	}
+	emit(metrics.TLSExpiry, expiry)
 }

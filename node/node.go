@@ -125,7 +125,7 @@ func New(cfg config.Config, log *slog.Logger) (*Node, error) {
 	n.calls = bulk.New(n.cluster.Raft(), known...)
 	n.serveBackups()
 	n.serveAgreement()
-	if n.front, err = newListeners(cfg); err != nil {
+	if n.front, err = newListeners(cfg, log); err != nil {
 		return nil, err
 	}
 	if n.loops, err = listen.New(loopOptions(cfg, n.started, log), n.broker.Worker); err != nil {
@@ -165,6 +165,7 @@ func (n *Node) Run(ctx context.Context) error {
 	defer cancel(nil)
 	defer context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })()
 	n.tasks.Go(n.mournAlways)
+	n.tasks.Go(func() { n.front.watch(life) })
 	go func() {
 		select {
 		case err := <-n.failed:
@@ -198,6 +199,10 @@ func (n *Node) Run(ctx context.Context) error {
 	defer done()
 	return errors.Join(err, n.undo(stop))
 }
+
+// Reload has the files looked at that may change while the node runs: certificates
+// for clients. They are looked at every few seconds anyway.
+func (n *Node) Reload() { n.front.refresh() }
 
 // fail has Run take the node down.
 func (n *Node) fail(err error) {
@@ -263,6 +268,7 @@ func (n *Node) undo(ctx context.Context) error {
 	}
 	if n.loops != nil {
 		errs = append(errs, n.loops.StopAccepting(ctx), n.broker.Disconnect(ctx), n.loops.Shutdown(ctx))
+		n.front.wait()
 	}
 	handing.Wait()
 	n.end(nil)
@@ -328,6 +334,6 @@ const sharedBytes = 16 << 20
 func loopOptions(cfg config.Config, start time.Time, log *slog.Logger) listen.Options {
 	return listen.Options{
 		Loops: cfg.Loops, Portable: cfg.PortableLoops,
-		SendTimeout: cfg.SendTimeout, MaxUnsent: cfg.Limits.MaxUnsent, Start: start, Logger: log,
+		OpenTimeout: cfg.ConnectTimeout, SendTimeout: cfg.SendTimeout, MaxUnsent: cfg.Limits.MaxUnsent, Start: start, Logger: log,
 	}
 }

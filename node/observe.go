@@ -40,6 +40,7 @@ func (n *Node) observeLoops(emit metrics.Emit) {
 		{metrics.ConnectionsAccepted, s.Accepted}, {metrics.ConnectionsRefused, s.Refused},
 		{metrics.AcceptErrors, s.AcceptErrors}, {metrics.SlowConsumers, s.Slow},
 		{metrics.ReceivedBytes, s.BytesIn}, {metrics.SentBytes, s.BytesOut},
+		{metrics.Opening, s.Opening}, {metrics.Unopened, s.Unopened},
 		{metrics.LoopTurns, s.Turns}, {metrics.LoopReads, s.Reads},
 		{metrics.LoopFlushes, s.Flushes}, {metrics.LoopMail, s.Mail},
 	} {

@@ -33,6 +33,8 @@ type connection struct {
 	willPayload string
 	willQoS     uint8
 	willRetain  bool
+
+	security
 }
 
 func (c *connection) bind(cmd *cobra.Command) {
@@ -41,7 +43,7 @@ func (c *connection) bind(cmd *cobra.Command) {
 	flags.SortFlags = false
 	flags.Bool("help", false, "show this help") // -h is the host, as in mosquitto's tools
 	flags.StringVarP(&c.host, "host", "h", "127.0.0.1", "the broker's `host`")
-	flags.Uint16VarP(&c.port, "port", "p", 1883, "the broker's `port`")
+	flags.Uint16VarP(&c.port, "port", "p", 1883, "the broker's `port`; with TLS 8883")
 	flags.StringVarP(&c.id, "id", "i", "", "client `identifier`; without one the broker assigns one")
 	flags.StringVarP(&c.user, "username", "u", "", "user `name`")
 	flags.StringVarP(&c.password, "pw", "P", "", "`password`; MQTT_PASSWORD keeps it out of the process list")
@@ -55,6 +57,7 @@ func (c *connection) bind(cmd *cobra.Command) {
 	flags.StringVar(&c.willPayload, "will-payload", "", "`message` of the will")
 	flags.Uint8Var(&c.willQoS, "will-qos", 0, "quality of service of the will")
 	flags.BoolVar(&c.willRetain, "will-retain", false, "retain the will")
+	c.security.bind(flags)
 }
 
 // passwordEnv gives the password without -P. It does not begin with DUNLIN_, for
@@ -78,8 +81,16 @@ func (c *connection) options(cmd *cobra.Command) (client.Options, error) {
 	if c.willTopic == "" && (c.willPayload != "" || c.willQoS != 0 || c.willRetain) {
 		return none, wrongUsage("a will needs --will-topic")
 	}
+	conf, err := c.config(c.host)
+	if err != nil {
+		return none, err
+	}
+	if conf != nil && !cmd.Flags().Changed("port") {
+		c.port = 8883
+	}
 	o := client.Options{
 		Addr:        net.JoinHostPort(c.host, strconv.Itoa(int(c.port))),
+		TLS:         conf,
 		Version:     mqtt.Version(c.version),
 		ClientID:    c.id,
 		Username:    c.user,

@@ -22,6 +22,7 @@ func newServe() *cobra.Command {
 		Use:   "serve [flags]",
 		Short: "Run a node",
 		Long: `Run a node in the foreground until SIGTERM or ctrl-C, which stops it in good order; a second one at once.
+SIGHUP has certificates read again, which happens by itself within seconds too.
 
 Every setting has a default. A YAML file (--config), then the environment, then flags change it: --mqtt-addr
 is mqtt-addr in the file and DUNLIN_MQTT_ADDR in the environment. Limits and access are in the file
@@ -51,6 +52,7 @@ ${FILE:/path}. dunlin config show lists all settings with their values and where
 			if err != nil {
 				return err
 			}
+			defer onHangup(n.Reload)()
 			return n.Run(ctx)
 		},
 	}
@@ -79,6 +81,21 @@ func newLogger(c config.Config, w io.Writer) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(w, o))
 	}
 	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// onHangup calls f for each SIGHUP until the function it returns is called.
+func onHangup(f func()) (stop func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	go func() {
+		for range signals {
+			f()
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(signals)
+	}
 }
 
 // untilSignal returns a context that the first SIGTERM or SIGINT ends. The

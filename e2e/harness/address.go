@@ -33,6 +33,7 @@ func host(t testing.TB) string {
 // The ports are the same on each node's address.
 const (
 	mqttPort    = "1883"
+	mqttsPort   = "8883"
 	wsPort      = "8083"
 	httpPort    = "18083"
 	gossipPort  = "7946"

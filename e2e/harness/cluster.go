@@ -14,6 +14,7 @@ type Options struct {
 	Nodes  int      // default 1
 	Args   []string // further arguments of dunlin serve
 	Config string   // YAML, for --config
+	TLS    bool     // listen for TLS too, of which Config has the certificates
 	WS     bool     // listen for WebSockets too
 	Links  bool     // put a Link before each cluster port
 	// Place says where node i, counted from 0, is to live; nil: each on a loopback

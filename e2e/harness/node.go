@@ -25,11 +25,12 @@ const deadline = 15 * time.Second
 
 // Node is one dunlin serve.
 type Node struct {
-	Name string
-	MQTT string // host:port of each listener
-	WS   string // "": none
-	HTTP string
-	Dir  string // data directory
+	Name  string
+	MQTT  string // host:port of each listener
+	MQTTS string // "": none
+	WS    string // "": none
+	HTTP  string
+	Dir   string // data directory
 
 	// Bin is the program, Env what its environment has beside the test's; changed
 	// between two runs, they hold from the next.
@@ -320,6 +321,10 @@ func newNode(t testing.TB, name string, at Place, o Options) *Node {
 		"--http-addr", n.HTTP,
 		"--gossip-addr", n.gossip(),
 		"--cluster-addr", net.JoinHostPort(h, clusterPort),
+	}
+	if o.TLS {
+		n.MQTTS = net.JoinHostPort(h, mqttsPort)
+		n.args = append(n.args, "--mqtts-addr", n.MQTTS)
 	}
 	if o.WS {
 		n.WS = net.JoinHostPort(h, wsPort)

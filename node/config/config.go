@@ -1,11 +1,13 @@
 package config
 
 import (
+	"crypto/tls"
 	"log/slog"
 	"net/netip"
 	"os"
 	"time"
 
+	"dunlin/node/listen/secure"
 	"dunlin/node/listen/websocket"
 )
 
@@ -23,6 +25,7 @@ type Config struct {
 	WSAddr         string
 	WSSAddr        string
 	HTTPAddr       string
+	TLS            TLS
 	WebSocket      WebSocket
 	ProxyProtocol  ProxyProtocol
 	AllowAnonymous bool // clients without credentials are let in on listeners beyond loopback
@@ -69,6 +72,39 @@ type WebSocket struct {
 // any, a connection has to come from one of them and to begin with a PROXY header;
 // where there are none, it must not.
 type ProxyProtocol struct{ MQTT, MQTTS, WS, WSS []netip.Prefix }
+
+// TLS is how clients are spoken to at mqtts-addr and wss-addr.
+type TLS struct {
+	Certs, Keys []string // PEM files, in pairs
+	ClientCA    string   // PEM file; ""
+	ClientAuth  ClientAuth
+	MinVersion  string // "1.2" or "1.3"
+}
+
+// ClientAuth says what is asked of clients beyond what they are asked for in MQTT.
+type ClientAuth string
+
+// A certificate that is given has to be good.
+const (
+	ClientAuthNone    ClientAuth = "none"
+	ClientAuthRequest ClientAuth = "request"
+	ClientAuthRequire ClientAuth = "require"
+)
+
+// Files are those that TLS for clients is made of.
+func (t TLS) Files() secure.Files {
+	f := secure.Files{Certs: t.Certs, Keys: t.Keys, ClientCA: t.ClientCA, MinVersion: tls.VersionTLS12}
+	if t.MinVersion == "1.3" {
+		f.MinVersion = tls.VersionTLS13
+	}
+	switch t.ClientAuth {
+	case ClientAuthRequest:
+		f.ClientAuth = tls.VerifyClientCertIfGiven
+	case ClientAuthRequire:
+		f.ClientAuth = tls.RequireAndVerifyClientCert
+	}
+	return f
+}
 
 // ClusterTLS names the PEM files of mutual TLS between nodes: all or none.
 type ClusterTLS struct{ Cert, Key, CA string }
@@ -132,6 +168,7 @@ func Default() Config {
 		GossipAddr:        "127.0.0.1:7946",
 		ClusterAddr:       "127.0.0.1:7947",
 		WebSocket:         WebSocket{Path: "/mqtt", Origins: []string{websocket.SameHost}},
+		TLS:               TLS{ClientAuth: ClientAuthNone, MinVersion: "1.2"},
 		ClusterID:         "dunlin",
 		Shards:            16,
 		ReplicationFactor: 3,

@@ -26,13 +26,22 @@ func Settings(c *Config) []Setting {
 		in("Listeners",
 			optionalAddress("mqtt-addr", &c.MQTTAddr,
 				"Address for MQTT over TCP; beyond loopback it needs --allow-anonymous"),
-			optionalAddress("mqtts-addr", &c.MQTTSAddr, "Address for MQTT over TLS (not in this version)"),
+			optionalAddress("mqtts-addr", &c.MQTTSAddr, "Address for MQTT over TLS, by convention port 8883; beyond loopback it needs --allow-anonymous"),
 			optionalAddress("ws-addr", &c.WSAddr, "Address for MQTT over WebSocket, as browsers speak it; beyond loopback it needs --allow-anonymous"),
-			optionalAddress("wss-addr", &c.WSSAddr, "Address for MQTT over WebSocket and TLS (not in this version)"),
+			optionalAddress("wss-addr", &c.WSSAddr, "Address for MQTT over WebSocket and TLS; beyond loopback it needs --allow-anonymous"),
 			optionalAddress("http-addr", &c.HTTPAddr,
 				"Address for health, metrics, API and status page; beyond loopback it serves health and metrics only"),
 			toggle("allow-anonymous", &c.AllowAnonymous,
 				"Let clients in without credentials on listeners beyond loopback"),
+		),
+		in("TLS",
+			list("tls.cert", &c.TLS.Certs, "paths, with commas between", isPathName,
+				"PEM certificates for clients, each with those that lead to its authority; several are chosen among by the name that the client asks for"),
+			list("tls.key", &c.TLS.Keys, "paths, with commas between", isPathName, "PEM keys of these certificates, in the same order"),
+			file("tls.client-ca", &c.TLS.ClientCA, "PEM certificates of the authorities that sign clients' certificates"),
+			choice("tls.client-auth", &c.TLS.ClientAuth, []ClientAuth{ClientAuthNone, ClientAuthRequest, ClientAuthRequire},
+				"Whether clients are asked for a certificate, and have to have one"),
+			choice("tls.min-version", &c.TLS.MinVersion, []string{"1.2", "1.3"}, "Oldest version of TLS that is spoken"),
 		),
 		in("WebSocket",
 			text("websocket.path", &c.WebSocket.Path, "a path, such as /mqtt", isPath, "Path at which WebSockets are opened"),
@@ -123,6 +132,8 @@ func Settings(c *Config) []Setting {
 		),
 	)
 }
+
+func isPathName(s string) bool { return s != "" && !strings.ContainsRune(s, 0) }
 
 // isFilter leaves the judgment to the router's parser, which alone knows.
 func isFilter(s string) bool {

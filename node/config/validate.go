@@ -1,6 +1,12 @@
 package config
 
-import "strings"
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"dunlin/node/listen/secure"
+)
 
 // Validate checks every value and what must hold between them. Load has done
 // it; a Config built in code should. The error is an *Error without a place.
@@ -11,6 +17,9 @@ func (c Config) Validate() error {
 		}
 	}
 	if err := c.validateListeners(); err != nil {
+		return err
+	}
+	if err := c.validateTLS(); err != nil {
 		return err
 	}
 	if err := c.validateApart(); err != nil {
@@ -40,8 +49,8 @@ func (c Config) validateApart() error {
 func (c Config) validateListeners() error {
 	for _, l := range c.Listeners() {
 		key := l.Name + "-addr"
-		if l.TLS {
-			return &Error{Key: key, Value: l.Addr, Want: "this version has no such listener, leave it out"}
+		if l.TLS && len(c.TLS.Certs) == 0 {
+			return &Error{Key: key, Value: l.Addr, Want: "TLS needs a certificate: set tls.cert and tls.key"}
 		}
 		if !IsLoopback(l.Addr) && !c.AllowAnonymous { // case 46
 			return &Error{Key: key, Value: l.Addr, Want: "beyond loopback anybody could connect, for this version has no " +
@@ -56,6 +65,23 @@ func (c Config) validateListeners() error {
 	}
 	if len(c.Listeners()) == 0 {
 		return &Error{Key: "mqtt-addr", Value: "", Want: "want at least one listener"}
+	}
+	return nil
+}
+
+func (c Config) validateTLS() error {
+	t := c.TLS
+	switch {
+	case len(t.Keys) != len(t.Certs):
+		return &Error{Key: "tls.key", Value: c.value("tls.key"), Want: fmt.Sprintf("want a key for each tls.cert, which are %d", len(t.Certs))}
+	case t.ClientAuth != ClientAuthNone && t.ClientCA == "":
+		return &Error{Key: "tls.client-auth", Value: string(t.ClientAuth), Want: "without tls.client-ca no certificate is good: set it, or want none"}
+	case t.ClientAuth == ClientAuthNone && t.ClientCA != "":
+		return &Error{Key: "tls.client-ca", Value: t.ClientCA, Want: "no client is asked for a certificate: set tls.client-auth to request or require, or leave this out"}
+	}
+	var e *secure.FileError
+	if err := t.Files().Check(); errors.As(err, &e) {
+		return &Error{Key: "tls." + e.Setting, Value: e.Path, Want: e.Err.Error()}
 	}
 	return nil
 }

@@ -110,6 +110,8 @@ type rig struct {
 	ca    *authority
 	conf  *tls.Config
 	base  handler
+
+	config func() *tls.Config // in place of conf
 }
 
 // drivers runs a test with each driver; at its end nothing may be left.
@@ -134,7 +136,10 @@ func drivers(t *testing.T, test func(t *testing.T, r *rig), change ...func(r *ri
 
 func (r *rig) serve(t testing.TB, o listen.Options) {
 	before := runtime.NumGoroutine()
-	r.Protocol = secure.New(func() *tls.Config { return r.conf })
+	if r.config == nil {
+		r.config = func() *tls.Config { return r.conf }
+	}
+	r.Protocol = secure.New(r.config)
 	var err error
 	r.loops, err = listen.New(o, func(l listen.Loop) listen.Handler {
 		h := r.base

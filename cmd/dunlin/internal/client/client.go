@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -13,7 +14,8 @@ import (
 
 // Options are what a connection is made with.
 type Options struct {
-	Addr          string // host:port
+	Addr          string      // host:port
+	TLS           *tls.Config // nil: none
 	Version       mqtt.Version
 	ClientID      string // "": the server assigns one
 	Username      string
@@ -91,6 +93,14 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 	conn, err := d.DialContext(ctx, "tcp", o.Addr)
 	if err != nil {
 		return nil, err
+	}
+	if o.TLS != nil {
+		secured := tls.Client(conn, o.TLS)
+		if err := secured.HandshakeContext(ctx); err != nil {
+			conn.Close()
+			return nil, fmt.Errorf("TLS: %w", err)
+		}
+		conn = secured
 	}
 	c := &Client{
 		opts: o, conn: conn, id: o.ClientID,
