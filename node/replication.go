@@ -74,6 +74,7 @@ func (n *Node) storeOptions(shards int) raftstore.Options {
 	o.Limits.Retained = part(l.RetainedMessages)
 	o.Limits.RetainedBytes = part(int(l.RetainedBytes))
 	o.QueueMemory, o.ScratchDir = int(l.QueueMemory), filepath.Join(n.cfg.DataDir, scratchName)
+	o.Stalled, o.StallTimeout = n.stalled, n.cfg.DiskStallTimeout
 	o.Limits.QueueMessages, o.Limits.QueueBytes = l.QueueMessages, l.QueueBytes
 	return o
 }

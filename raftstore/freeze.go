@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"slices"
 
+	"dunlin/raftstore/diskwatch"
+
 	"github.com/google/btree"
 )
 
@@ -19,6 +21,8 @@ type frozen struct {
 	out bytes.Buffer // chunks not yet taken
 	w   snapshotWriter
 	at  section // being streamed
+
+	watch *diskwatch.Watch // of what is read from files; nil if all is in memory
 
 	messages struct {
 		slots int
@@ -81,6 +85,7 @@ func (st *state) freeze() *frozen {
 	st.watch()
 	if s := st.messages.scratch; s != nil {
 		s.views++
+		f.watch = s.all.watch()
 	}
 	return f
 }
@@ -179,7 +184,7 @@ func (f *frozen) write() (part []byte, more bool, err error) {
 		packed := m.packed
 		if packed == nil {
 			l := spilled{at: m.at, size: m.size, from: m.from}
-			if err := l.read(); err != nil {
+			if err := l.read(f.watch); err != nil {
 				return nil, false, err
 			}
 			packed = l.packed

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"dunlin/raftstore/diskwatch"
+
 	"github.com/cespare/xxhash/v2"
 )
 
@@ -28,6 +30,7 @@ type scratches struct {
 	least   int    // bytes of a message that is worth spilling
 	made    atomic.Uint64
 	running *sync.WaitGroup
+	watch   func() *diskwatch.Watch // a new one, for one goroutine (D3)
 }
 
 // clear makes the directory, empty.
@@ -52,7 +55,7 @@ func (s *scratches) open() *scratch {
 	}
 	return &scratch{
 		all: s, name: filepath.Join(s.dir, fmt.Sprint(s.made.Add(1))),
-		segments: make(map[uint32]*segment), done: make(chan *chore, 1),
+		segments: make(map[uint32]*segment), done: make(chan *chore, 1), watch: s.watch(),
 	}
 }
 
@@ -75,8 +78,9 @@ type scratch struct {
 	live     int64 // bytes of them that are needed
 
 	// Of the chore under way, if there is one.
-	tail *segment // is appended to
-	last uint32   // number of the latest segment
+	tail  *segment // is appended to
+	last  uint32   // number of the latest segment
+	watch *diskwatch.Watch
 }
 
 // segment is one file.
@@ -142,12 +146,12 @@ func (s *scratch) run(c *chore) {
 		return
 	}
 	for i := range c.loads {
-		if c.err = c.loads[i].read(); c.err != nil {
+		if c.err = c.loads[i].read(s.watch); c.err != nil {
 			return
 		}
 	}
 	for _, seg := range c.gone {
-		if c.err = seg.remove(); c.err != nil {
+		if c.err = s.watch.Over("remove", seg.remove); c.err != nil {
 			return
 		}
 	}
@@ -160,7 +164,10 @@ func (s *scratch) write(c *chore) error {
 		if len(b) == 0 {
 			return nil
 		}
-		if _, err := s.tail.file.WriteAt(b, s.tail.size-int64(len(b))); err != nil {
+		if err := s.watch.Over("write", func() error {
+			_, err := s.tail.file.WriteAt(b, s.tail.size-int64(len(b)))
+			return err
+		}); err != nil {
 			return fmt.Errorf("%w: %w", ErrScratch, err)
 		}
 		b = b[:0]
@@ -173,8 +180,11 @@ func (s *scratch) write(c *chore) error {
 				return err
 			}
 			s.last++
-			f, err := os.OpenFile(fmt.Sprint(s.name, "-", s.last), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-			if err != nil {
+			var f *os.File
+			if err := s.watch.Over("create", func() (err error) {
+				f, err = os.OpenFile(fmt.Sprint(s.name, "-", s.last), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+				return err
+			}); err != nil {
 				return fmt.Errorf("%w: %w", ErrScratch, err)
 			}
 			s.tail = &segment{number: s.last, file: f}
@@ -189,10 +199,13 @@ func (s *scratch) write(c *chore) error {
 	return flush()
 }
 
-// read fills in packed. It may be called on any goroutine.
-func (s *spilled) read() error {
+// read fills in packed. It may be called on any goroutine, with a watch of its own.
+func (s *spilled) read(w *diskwatch.Watch) error {
 	b := make([]byte, recordHead+int(s.size))
-	if _, err := s.from.file.ReadAt(b, int64(s.at.offset)); err != nil {
+	if err := w.Over("read", func() error {
+		_, err := s.from.file.ReadAt(b, int64(s.at.offset))
+		return err
+	}); err != nil {
 		return fmt.Errorf("%w: %w", ErrScratch, err)
 	}
 	if s.packed = b[recordHead:]; s.checksum(s.packed) != binary.BigEndian.Uint64(b) {

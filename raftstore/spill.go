@@ -144,7 +144,7 @@ func (t *messages) room(share int) error {
 // uses.
 func (t *messages) fetch(ref uint32) error {
 	l := t.load(ref)
-	err := l.read()
+	err := l.read(t.scratch.watch)
 	if err == nil {
 		t.recall(&l)
 	}

@@ -9,7 +9,9 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"dunlin/router"
 	"dunlin/session"
@@ -324,6 +326,54 @@ func TestDamagedScratch(t *testing.T) {
 				t.Errorf("broken by %v", err)
 			}
 		})
+	}
+}
+
+// D3: what is done with the files is watched. A timeout that all of it takes longer
+// than finds writing and reading.
+func TestScratchIsWatched(t *testing.T) {
+	o := DefaultOptions()
+	o.Shards, o.ScratchDir, o.QueueMemory = 1, filepath.Join(t.TempDir(), "scratch"), 1<<10
+	var mu sync.Mutex
+	missing := map[string]bool{"write": true, "read": true}
+	o.StallTimeout = 1
+	o.Stalled = func(err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		operation, _, _ := strings.Cut(err.Error(), " ")
+		delete(missing, operation)
+	}
+	s, err := Open(o, &deaf{}, &deaf{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	do := func(c Command) Result {
+		done := make(chan Result, 1)
+		s.Submit(0, c, func(r Result) { done <- r })
+		return <-done
+	}
+	claim := lasting("a")
+	claim.DropOldest = true
+	e := do(claim).Claim.Epoch
+	do(Subscribe{ClientID: "a", Epoch: e, Filters: []Subscription{subscription("#", 1)}})
+	do(Detach{ClientID: "a", Epoch: e})
+	for i, late := 0, time.Now().Add(time.Minute); ; i++ {
+		mu.Lock()
+		left := len(missing)
+		mu.Unlock()
+		switch {
+		case left == 0:
+			return
+		case time.Now().After(late):
+			t.Fatalf("not watched: %v", missing)
+		}
+		do(Enqueue{Message: publish("t", large(i, 60_000), 1)})
+		if i%200 == 199 {
+			if err := s.Salvage(0, new(bytes.Buffer)); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"dunlin/proto/mqtt"
+	"dunlin/raftstore/diskwatch"
 	"dunlin/router"
 	"dunlin/session"
 
@@ -45,7 +46,12 @@ type Options struct {
 	// Broken is called when a shard cannot apply what was committed, or otherwise
 	// contradicts itself: the node must end at once, acknowledging nothing more (D6).
 	// The shard panics when it returns, and without it.
-	Broken     func(error)
+	Broken func(error)
+	// Stalled is called, once per operation, while one on a file of ScratchDir has been
+	// going on for StallTimeout, 0 for never: the node must end at once (D3).
+	Stalled      func(error)
+	StallTimeout time.Duration
+
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil: metrics are kept, not exported
 	Clock      func() session.Time   // the node's monotonic clock
@@ -129,6 +135,14 @@ func Open(o Options, owner Owner, out Messenger) (*Store, error) {
 func (s *Store) openScratches(o *Options) error {
 	s.scratches.dir, s.scratches.share, s.scratches.running = o.ScratchDir, o.QueueMemory/o.Shards, &s.running
 	s.scratches.least = cmp.Or(o.minSpill, minSpill)
+	s.scratches.watch = func() *diskwatch.Watch {
+		if o.Stalled == nil {
+			return diskwatch.New(0, nil)
+		}
+		return diskwatch.New(o.StallTimeout, func(operation string) {
+			o.Stalled(fmt.Errorf("%s of a file of spilled messages takes longer than %v", operation, o.StallTimeout))
+		})
+	}
 	return s.scratches.clear()
 }
 

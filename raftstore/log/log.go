@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"dunlin/raftstore/diskwatch"
 )
 
 // Log is the log of all Raft groups of a node.
@@ -54,7 +56,7 @@ func Open(dir string, o Options) (*Log, error) {
 	l.mu.groups = make(map[uint16]*Group)
 	l.queue.wake = make(chan struct{}, 1)
 	l.spares.want = make(chan struct{}, 1)
-	l.syncer.watch = newWatch(o.StallTimeout, o.Stalled)
+	l.syncer.watch = diskwatch.New(o.StallTimeout, o.Stalled)
 	if err := l.recover(); err != nil {
 		return nil, fmt.Errorf("open log in %s: %w", dir, errors.Join(err, l.closeFiles()))
 	}

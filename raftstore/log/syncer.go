@@ -5,11 +5,13 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"time"
+
+	"dunlin/raftstore/diskwatch"
 )
 
 // syncer is the state of the goroutine that writes the stream.
 type syncer struct {
-	watch *watch
+	watch *diskwatch.Watch
 	// Where the next batch goes in the tail segment, and its number. fresh: the
 	// tail has no batch yet, and the next one begins with a checkpoint.
 	offset int64
@@ -196,7 +198,7 @@ func (l *Log) write(b []byte) error {
 }
 
 func (l *Log) writeAt(seg *segment, b []byte, offset int64) error {
-	err := l.syncer.watch.over("write", func() error {
+	err := l.syncer.watch.Over("write", func() error {
 		_, err := seg.file.WriteAt(b, offset)
 		return err
 	})
@@ -208,7 +210,7 @@ func (l *Log) writeAt(seg *segment, b []byte, offset int64) error {
 
 func (l *Log) syncFile(seg *segment) error {
 	l.metrics.syncs.Inc()
-	if err := l.syncer.watch.over("sync", seg.file.Sync); err != nil {
+	if err := l.syncer.watch.Over("sync", seg.file.Sync); err != nil {
 		return fmt.Errorf("sync %s: %w", seg.name, err)
 	}
 	return nil
@@ -287,7 +289,7 @@ func (l *Log) create(seg *segment) error {
 	if !spare {
 		from = l.spares.name()
 	}
-	over := l.syncer.watch.over
+	over := l.syncer.watch.Over
 	if err := over("open", func() (err error) {
 		seg.file, err = l.fs.Open(from, !spare)
 		return err
@@ -335,7 +337,7 @@ func (l *Log) retire() {
 // recycle makes a spare of a segment, or removes it.
 func (l *Log) recycle(seg *segment) error {
 	seg.file.Close() // only read from by now
-	return l.syncer.watch.over("recycle", func() error {
+	return l.syncer.watch.Over("recycle", func() error {
 		name := l.spares.name()
 		if seg.size != int64(l.options.SegmentBytes) || l.spares.count() >= maxSpares {
 			return l.fs.Remove(seg.name)
