@@ -17,6 +17,9 @@ type outlook struct {
 	met     map[string]bool   // by identity: gossip knows them, reachable or not
 	reports map[string]report // by identity; of those that answered
 	calm    bool              // leaders may move for the sake of balance alone
+	// barred are the nodes that have been revoked for some time: what they lead is not
+	// served (E4).
+	barred map[string]bool
 	// strangers belong to meta's configuration, and not to its state, and are not on
 	// their way in.
 	strangers map[string]bool
@@ -157,8 +160,11 @@ func (o *outlook) shards() (steps []step, waits bool) {
 		}
 		n := next[v.ID]
 		forBalance := n.Kind == placement.Transfer && slices.Contains(targets[i], v.Leader)
-		if forBalance && (!o.calm || balanced) {
+		if forBalance && (!o.calm || balanced) || n.Kind == placement.Transfer && o.barred[n.Node] {
 			n = placement.Step{}
+		}
+		if heir := o.heir(v); heir != "" && n.Kind == 0 {
+			n, forBalance = placement.Step{Group: v.ID, Kind: placement.Transfer, Node: heir}, false
 		}
 		if s, ok := o.shardStep(v, n); ok {
 			steps = append(steps, s)
@@ -167,6 +173,27 @@ func (o *outlook) shards() (steps []step, waits bool) {
 		waits = waits || slices.ContainsFunc(v.Replicas, func(r placement.Replica) bool { return !r.Voter })
 	}
 	return steps, waits
+}
+
+// heir is who is to lead v in the place of a node that is barred, if anybody may: a
+// voter that is current and that nothing keeps from a lease. Of several it depends on
+// the group, so that the groups spread.
+func (o *outlook) heir(v *view) string {
+	if !o.barred[v.Leader] {
+		return ""
+	}
+	var may []string
+	for _, s := range v.lead.Servers {
+		number, ok := o.state.Find(s.Node)
+		if n := o.state.Nodes[number]; ok && s.Voter && !n.Leaving && n.Entitled(n.Generation) && o.current(v.ID, v.lead, s.Node) {
+			may = append(may, s.Node)
+		}
+	}
+	if len(may) == 0 {
+		return ""
+	}
+	slices.Sort(may)
+	return may[int(v.ID)%len(may)]
 }
 
 // shardStep is what v needs, given what placement says is next.

@@ -21,6 +21,10 @@ const (
 	// calmFor is for how long all nodes must have been there before leaders move for
 	// balance: not while others fail over.
 	calmFor = 15 * time.Second
+	// barredFor is for how long a node must have been revoked before others lead what it
+	// leads: longer than one takes to come back that can be reached again, and as long
+	// as it keeps its clients.
+	barredFor = 10 * time.Second
 	// strangeFor is for how long a server of meta's configuration may be unknown to
 	// its state: whoever enters is, for a moment.
 	strangeFor = 20 * time.Second
@@ -35,6 +39,7 @@ type reconciler struct {
 	c         *Control
 	reached   map[string]time.Time // when each node could last be reached, by identity
 	strange   map[string]time.Time // since when a server of meta's has been unknown
+	revoked   map[string]time.Time // since when each node that is has been revoked
 	disturbed time.Time            // when a node was last missing
 }
 
@@ -95,7 +100,25 @@ func (r *reconciler) look(ctx context.Context) *outlook {
 	o.reports = c.reports(ctx, ids)
 	o.calm = r.calm(o, now)
 	o.strangers = r.strangers(o, now)
+	o.barred = r.barred(o.state, now)
 	return o
+}
+
+func (r *reconciler) barred(s *meta.State, now time.Time) map[string]bool {
+	since := make(map[string]time.Time)
+	barred := make(map[string]bool)
+	for _, n := range s.Nodes {
+		if !n.Revoked || n.Leaving {
+			continue
+		}
+		since[n.Identity] = now
+		if at, ok := r.revoked[n.Identity]; ok {
+			since[n.Identity] = at
+		}
+		barred[n.Identity] = now.Sub(since[n.Identity]) >= barredFor
+	}
+	r.revoked = since
+	return barred
 }
 
 // calm says that all nodes have been there for some time, or that nobody wants to

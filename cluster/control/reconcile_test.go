@@ -10,6 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/raft"
+
+	"dunlin/raftstore/meta"
 	"dunlin/raftstore/placement"
 	"dunlin/router"
 )
@@ -313,6 +316,53 @@ func TestBack(t *testing.T) {
 
 // Whoever leads meta is killed again and again while nodes come and go, between any
 // two steps.
+// E4: what a node leads that stays revoked is led by others, and does not go back to it
+// for balance while it is.
+func TestRevokedNodeHandsOver(t *testing.T) {
+	inLab(t, 3, func(l *lab) {
+		for i := range 3 {
+			l.start(i)
+		}
+		l.works()
+		at := l.nodes[0]
+		state := at.State()
+		for number, n := range state.Nodes {
+			if _, err := at.Propose(l.t.Context(), &meta.Admit{Node: number, Generation: n.Generation}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// Anybody but meta's leader, which revokes itself never.
+		who := l.nodes[slices.IndexFunc(l.nodes, func(n *labNode) bool { return n.MetaLeader() != n.data.Identity() })]
+		leads := func() (n int) {
+			for sh := range uint16(labShards) {
+				if r := who.raftOf(sh); r != nil && r.State() == raft.Leader {
+					n++
+				}
+			}
+			return n
+		}
+		time.Sleep(30 * time.Second)
+		if leads() == 0 {
+			t.Fatal("it leads nothing in the first place")
+		}
+		number, _ := state.Find(who.data.Identity())
+		if _, err := at.Propose(l.t.Context(), &meta.Revoke{Node: number, Generation: state.Nodes[number].Generation}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(barredFor / 2)
+		if leads() == 0 {
+			t.Error("it has handed over at once")
+		}
+		l.until("handing over", func() bool { return leads() == 0 })
+		for range 60 {
+			time.Sleep(time.Second)
+			if n := leads(); n > 0 {
+				t.Fatalf("it leads %d shards again", n)
+			}
+		}
+	})
+}
+
 func TestReconcilerKilled(t *testing.T) {
 	for seed := range uint64(2) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
