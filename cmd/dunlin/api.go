@@ -82,6 +82,9 @@ func (a *api) stream(ctx context.Context, method, path string, body io.Reader) (
 		if errors.As(err, &ue) {
 			err = ue.Err
 		}
+		if errors.Is(err, context.Canceled) {
+			return nil, errInterrupted
+		}
 		if a.http != "" && !unheard(ctx, err) {
 			return nil, fmt.Errorf("who listens at %s does not answer in HTTP: %w; --http is for a node's http-addr, by default %s",
 				a.http, err, defaultHTTP)
@@ -102,6 +105,9 @@ func (a *api) stream(ctx context.Context, method, path string, body io.Reader) (
 	}
 	return nil, &refusal{resp.StatusCode, f.Error}
 }
+
+// errInterrupted is how what Ctrl-C has ended ends.
+var errInterrupted = errors.New("interrupted")
 
 // unheard says that err says nothing of who listens: nobody took the connection, or
 // there was no time for the answer.

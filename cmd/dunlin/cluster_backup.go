@@ -38,7 +38,7 @@ It holds messages of clients: keep it as you keep those.`,
 		Args: exactly("the file to write"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var written int64
-			c, err := writeFile(args[0], func(to *os.File) (c admin.Contents, err error) {
+			c, err := writeFile(cmd.Context(), args[0], func(to *os.File) (c admin.Contents, err error) {
 				if err := node.do(cmd.Context(), http.MethodGet, "/api/v1/backup", &c); err != nil {
 					return c, err
 				}
@@ -63,8 +63,8 @@ It holds messages of clients: keep it as you keep those.`,
 }
 
 // writeFile has write make a file, which has its name once it is whole and on the
-// disk.
-func writeFile[T any](name string, write func(*os.File) (T, error)) (result T, err error) {
+// disk. When ctx ends before that nothing of it is left.
+func writeFile[T any](ctx context.Context, name string, write func(*os.File) (T, error)) (result T, err error) {
 	if _, err := os.Lstat(name); err == nil {
 		return result, fmt.Errorf("%s is there already", name)
 	}
@@ -73,9 +73,13 @@ func writeFile[T any](name string, write func(*os.File) (T, error)) (result T, e
 	if err != nil {
 		return result, err
 	}
+	finish := context.AfterFunc(ctx, func() { _ = f.Close() }) // which ends what is under way
 	result, err = write(f)
 	if err == nil {
 		err = f.Sync()
+	}
+	if !finish() {
+		return result, errors.Join(fmt.Errorf("interrupted: %s was not written", name), os.Remove(partial))
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return result, errors.Join(err, os.Remove(partial))
@@ -136,7 +140,7 @@ func tryAgain(ctx context.Context, do func() error) (err error) {
 			select {
 			case <-time.After(time.Second):
 			case <-ctx.Done():
-				return ctx.Err()
+				return errInterrupted
 			}
 		}
 		var r *refusal

@@ -64,7 +64,7 @@ shards, or entries, that the others lack.`,
 				return errors.Join(reportRemains(cmd.OutOrStdout(), r), r.Close())
 			}
 			p := terminal.NewStatus(cmd.ErrOrStderr())
-			_, err = writeFile(args[0], func(to *os.File) (struct{}, error) {
+			_, err = writeFile(cmd.Context(), args[0], func(to *os.File) (struct{}, error) {
 				return struct{}{}, r.Write(to, func(sh int) { p.Line("shard %d of %d", sh+1, len(r.Shards())) })
 			})
 			p.Clear()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -91,7 +92,10 @@ func untilLeft(ctx context.Context, node *api, name string, p *terminal.Status) 
 	for {
 		var st admin.ClusterStatus
 		err := node.do(ctx, http.MethodGet, "/api/v1/cluster", &st)
-		if ctx.Err() != nil {
+		switch {
+		case errors.Is(ctx.Err(), context.Canceled):
+			return fmt.Errorf("interrupted: %s has not left%s; it goes on leaving", name, holds)
+		case ctx.Err() != nil:
 			return fmt.Errorf("%s has not left after %v%s; it goes on leaving", name, node.timeout, holds)
 		}
 		if err != nil {
