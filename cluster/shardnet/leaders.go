@@ -61,7 +61,7 @@ func (n *Net) Leader(sh router.ShardID) (at raftstore.Node, ok bool) {
 // silent says that it is no use to ask a node. Raft finds another leader no sooner.
 func (n *Net) silent(at raftstore.Node) bool {
 	identity, ok := n.dir.Identity(at)
-	return ok && n.raft.Silent(identity) >= n.raft.Silence()
+	return !ok || n.raft.Silent(identity) >= n.raft.Silence()
 }
 
 // ownLeader is who leads sh as this node's replica knows it.

@@ -198,6 +198,23 @@ func TestLossesAreToldOf(t *testing.T) {
 	})
 }
 
+// Who led a shard and has left the cluster since is not named for its leader: who
+// asks one of the replicas hears who is.
+func TestALeaderThatLeftIsForgotten(t *testing.T) {
+	inMesh(t, 3, func(t *testing.T, m *mesh) {
+		a := m.nodes[0]
+		a.hints.Lock()
+		a.hints.of[0].at = 3
+		a.hints.Unlock()
+		m.mu.Lock()
+		a.hidden = map[string]bool{"n3": true}
+		m.mu.Unlock()
+		if at, ok := a.Leader(0); !ok || at != 2 {
+			t.Errorf("node %d, %v", at, ok)
+		}
+	})
+}
+
 // Asks find the leader by what nodes say, and then stay with it.
 func TestLeadersAreFound(t *testing.T) {
 	inMesh(t, 3, func(t *testing.T, m *mesh) {
