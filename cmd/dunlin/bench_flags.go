@@ -155,6 +155,7 @@ func (b *benchFlags) bindMessages() {
 		f.StringVar(&b.Filter, "subscribe", "", "`filter` that each client subscribes to; %i is its number, %c its identifier, %u the user name")
 		f.StringVarP(&b.Filter, "topic", "t", "", "the same: `filter`")
 		f.IntVar(&b.Each, "publish-every", 0, "send a message to every `N`'th client, which it must get; wants --subscribe")
+		f.Float64Var(&b.Rate, "rate", 0, "`messages` of these a second; 0: all at once")
 	} else {
 		f.StringVarP(&b.Topic, "topic", "t", v.topic, "`topic`; %i is the client's number, %c its identifier, %u the user name")
 	}

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"dunlin/node/listen/websocket"
 	"dunlin/proto/mqtt"
 )
 
@@ -233,7 +234,7 @@ func (w *worker) dialed(c *conn) {
 	case "tls", "wss":
 		w.secureConn(c)
 	case "ws":
-		c.layer = &layer{}
+		c.layer = &layer{frames: websocket.NewServerReader()}
 		w.upgrade(c)
 	default:
 		w.greet(c)

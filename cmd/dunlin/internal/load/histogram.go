@@ -25,8 +25,11 @@ const (
 func NewHistogram() *Histogram { return &Histogram{hdrhistogram.New(shortest, longest, 2)} }
 
 // Record adds a sample.
-func (h *Histogram) Record(d time.Duration) {
-	_ = h.h.RecordValue(min(max(int64(d), shortest), longest)) // fails only outside of the bounds
+func (h *Histogram) Record(d time.Duration) { h.RecordTimes(d, 1) }
+
+// RecordTimes adds a sample n times.
+func (h *Histogram) RecordTimes(d time.Duration, n int64) {
+	_ = h.h.RecordValues(min(max(int64(d), shortest), longest), n) // fails only outside of the bounds
 }
 
 // Merge adds the samples of another.

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"dunlin/node/listen/websocket"
 )
 
 // layer is what is between the socket and MQTT: TLS, a WebSocket, or one in the
@@ -22,14 +24,14 @@ type layer struct {
 	tls    *tls.Conn // nil: none
 	socket *socket   // below it
 	key    [16]byte  // of the request for a WebSocket
-	head   []byte    // of the answer to it
-	frames frames
+	frames websocket.Reader
+	kept   []byte // the answer to the request, or a frame's beginning, that waits for its end
 }
 
 // writeLayer is worker.write through c's layers.
 func (w *worker) writeLayer(c *conn, b []byte) {
 	if strings.HasPrefix(w.Config.Transport, "ws") && c.state != upgrading {
-		w.frame = appendFrame(w.frame[:0], opBinary, rand.Uint32(), b)
+		w.frame = websocket.AppendMasked(w.frame[:0], b, rand.Uint32())
 		b = w.frame
 	}
 	w.writeBelow(c, b)
@@ -46,10 +48,12 @@ func (w *worker) writeBelow(c *conn, b []byte) {
 
 // readLayer is worker.receive through c's layers.
 func (w *worker) readLayer(c *conn, b []byte) (n int, more bool, err error) {
-	if t := c.layer.tls; t == nil {
-		n, err = c.layer.plain(int(c.fd), b)
+	l := c.layer
+	at := copy(b, l.kept)
+	if l.tls == nil {
+		n, err = l.plain(int(c.fd), b[at:])
 	} else {
-		n, err = t.Read(b)
+		n, err = l.tls.Read(b[at:])
 		more = true // a record may be followed by others that have been read with it
 	}
 	switch {
@@ -60,12 +64,32 @@ func (w *worker) readLayer(c *conn, b []byte) (n int, more bool, err error) {
 	case err != nil:
 		return 0, false, err
 	}
-	if c.state == upgrading {
-		n, err = w.upgraded(c, b, n)
-	} else if strings.HasPrefix(w.Config.Transport, "ws") {
-		n, err = c.layer.frames.unwrap(b[:n], func(payload []byte) { w.pongFrame(c, payload) })
+	if strings.HasPrefix(w.Config.Transport, "ws") {
+		n, err = w.unwrap(c, b, at+n)
 	}
 	return n, more, err
+}
+
+// unwrap replaces the n bytes of b by the MQTT in them, which it returns the length
+// of, and keeps what waits for more.
+func (w *worker) unwrap(c *conn, b []byte, n int) (int, error) {
+	l := c.layer
+	if c.state == upgrading {
+		end, err := upgraded(b[:n], l.key)
+		if end == 0 || err != nil {
+			l.kept = append(l.kept[:0], b[:n]...)
+			return 0, err
+		}
+		n = copy(b, b[end:n])
+		w.greet(c)
+	}
+	var owed websocket.Control
+	m, used, err := l.frames.Read(b, b[:n], &owed)
+	l.kept = append(l.kept[:0], b[used:n]...)
+	if owed.Owed() {
+		w.writeBelow(c, owed.AppendMasked(nil, rand.Uint32()))
+	}
+	return m, err
 }
 
 // plain reads from a socket without TLS.
@@ -87,25 +111,6 @@ func (w *worker) upgrade(c *conn) {
 		c.layer.key[i] = byte(rand.Uint32())
 	}
 	w.writeBelow(c, upgradeRequest(w.place(c).name, w.Config.Path, c.layer.key))
-}
-
-// upgraded goes on when the answer is there. What comes behind it in b is MQTT.
-func (w *worker) upgraded(c *conn, b []byte, n int) (int, error) {
-	l := c.layer
-	l.head = append(l.head, b[:n]...)
-	end, err := upgraded(l.head, l.key)
-	if end == 0 || err != nil {
-		return 0, err
-	}
-	n = copy(b, l.head[end:])
-	l.head = nil
-	w.greet(c)
-	return l.frames.unwrap(b[:n], func(payload []byte) { w.pongFrame(c, payload) })
-}
-
-// pongFrame answers a WebSocket's ping.
-func (w *worker) pongFrame(c *conn, payload []byte) {
-	w.writeBelow(c, appendFrame(nil, opPong, rand.Uint32(), payload))
 }
 
 // socket is a connection's descriptor as crypto/tls sees it. During the handshake,
@@ -210,7 +215,7 @@ func (w *worker) secureConn(c *conn) {
 		return
 	}
 	s := &socket{worker: w, conn: c, fd: int(c.fd), deadline: time.Now().Add(w.Config.Patience)}
-	over := secured{conn: c, generation: c.generation, layer: &layer{socket: s, tls: tls.Client(s, w.tlsOf(c))}}
+	over := secured{conn: c, generation: c.generation, layer: &layer{socket: s, tls: tls.Client(s, w.tlsOf(c)), frames: websocket.NewServerReader()}}
 	w.secure.running.Go(func() {
 		w.secure.slots <- struct{}{}
 		over.err = over.layer.tls.Handshake()

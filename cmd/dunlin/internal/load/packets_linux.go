@@ -207,7 +207,7 @@ func (w *worker) acked(c *conn, f mqtt.Frame, now int64) error {
 		w.failed.add("publish", mqtt.Reason(f.Body[2]).String(), func() string { return w.clientID(c) + " at " + w.place(c).name })
 	}
 	w.counts.Acked++
-	w.interval.Ack.Record(time.Duration(now - due))
+	w.acks.add(w.interval.Ack, now-due)
 	w.look(p)
 	return nil
 }
@@ -263,7 +263,7 @@ func (w *worker) message(c *conn, f mqtt.Frame, now int64) error {
 	s := readStamp(payload)
 	if w.ledger == nil {
 		if d := s.since(now); w.Config.Verb == Sub && d >= 0 && d < int64(10*time.Minute) {
-			w.interval.Delivery.Record(time.Duration(d)) // most likely of another process of this tester
+			w.deliveries.add(w.interval.Delivery, d) // most likely of another process of this tester
 		}
 		return nil
 	}
@@ -280,7 +280,7 @@ func (w *worker) message(c *conn, f mqtt.Frame, now int64) error {
 	if w.Config.Verb == Offline {
 		return nil // how long it was waited for is not the broker's doing
 	}
-	w.interval.Delivery.Record(time.Duration(s.since(now)))
+	w.deliveries.add(w.interval.Delivery, s.since(now))
 	if p := s.stream - w.Share.Pubs.From; w.Alone && p >= 0 && p < len(w.pubs) && w.Config.Verb != Conn {
 		w.pubs[p].landed += passed
 		w.look(w.pubs[p])

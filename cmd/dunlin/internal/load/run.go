@@ -17,10 +17,13 @@ type Options struct {
 	Observe Observer
 }
 
-// Run does what c says, which must have been checked. When ctx ends, the run ends
-// early and its result is none the worse. An error means that there is no result;
-// what went wrong with single connections is in the result.
+// Run does what c says. When ctx ends, the run ends early and its result is none the
+// worse. An error means that there is no result, a UsageError that there cannot be
+// one; what went wrong with single connections is in the result.
 func Run(ctx context.Context, c Config, o Options) (*Result, error) {
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
 	files, err := openFiles()
 	if err != nil {
 		return nil, err

@@ -54,10 +54,11 @@ type worker struct {
 	}
 	swept int64 // when connections were last looked over
 
-	interval Latencies  // since the last fold
-	total    Latencies  // of the whole run, and of the measured phase
-	sample   *Histogram // for the series
-	measure  struct {
+	interval         Latencies  // since the last fold
+	deliveries, acks repeated   // not in interval yet
+	total            Latencies  // of the whole run, and of the measured phase
+	sample           *Histogram // for the series
+	measure          struct {
 		on      bool
 		at      int64
 		counts  Counts
@@ -385,6 +386,8 @@ func (w *worker) brokerTimes() (all []time.Duration) {
 // fold empties the histograms of the interval: into those of the whole where that is
 // what they are of, and into the one for the series.
 func (w *worker) fold() {
+	w.deliveries.flush(w.interval.Delivery)
+	w.acks.flush(w.interval.Ack)
 	i, shown := &w.interval, false
 	for _, h := range []struct {
 		from  *Histogram
@@ -410,6 +413,29 @@ func (w *worker) fold() {
 			shown = true
 		}
 		h.from.Reset()
+	}
+}
+
+// repeated is a sample that has come so many times in a row: what one write has sent
+// and one read has brought took equally long.
+type repeated struct {
+	d time.Duration
+	n int64
+}
+
+// add records d in h, perhaps later.
+func (r *repeated) add(h *Histogram, d int64) {
+	if time.Duration(d) != r.d {
+		r.flush(h)
+		r.d = time.Duration(d)
+	}
+	r.n++
+}
+
+func (r *repeated) flush(h *Histogram) {
+	if r.n > 0 {
+		h.RecordTimes(r.d, r.n)
+		r.n = 0
 	}
 }
 
