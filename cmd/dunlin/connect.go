@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,6 +20,7 @@ import (
 type connection struct {
 	host     string
 	port     uint16
+	ws       string
 	id       string
 	user     string
 	password string
@@ -37,13 +39,28 @@ type connection struct {
 	security
 }
 
+// usualPort is where brokers are by convention.
+func usualPort(secured, webSocket bool) uint16 {
+	switch {
+	case secured && webSocket:
+		return 8084
+	case webSocket:
+		return 8083
+	case secured:
+		return 8883
+	}
+	return 1883
+}
+
 func (c *connection) bind(cmd *cobra.Command) {
 	c.version = protocol(mqtt.V5)
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.Bool("help", false, "show this help") // -h is the host, as in mosquitto's tools
 	flags.StringVarP(&c.host, "host", "h", "127.0.0.1", "the broker's `host`")
-	flags.Uint16VarP(&c.port, "port", "p", 1883, "the broker's `port`; with TLS 8883")
+	flags.Uint16VarP(&c.port, "port", "p", 1883, "the broker's `port`; without it 8883 with TLS, 8083 with --ws, 8084 with both")
+	flags.StringVar(&c.ws, "ws", "", "use WebSocket; =`/path` where it is not /mqtt")
+	flags.Lookup("ws").NoOptDefVal = "/mqtt"
 	flags.StringVarP(&c.id, "id", "i", "", "client `identifier`; without one the broker assigns one")
 	flags.StringVarP(&c.user, "username", "u", "", "user `name`")
 	flags.StringVarP(&c.password, "pw", "P", "", "`password`; MQTT_PASSWORD keeps it out of the process list")
@@ -81,16 +98,23 @@ func (c *connection) options(cmd *cobra.Command) (client.Options, error) {
 	if c.willTopic == "" && (c.willPayload != "" || c.willQoS != 0 || c.willRetain) {
 		return none, wrongUsage("a will needs --will-topic")
 	}
+	if c.ws != "" && (c.ws[0] != '/' || strings.ContainsFunc(c.ws, func(r rune) bool { return r <= ' ' || r >= 0x7f })) {
+		return none, wrongUsage("--ws: %q is not allowed: want a path, such as /mqtt", c.ws)
+	}
 	conf, err := c.config(c.host)
 	if err != nil {
 		return none, err
 	}
-	if conf != nil && !cmd.Flags().Changed("port") {
-		c.port = 8883
+	if conf != nil && c.ws != "" {
+		conf.NextProtos = []string{"http/1.1"} // it is HTTP that begins
+	}
+	if !cmd.Flags().Changed("port") {
+		c.port = usualPort(conf != nil, c.ws != "")
 	}
 	o := client.Options{
 		Addr:        net.JoinHostPort(c.host, strconv.Itoa(int(c.port))),
 		TLS:         conf,
+		WebSocket:   c.ws,
 		Version:     mqtt.Version(c.version),
 		ClientID:    c.id,
 		Username:    c.user,

@@ -82,6 +82,7 @@ func TestExitCodes(t *testing.T) {
 		{"sub -t a -W 5", 2, `dunlin: -W, --wait: "5" is not allowed: want a duration, such as 500ms, 30s or 5m; see`},
 		{"cluster remove n4 --wait=maybe", 2, `dunlin: --wait: "maybe" is not allowed: want true or false; see`},
 		{"dev --nodes three", 2, `dunlin: --nodes: "three" is not allowed: want a whole number; see`},
+		{"pub -t a -m x --ws=mqtt", 2, `dunlin: --ws: "mqtt" is not allowed: want a path, such as /mqtt`},
 		{"pub -t a -m x -V 4", 2, "want 5, 311 or 31"},
 		{"pub -t a -m x -V 311 --user-property a=b", 2, "properties are of MQTT 5.0"},
 		{"pub -t a -m x --user-property ab", 2, "want name=value"},

@@ -28,7 +28,7 @@ func testNode(t *testing.T) config.Config {
 	host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(250), rand.IntN(256), 1+rand.IntN(250))
 	c := config.Default()
 	c.DataDir = t.TempDir()
-	c.MQTTAddr, c.HTTPAddr = host+":1883", host+":18083"
+	c.MQTTAddr, c.WSAddr, c.HTTPAddr = host+":1883", host+":8083", host+":18083"
 	c.GossipAddr, c.ClusterAddr = host+":7946", host+":7947"
 	c.ACL.DenyFilters = []string{"denied/#"}
 	n, err := node.New(c, slog.New(slog.NewTextHandler(io.Discard, nil)))
@@ -95,6 +95,22 @@ func (l *lines) wait(t *testing.T) (int, string) {
 		t.Fatal(err)
 	}
 	return <-l.code, string(b)
+}
+
+func TestPublishAndSubscribeOverWebSocket(t *testing.T) {
+	c := testNode(t)
+	l := subscribe(t, c, "--ws", "-q", "2", "-t", "ws", "-C", "2")
+	big := strings.Repeat("x", 100_000)
+	if code, _, stderr := dunlin(t, big+"\nlast", mqttFlags(c, "pub", "--ws=/mqtt", "-q", "2", "-t", "ws", "-l")...); code != 0 {
+		t.Fatal(stderr)
+	}
+	if code, out := l.wait(t); code != 0 || out != big+"\nlast\n" {
+		t.Errorf("exit code %d, %.20q, %d bytes", code, out, len(out))
+	}
+	code, _, stderr := dunlin(t, "", mqttFlags(c, "pub", "--ws=/elsewhere", "-t", "ws", "-m", "x")...)
+	if code != 1 || !strings.Contains(stderr, "404 Not Found") {
+		t.Errorf("exit code %d, %s", code, stderr)
+	}
 }
 
 func TestPublishAndSubscribe(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 type Options struct {
 	Addr          string      // host:port
 	TLS           *tls.Config // nil: none
+	WebSocket     string      // path at which to open a WebSocket; "": none
 	Version       mqtt.Version
 	ClientID      string // "": the server assigns one
 	Username      string
@@ -90,17 +91,15 @@ func (e *Refused) Error() string {
 // Connect dials and waits for CONNACK; ctx bounds both.
 func Connect(ctx context.Context, o Options) (*Client, error) {
 	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", o.Addr)
+	socket, err := d.DialContext(ctx, "tcp", o.Addr)
 	if err != nil {
 		return nil, err
 	}
-	if o.TLS != nil {
-		secured := tls.Client(conn, o.TLS)
-		if err := secured.HandshakeContext(ctx); err != nil {
-			conn.Close()
-			return nil, fmt.Errorf("TLS: %w", err)
-		}
-		conn = secured
+	stop := context.AfterFunc(ctx, func() { socket.SetDeadline(time.Unix(1, 0)) })
+	conn, err := o.through(ctx, socket)
+	if err != nil {
+		socket.Close()
+		return nil, err
 	}
 	c := &Client{
 		opts: o, conn: conn, id: o.ClientID,
@@ -109,7 +108,6 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 		pinged:   make(chan struct{}, 1),
 	}
 	c.mu.requests = make(map[uint16]*request)
-	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
 	in := &input{conn: conn, version: o.Version}
 	if err = c.handshake(in); err == nil && !stop() {
 		err = ctx.Err()
@@ -135,6 +133,29 @@ func Connect(ctx context.Context, o Options) (*Client, error) {
 		}()
 	}
 	return c, nil
+}
+
+// through is socket with what MQTT is to go through on it.
+func (o *Options) through(ctx context.Context, socket net.Conn) (net.Conn, error) {
+	conn := socket
+	if o.TLS != nil {
+		secured := tls.Client(conn, o.TLS)
+		if err := secured.HandshakeContext(ctx); err != nil {
+			return nil, fmt.Errorf("TLS: %w", err)
+		}
+		conn = secured
+	}
+	if o.WebSocket == "" {
+		return conn, nil
+	}
+	w, err := upgrade(conn, o.Addr, o.WebSocket)
+	switch {
+	case ctx.Err() != nil:
+		return nil, fmt.Errorf("no answer to the request for a WebSocket: %w", ctx.Err())
+	case err != nil:
+		return nil, err
+	}
+	return w, nil
 }
 
 func (c *Client) handshake(in *input) error {
