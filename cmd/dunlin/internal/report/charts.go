@@ -39,9 +39,17 @@ const mostPoints = 400
 // their mean, the median is the mean of medians by count, and p99 and the most are the worst.
 func points(series []load.Interval) (out []point) {
 	per := (len(series) + mostPoints - 1) / mostPoints
+	var longest time.Duration
+	for _, v := range series {
+		longest = max(longest, v.Length)
+	}
 	for len(series) > 0 {
 		n := 1
 		for n < per && n < len(series) && series[n].Phase == series[0].Phase {
+			n++
+		}
+		// Of a moment at the end of a phase there is no rate to speak of.
+		for n < len(series) && series[n].Length < longest/20 {
 			n++
 		}
 		out = append(out, pointOf(series[:n]))
@@ -50,7 +58,7 @@ func points(series []load.Interval) (out []point) {
 	return out
 }
 
-// pointOf makes one point of neighbouring intervals of a phase.
+// pointOf makes one point of neighbouring intervals, of the phase of the first.
 func pointOf(part []load.Interval) point {
 	var sum load.Interval
 	median := 0.0
@@ -67,7 +75,7 @@ func pointOf(part []load.Interval) point {
 	}
 	last := part[len(part)-1]
 	p := point{
-		at: last.At.Seconds(), phase: last.Phase, connected: float64(last.Connected), memory: float64(last.BrokerMemory),
+		at: last.At.Seconds(), phase: part[0].Phase, connected: float64(last.Connected), memory: float64(last.BrokerMemory),
 		sent: perSecond(sum.Sent, sum.Length), received: perSecond(sum.Received, sum.Length), connects: perSecond(sum.Connects, sum.Length),
 		errors: perSecond(sum.Errors, sum.Length), loadCores: busy(sum.LoadCPU, sum.Length), brokerCores: busy(sum.BrokerCPU, sum.Length),
 		p50: math.NaN(), p99: math.NaN(), most: math.NaN(),
@@ -198,7 +206,7 @@ func (t timeline) chart() (chart, bool) {
 	}
 	// Several runs have their points at times of their own; to be compared they are
 	// put into columns as wide as the points of one of them are apart.
-	column := 0.01
+	column := 1e-6
 	if len(t.runs) > 1 {
 		c.joined = true
 		for _, r := range t.runs {

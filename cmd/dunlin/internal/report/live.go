@@ -151,7 +151,7 @@ func (v *view) lines(width int, now time.Time) []string {
 		lines = append(lines, line)
 	}
 	c := p.Connections
-	clients := fmt.Sprintf("%11s of %s connected", figure.Count(c.Connected), figure.Count(c.Wanted))
+	clients := fmt.Sprintf("%11s of %s connected", figure.Count(p.Interval.Connected), figure.Count(c.Wanted))
 	if c.Held > 0 {
 		clients += fmt.Sprintf(", %s answered a PINGREQ", figure.Count(c.Held))
 	}
@@ -239,7 +239,7 @@ func (v *view) line(now time.Time) string {
 		parts[0] += " " + figure.Percent(f)
 	}
 	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
-	add("%s of %s connected", figure.Count(p.Connections.Connected), figure.Count(p.Connections.Wanted))
+	add("%s of %s connected", figure.Count(i.Connected), figure.Count(p.Connections.Wanted))
 	if p.Phase == load.Connecting {
 		add("%s/s", figure.Rate(perSecond(i.Connects, i.Length)))
 	} else if p.Total.Sent+p.Total.Received > 0 {

@@ -75,6 +75,17 @@ func TestPoints(t *testing.T) {
 	}
 }
 
+// TestMoments: what a moment at the end of a phase held is not drawn by itself.
+func TestMoments(t *testing.T) {
+	got := points([]load.Interval{
+		{At: time.Second, Length: time.Second, Phase: load.Measure, Counts: load.Counts{Sent: 100}},
+		{At: 1001 * time.Millisecond, Length: time.Millisecond, Phase: load.Draining, Counts: load.Counts{Sent: 50}},
+	})
+	if len(got) != 1 || got[0].phase != load.Measure || got[0].sent < 149 || got[0].sent > 150 {
+		t.Errorf("%+v", got)
+	}
+}
+
 // TestConnectTimes: the bars hold every sample once.
 func TestConnectTimes(t *testing.T) {
 	d := connections()
