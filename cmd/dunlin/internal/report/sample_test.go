@@ -32,6 +32,14 @@ func lognormal(r *rand.Rand, n int, median time.Duration, spread float64) *load.
 	return h
 }
 
+// around is the summary of an interval with about that median.
+func around(r *rand.Rand, median time.Duration) load.Summary {
+	some := func(times float64) time.Duration {
+		return time.Duration(float64(median) * times * (0.9 + 0.2*r.Float64()))
+	}
+	return load.Summary{Count: 100, P50: some(1), P95: some(2), P99: some(3), Max: some(5)}
+}
+
 // messages is a run of p2p with QoS 1 at a rate, of so many seconds, in the middle of
 // which the broker stalls.
 func messages(seconds int, seed uint64) *Document {
@@ -78,10 +86,10 @@ func messages(seconds int, seed uint64) *Document {
 		i := interval(p)
 		got := uint64(rate + r.IntN(400) - 200)
 		i.Counts = load.Counts{Sent: rate, Acked: got, Received: got, SentBytes: rate * 128, RecvBytes: got * 128}
-		i.Latency = lognormal(r, 100, 400*time.Microsecond, 0.5).Summary()
+		i.Latency = around(r, 400*time.Microsecond)
 		i.LoadCPU, i.BrokerCPU = time.Duration(230+r.IntN(40))*time.Millisecond, time.Duration(300+r.IntN(60))*time.Millisecond
 		if n == seconds/2 {
-			i.Received, i.Latency = 2000, lognormal(r, 100, 40*time.Millisecond, 0.9).Summary()
+			i.Received, i.Latency = 2000, around(r, 40*time.Millisecond)
 		}
 	}
 	interval(load.Draining)
@@ -128,7 +136,7 @@ func connections() *Document {
 		switch {
 		case n < 15:
 			i.Phase, i.Connects = load.Connecting, uint64(min(57_000-connected, 3700+r.IntN(300)))
-			i.Latency = lognormal(r, 100, 4*time.Millisecond, 0.8).Summary()
+			i.Latency = around(r, 4*time.Millisecond)
 			i.LoadCPU, i.BrokerCPU = 700*time.Millisecond, 1100*time.Millisecond
 		case n < 22:
 			i.Phase, i.LoadCPU, i.BrokerCPU = load.Pinging, 200*time.Millisecond, 250*time.Millisecond
