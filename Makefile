@@ -15,6 +15,8 @@ CHAOS     ?= .
 CHAOSTIME ?= 45s
 CHAOSFLAGS ?=
 NODES     ?= 3
+LOAD      ?= 1000000
+LOADFLAGS ?=
 
 BIN    := bin/dunlin
 BUILD  := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X dunlin/node.release=$(VERSION)'
@@ -22,7 +24,7 @@ LINTER := bin/tools/golangci-lint
 # The packages that need no process of their own.
 UNITS   = $(shell go list ./... | grep -v '^dunlin/e2e')
 
-.PHONY: help run build test unit e2e lint format fix gen bench fuzz chaos image
+.PHONY: help run build test unit e2e lint format fix gen bench fuzz chaos load image
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9]+):.*## /\1\t/' | \
@@ -80,6 +82,9 @@ chaos: build ## faults in clusters of namespaces, 15 minutes; CHAOS=Long: 40; CH
 	@.ci/packages iproute2 strace
 	DUNLIN_BIN=$(CURDIR)/$(BIN) go test -count 1 -timeout 90m -v -run '$(CHAOS)' ./e2e/chaos -chaos.duration=$(CHAOSTIME) \
 		$(if $(findstring Long,$(CHAOS)),-chaos.long=10m) $(CHAOSFLAGS)
+
+load: build ## a million connections on one machine, quiet and with 23 GB; LOAD=52000: so many; LOADFLAGS adds, say, -load.nodes=52
+	DUNLIN_BIN=$(CURDIR)/$(BIN) go test -count 1 -timeout 30m -v -run Million ./e2e/load -load.connections=$(LOAD) $(LOADFLAGS)
 
 image: ## container image (comes with the Helm chart)
 	@echo 'make image: the container image comes with the Helm chart'; exit 1

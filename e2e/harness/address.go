@@ -11,6 +11,12 @@ import (
 // hosts counts the addresses given out by this process.
 var hosts atomic.Uint32
 
+// Host is a loopback address for a Place.
+func Host(t testing.TB) string {
+	t.Helper()
+	return host(t)
+}
+
 // host is a loopback address that is nobody else's: the whole of 127.0.0.0/8 is
 // this machine's, and with an address of its own a node finds its ports free
 // again after a restart, whatever else runs.
