@@ -63,7 +63,7 @@ func (w *worker) sentTo(n router.NodeID, o *outbound, m *session.Message, legs *
 	w.counters.Forwarded++
 	if m.QoS > 0 {
 		o.reliable = true
-		o.slots = append(o.slots, legs.add())
+		o.slots = append(o.slots, legs.add(w))
 		if w.peers.Full(n) {
 			w.stall(o, legs.from.conn)
 		}

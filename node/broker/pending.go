@@ -68,31 +68,31 @@ func (ps *pendings) free(i int32) {
 }
 
 // legs counts the ways by which one publish is under way. A record is taken only
-// when there is a leg to wait for.
+// when there is a leg to wait for. It does not hold the worker: the compiler would
+// take it that from gets wherever the worker does, and have each publish allocate one.
 type legs struct {
-	w    *worker
 	from *publisher
 	slot int32
 }
 
 // add counts one leg and returns the record to report it to.
-func (l *legs) add() int32 {
+func (l *legs) add(w *worker) int32 {
 	if l.slot == none {
-		l.slot = l.w.pendings.take(*l.from)
+		l.slot = w.pendings.take(*l.from)
 	}
-	l.w.pendings.at(l.slot).legs++
+	w.pendings.at(l.slot).legs++
 	return l.slot
 }
 
 // close ends the counting: without a leg the answer is due now.
-func (l *legs) close(reason mqtt.Reason) {
+func (l *legs) close(w *worker, reason mqtt.Reason) {
 	if l.slot != none {
-		if l.w.pendings.at(l.slot).legs > 0 {
+		if w.pendings.at(l.slot).legs > 0 {
 			return
 		}
-		l.w.pendings.free(l.slot)
+		w.pendings.free(l.slot)
 	}
-	l.w.conclude(l.from, reason, false)
+	w.conclude(l.from, reason, false)
 }
 
 // landed reports a leg of the publish in slot; the last one answers it.

@@ -17,7 +17,7 @@ func (w *worker) enqueue(sh router.ShardID, m *session.Message, legs *legs) {
 		w.shards.Submit(sh, raftstore.Transient{From: legs.from.clientID, Message: *m}, nil)
 		return
 	}
-	slot, left, client := legs.add(), w.toShard(sh, m), legs.from.client
+	slot, left, client := legs.add(w), w.toShard(sh, m), legs.from.client
 	w.shards.Submit(sh, raftstore.Enqueue{From: legs.from.clientID, Message: *m}, func(r raftstore.Result) {
 		left()
 		if r.Err != nil {

@@ -228,7 +228,7 @@ func (w *worker) route(from *publisher, m *session.Message, slot int32) {
 	if len(ms.Local) > 1 {
 		m.Share(&w.forms)
 	}
-	legs := legs{w: w, from: from, slot: slot}
+	legs := legs{from: from, slot: slot}
 	if len(ms.Groups) > 0 && !w.accepted.first(m) {
 		ms.Groups = ms.Groups[:0] // a member had it (R2); loops, shards and peers judge for themselves
 	}
@@ -250,7 +250,7 @@ func (w *worker) route(from *publisher, m *session.Message, slot int32) {
 		reason = mqtt.NoMatchingSubscribers
 		w.counters.Unrouted++
 	}
-	legs.close(reason)
+	legs.close(w, reason)
 	w.holdBack(from.conn)
 }
 

@@ -101,7 +101,7 @@ func (w *worker) join(c *conn, s suback, subs []raftstore.Subscription, asOf uin
 // queueUp brings a message to the queue of a share group. If it is none any more,
 // it has no members but those who came since, and is theirs.
 func (w *worker) queueUp(sh router.ShardID, f router.Filter, m *session.Message, legs *legs) {
-	slot := legs.add()
+	slot := legs.add(w)
 	kept := m.Append(nil, w.now())
 	w.shards.Submit(sh, raftstore.Share{Group: f, Message: *m}, func(r raftstore.Result) {
 		w.loop.Post(func(w *worker) {

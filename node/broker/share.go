@@ -286,9 +286,9 @@ func (w *worker) handOn(sh sharing, m *session.Message) {
 	}
 	w.counters.SharedHandedOn++
 	w.beginMessage()
-	legs := legs{w: w, from: &publisher{}, slot: none}
+	legs := legs{from: &publisher{}, slot: none}
 	w.share(g, m, sh.tried, &legs)
-	legs.close(mqtt.Success)
+	legs.close(w, mqtt.Success)
 }
 
 // repay returns a lent message that found no member here.
@@ -330,7 +330,7 @@ func (w *worker) lend(n router.NodeID, f router.Filter, m *session.Message, t *t
 		handle = w.loans.take(w.index, n, f, m, w.now())
 		w.loans.slot(handle).tried = t
 		if w.loans.bytes > w.MaxSharedBytes {
-			w.loans.slot(handle).slot = legs.add()
+			w.loans.slot(handle).slot = legs.add(w)
 		}
 	}
 	o := w.frameFor(n)

@@ -24,27 +24,8 @@ var idleSessions = flag.Int("idle", 100_000, "sessions of BenchmarkCollect")
 // that do nothing, each with a client identifier and a subscription: -idle=1000000 is
 // the case that the slabs are for. One operation is one collection.
 func BenchmarkCollect(b *testing.B) {
-	start := time.Now()
-	node := &testNode{table: router.NewTable()}
-	node.cell = &cell{nodes: []*testNode{node}}
-	node.b = New(Options{
-		Session: session.Limits{ReceiveMaximum: 20, MaximumPacketSize: 1 << 20, MaxInflight: 20, MaxQueueMessages: 1000, MaxQueueBytes: 1 << 20},
-		Policy:  session.Policy{MaxSessionExpiry: 3600}, ConnectTimeout: time.Minute, MaxSubscriptions: 100, MaxUnsent: 1 << 20,
-		Auth: auth.Anonymous{}, Access: auth.Denied{},
-		Clock: func() session.Time { return session.Time(time.Since(start)) }, Log: slog.New(slog.DiscardHandler),
-	}, node.table)
-	o := raftstore.DefaultOptions()
-	o.Routes, o.Logger = node.table, node.b.Log
-	store, err := raftstore.Open(o, node.b, node.b)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer store.Close()
-	node.b.Attach(store, store, store, node, node)
-	l := &deafLoop{start: start, posted: make(chan any, 1<<16)}
-	w := node.b.Worker(l).(*worker)
-	node.b.Accept(true)
-
+	l := newDeafLoop(b)
+	w := l.worker
 	before := heapNow()
 	info := listen.Info{Listener: "mqtt", Remote: netip.MustParseAddrPort("127.0.0.1:9"), Loopback: true}
 	var packets []byte
@@ -102,8 +83,46 @@ func cpuMarking() (sum float64) {
 	return sum
 }
 
+// What a message costs makes no garbage, on its way from one connection of a loop to
+// another and with its answer.
+func TestPublishMakesNoGarbage(t *testing.T) {
+	l := newDeafLoop(t)
+	w := l.worker
+	const sub, pub = listen.ID(1 << 32), listen.ID(1<<32 | 1)
+	give := func(id listen.ID, p interface {
+		Append([]byte, mqtt.Version) []byte
+	}) {
+		w.Receive(id, p.Append(nil, mqtt.V5))
+		w.Turn()
+		l.take(w)
+	}
+	for _, id := range []listen.ID{sub, pub} {
+		w.Open(id, listen.Info{Listener: "mqtt", Remote: netip.MustParseAddrPort("127.0.0.1:9"), Loopback: true})
+		give(id, &mqtt.Connect{Version: mqtt.V5, CleanStart: true, ClientID: fmt.Append(nil, id)})
+	}
+	give(sub, &mqtt.Subscribe{PacketID: 1, Filters: []mqtt.Subscription{{Filter: []byte("t"), RetainHandling: 2}}})
+	for _, qos := range []mqtt.QoS{0, 1} {
+		p := mqtt.Publish{Topic: []byte("t"), Payload: make([]byte, 128), QoS: qos}
+		if qos > 0 {
+			p.PacketID = 7
+		}
+		packet := p.Append(nil, mqtt.V5)
+		sent := w.counters.Sent[0]
+		if n := testing.AllocsPerRun(1000, func() {
+			w.Receive(pub, packet)
+			w.Turn()
+		}); n >= 1 {
+			t.Errorf("QoS %d: %.0f allocations a message", qos, n)
+		}
+		if n := w.counters.Sent[0] - sent; n != 1001 {
+			t.Errorf("QoS %d: %d messages sent", qos, n)
+		}
+	}
+}
+
 // deafLoop is a listen.Loop whose connections hold nothing.
 type deafLoop struct {
+	worker *worker
 	start  time.Time
 	out    []byte
 	posted chan any
@@ -131,3 +150,29 @@ func (l *deafLoop) SetIdle(listen.ID, time.Duration) {}
 func (l *deafLoop) Pause(listen.ID)                  {}
 func (l *deafLoop) Resume(listen.ID)                 {}
 func (l *deafLoop) Post(m any)                       { l.posted <- m }
+
+// newDeafLoop makes a broker with one worker.
+func newDeafLoop(t testing.TB) *deafLoop {
+	t.Helper()
+	start := time.Now()
+	node := &testNode{table: router.NewTable()}
+	node.cell = &cell{nodes: []*testNode{node}}
+	node.b = New(Options{
+		Session: session.Limits{ReceiveMaximum: 20, MaximumPacketSize: 1 << 20, MaxInflight: 20, MaxQueueMessages: 1000, MaxQueueBytes: 1 << 20},
+		Policy:  session.Policy{MaxSessionExpiry: 3600}, ConnectTimeout: time.Minute, MaxSubscriptions: 100, MaxUnsent: 1 << 20,
+		Auth: auth.Anonymous{}, Access: auth.Denied{},
+		Clock: func() session.Time { return session.Time(time.Since(start)) }, Log: slog.New(slog.DiscardHandler),
+	}, node.table)
+	o := raftstore.DefaultOptions()
+	o.Routes, o.Logger = node.table, node.b.Log
+	store, err := raftstore.Open(o, node.b, node.b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(store.Close)
+	node.b.Attach(store, store, store, node, node)
+	l := &deafLoop{start: start, posted: make(chan any, 1<<16)}
+	l.worker = node.b.Worker(l).(*worker)
+	node.b.Accept(true)
+	return l
+}
