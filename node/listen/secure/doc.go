@@ -10,5 +10,5 @@
 // bytes of the call at hand and no others (pipe): for more it answers with an error
 // that is temporary, after which crypto/tls remains usable, and it shows a record only
 // when all of it is there. So an idle tls.Conn has no goroutine, and nothing in
-// its buffers.
+// its buffers, which are taken from it (buffers.go).
 package secure

@@ -59,6 +59,7 @@ func (l *layer) shake(h *handshake, f *listen.Flow) (ended bool, err error) {
 		return true, h.mu.err
 	}
 	l.pipe = pipe{}
+	dropHand(l.conn)
 	return true, nil
 }
 
@@ -75,13 +76,16 @@ func (l *layer) feed(f *listen.Flow) bool {
 // open decrypts what has come.
 func (l *layer) open(f *listen.Flow) error {
 	l.pipe.in, l.pipe.out = f.Src, f.Reply
-	err := l.read(f)
+	lent := lendInput(l.conn)
+	idle, err := l.read(f)
+	takeInput(l.conn, lent, idle)
 	f.Src, f.Reply = l.pipe.in, l.pipe.out
 	l.pipe = pipe{left: l.pipe.left}
 	return err
 }
 
-func (l *layer) read(f *listen.Flow) error {
+// read reads what it may of f.Src; idle: no record is left.
+func (l *layer) read(f *listen.Flow) (idle bool, err error) {
 	for range readsPerCall {
 		if f.Room() == 0 {
 			break
@@ -91,13 +95,13 @@ func (l *layer) read(f *listen.Flow) error {
 		switch err {
 		case nil:
 		case errAgain:
-			return nil
+			return true, nil
 		default:
-			return err
+			return false, err
 		}
 	}
 	f.More = true
-	return nil
+	return false, nil
 }
 
 // Encode implements listen.Layer.

@@ -1,6 +1,7 @@
 package secure_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/ecdsa"
@@ -15,6 +16,7 @@ import (
 	"math/big"
 	mathrand "math/rand/v2"
 	"net"
+	"os/exec"
 	"runtime"
 	"strings"
 	"sync"
@@ -487,5 +489,62 @@ func TestResumption(t *testing.T) {
 		if c := r.Counts(); c.Done != 2 || c.Resumed != 1 {
 			t.Errorf("counts %+v", c)
 		}
+	})
+}
+
+// Those that begin and do not go on keep nobody out for long.
+func TestHandshakeFlood(t *testing.T) {
+	drivers(t, func(t *testing.T, r *rig) {
+		r.SetMost(2)
+		for range 4 {
+			sends := &firstWrite{Conn: r.raw(t), done: make(chan struct{}), over: t.Context().Done()}
+			go func() { _ = tls.Client(sends, r.client()).Handshake() }()
+			await(t, sends.done)
+		}
+		for deadline := time.Now().Add(20 * time.Second); r.Counts().Waiting < 2; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("counts %+v", r.Counts())
+			}
+		}
+		if c := r.Counts(); c.Running != 2 {
+			t.Errorf("%d handshakes run", c.Running)
+		}
+		c := tls.Client(r.raw(t), r.client())
+		must(t, c.Handshake())
+		if n := r.Counts().Failed["shed"]; n == 0 {
+			t.Error("nobody has made room")
+		}
+	}, func(_ *rig, o *listen.Options) { o.OpenTimeout = time.Minute })
+}
+
+// OpenSSL asks for new keys of both sides, and goes on under them.
+func TestKeyUpdate(t *testing.T) {
+	openssl, err := exec.LookPath("openssl")
+	if err != nil {
+		t.Skip("left out for want of openssl (Debian package openssl)")
+	}
+	drivers(t, func(t *testing.T, r *rig) {
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, openssl, "s_client", "-connect", r.addr, "-tls1_3")
+		in, err := cmd.StdinPipe()
+		must(t, err)
+		out, err := cmd.StdoutPipe()
+		must(t, err)
+		cmd.Stderr = cmd.Stdout
+		must(t, cmd.Start())
+		lines := bufio.NewScanner(out)
+		for _, step := range [][2]string{{"before", "before"}, {"K", "KEYUPDATE"}, {"between", "between"}, {"k", "KEYUPDATE"}, {"after", "after"}} {
+			_, err := io.WriteString(in, step[0]+"\n")
+			must(t, err)
+			for lines.Scan() && lines.Text() != step[1] {
+			}
+			if lines.Text() != step[1] {
+				t.Fatalf("no %q after %q", step[1], step[0])
+			}
+		}
+		must(t, in.Close())
+		_ = cmd.Wait()
+		must(t, await(t, r.base.closed))
 	})
 }

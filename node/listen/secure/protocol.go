@@ -28,6 +28,7 @@ type Protocol struct {
 		sync.Mutex
 		running list.List // of *handshake, by their beginning
 		waiting list.List // of *handshake that wait to begin, in order
+		making  bool      // makeRoom is to be called
 	}
 }
 
@@ -62,23 +63,29 @@ func (p *Protocol) admit(h *handshake) bool {
 		return true
 	}
 	h.waiting = p.mu.waiting.PushBack(h)
-	p.makeRoomLocked()
+	if !p.mu.making {
+		p.mu.making = true
+		time.AfterFunc(patience/4, p.makeRoom)
+	}
 	return false
 }
 
-// makeRoomLocked ends a handshake whose peer is slow, of the oldest.
-func (p *Protocol) makeRoomLocked() {
-	e := p.mu.running.Front()
-	for range 16 {
-		if e == nil {
-			return
-		}
+// makeRoom ends handshakes whose peers are slow, as many as others wait for their
+// places, and is called again as long as any do.
+func (p *Protocol) makeRoom() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	wanted := p.mu.waiting.Len()
+	if p.mu.making = wanted > 0; !p.mu.making {
+		return
+	}
+	for e := p.mu.running.Front(); e != nil && wanted > 0; e = e.Next() {
 		if h := e.Value.(*handshake); h.slow(patience) {
 			h.end(errShed)
-			return
+			wanted--
 		}
-		e = e.Next()
 	}
+	time.AfterFunc(patience/4, p.makeRoom)
 }
 
 // leave takes a handshake out, and lets the next begin.
