@@ -485,7 +485,8 @@ func (w *worker) ping(c *conn, now int64) {
 	w.write(c, []byte{byte(mqtt.PINGREQ) << 4, 0})
 }
 
-// someAtOnce is how many PINGREQs are written before answers are read again.
+// someAtOnce is how many PINGREQs of the phase Pinging wait for their answers at once:
+// a million at once would measure their own queue, and run out of patience with it.
 const someAtOnce = 128
 
 // askSome goes on with the phase Pinging.
@@ -493,7 +494,7 @@ func (w *worker) askSome(now int64) {
 	if w.phase != Pinging {
 		return
 	}
-	for n := 0; n < someAtOnce && w.pings.next < len(w.conns); w.pings.next++ {
+	for ; w.pings.out < someAtOnce && w.pings.next < len(w.conns); w.pings.next++ {
 		c := &w.conns[w.pings.next]
 		if c.state != ready {
 			continue
@@ -502,7 +503,6 @@ func (w *worker) askSome(now int64) {
 		w.pings.out++
 		if c.asked == 0 { // else one is under way to keep it alive
 			w.ping(c, now)
-			n++
 		}
 	}
 }

@@ -151,7 +151,7 @@ func (w *worker) patience(now int64) int {
 	if d, soon := w.ramp.wait(now, w.Pending); soon {
 		return int(max(d, time.Millisecond) / time.Millisecond)
 	}
-	if len(w.due) > 0 || w.phase == Pinging && w.pings.next < len(w.conns) {
+	if len(w.due) > 0 {
 		return 0
 	}
 	return 100
