@@ -30,17 +30,31 @@ type task struct {
 // results tell of each task by its name: nil, or why it failed.
 type results map[string]*string
 
-// tasks are an exchange in each version and QoS between two nodes of c.
-func tasks(c *harness.Cluster) (all []task) {
-	for _, version := range []int{4, 5} {
-		for qos := range 3 {
-			all = append(all, task{
-				Name: fmt.Sprintf("ws-v%d-qos%d", version, qos), Version: version, QoS: qos,
-				Sub: "ws://" + c.Nodes[0].WS + "/mqtt", Pub: "ws://" + c.Nodes[1].WS + "/mqtt",
-			})
+// tasks are an exchange over WS and over WSS in each version and QoS, between two nodes
+// of c.
+func tasks(c *harness.Cluster, cert certificate) (all []task) {
+	for _, at := range []struct{ name, sub, pub string }{
+		{"ws", "ws://" + c.Nodes[0].WS, "ws://" + c.Nodes[1].WS},
+		{"wss", "wss://" + c.Nodes[0].WSS, "wss://" + c.Nodes[1].WSS},
+	} {
+		for _, version := range []int{4, 5} {
+			for qos := range 3 {
+				all = append(all, task{
+					Name: fmt.Sprintf("%s-v%d-qos%d", at.name, version, qos), Version: version, QoS: qos,
+					Sub: at.sub + "/mqtt", Pub: at.pub + "/mqtt",
+					Options: map[string]any{"ca": cert.pem}, // a browser has its own
+				})
+			}
 		}
 	}
 	return all
+}
+
+// start3 starts three nodes with WebSockets in the clear and over TLS.
+func start3(t *testing.T) (*harness.Cluster, certificate) {
+	t.Helper()
+	cert := newCertificate(t)
+	return harness.Start(t, harness.Options{Nodes: 3, WS: true, TLS: true, Config: cert.config}), cert
 }
 
 // check has every task done.
@@ -71,7 +85,7 @@ func TestNode(t *testing.T) {
 	t.Parallel()
 	node := harness.Tool(t, "node", "nodejs")
 	packages(t)
-	all := tasks(harness.Start(t, harness.Options{Nodes: 3, WS: true}))
+	all := tasks(start3(t))
 	in, err := json.Marshal(all)
 	if err != nil {
 		t.Fatal(err)
@@ -96,12 +110,12 @@ func TestChromium(t *testing.T) {
 	t.Parallel()
 	chromium := harness.Tool(t, "chromium", "chromium")
 	packages(t)
-	c := harness.Start(t, harness.Options{Nodes: 3, WS: true})
-	all := tasks(c)
-	check(t, all, browse(t, chromium, "127.0.0.1", all))
+	c, cert := start3(t)
+	all := tasks(c, cert)
+	check(t, all, browse(t, chromium, "127.0.0.1", cert, all))
 
 	foreign := all[:1]
-	got := browse(t, chromium, "foreign.example", foreign)
+	got := browse(t, chromium, "foreign.example", cert, foreign)
 	if why, ok := got[foreign[0].Name]; !ok || why == nil {
 		t.Errorf("a foreign page may connect: %v", got)
 	}
@@ -112,7 +126,7 @@ func TestChromium(t *testing.T) {
 
 // browse has the browser open the page with its tasks, as one of host's, which the
 // browser takes for this machine, and waits for what it says became of them.
-func browse(t *testing.T, chromium, host string, all []task) results {
+func browse(t *testing.T, chromium, host string, cert certificate, all []task) results {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -135,9 +149,10 @@ func browse(t *testing.T, chromium, host string, all []task) results {
 
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	log := filepath.Join(t.TempDir(), "chromium.log")
-	stop := start(t, log, chromium,
+	stop := run(t, log, chromium,
 		"--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
 		"--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--user-data-dir="+t.TempDir(),
+		"--ignore-certificate-errors-spki-list="+cert.hash,
 		"--host-resolver-rules=MAP foreign.example 127.0.0.1",
 		"http://"+net.JoinHostPort(host, port)+"/page.html")
 	defer stop()

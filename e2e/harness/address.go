@@ -41,6 +41,7 @@ const (
 	mqttPort    = "1883"
 	mqttsPort   = "8883"
 	wsPort      = "8083"
+	wssPort     = "8084"
 	httpPort    = "18083"
 	gossipPort  = "7946"
 	clusterPort = "7947"

@@ -15,7 +15,7 @@ type Options struct {
 	Args   []string // further arguments of dunlin serve
 	Config string   // YAML, for --config
 	TLS    bool     // listen for TLS too, of which Config has the certificates
-	WS     bool     // listen for WebSockets too
+	WS     bool     // listen for WebSockets too, and with TLS for those over TLS
 	Links  bool     // put a Link before each cluster port
 	// Place says where node i, counted from 0, is to live; nil: each on a loopback
 	// address and in a directory of its own.

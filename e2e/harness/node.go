@@ -29,6 +29,7 @@ type Node struct {
 	MQTT  string // host:port of each listener
 	MQTTS string // "": none
 	WS    string // "": none
+	WSS   string // "": none
 	HTTP  string
 	Dir   string // data directory
 
@@ -329,6 +330,10 @@ func newNode(t testing.TB, name string, at Place, o Options) *Node {
 	if o.WS {
 		n.WS = net.JoinHostPort(h, wsPort)
 		n.args = append(n.args, "--ws-addr", n.WS)
+	}
+	if o.WS && o.TLS {
+		n.WSS = net.JoinHostPort(h, wssPort)
+		n.args = append(n.args, "--wss-addr", n.WSS)
 	}
 	if o.Links {
 		n.Link = newLink(t, net.JoinHostPort(h, linkPort), net.JoinHostPort(h, clusterPort))

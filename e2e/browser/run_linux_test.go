@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// start runs a program that starts others; the function returned ends them all.
-func start(t *testing.T, log, name string, args ...string) (stop func()) {
+// run starts a program that starts others; the function returned ends them all.
+func run(t *testing.T, log, name string, args ...string) (stop func()) {
 	t.Helper()
 	out, err := os.Create(log)
 	if err != nil {
