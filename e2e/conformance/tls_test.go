@@ -65,7 +65,7 @@ func (a *authority) keyOf(name string) string { return filepath.Join(a.dir, name
 // secured starts a node with TLS whose certificate is good for its address.
 func secured(t *testing.T, a *authority, more string) *harness.Node {
 	a.sign("server", &x509.Certificate{DNSNames: []string{"localhost"}, IPAddresses: loopbacks()})
-	c := harness.Start(t, harness.Options{TLS: true, Config: fmt.Sprintf("tls:\n  cert: %s\n  key: %s\n%s", a.pem("server"), a.keyOf("server"), more)})
+	c := harness.Start(t, harness.Options{TLS: true, WS: true, Config: fmt.Sprintf("tls:\n  cert: %s\n  key: %s\n%s", a.pem("server"), a.keyOf("server"), more)})
 	return c.Nodes[0]
 }
 
