@@ -70,10 +70,10 @@ func reasonOf(err error) int {
 		return shed
 	case errors.Is(err, errNotTLS), errors.As(err, &header):
 		return notTLS
+	case errors.As(err, &remote) && remote.Op == "remote error": // an alert, which may speak of certificates too
+		return peer
 	case errors.As(err, &verify), strings.Contains(err.Error(), "certificate"):
 		return certificate
-	case errors.As(err, &remote):
-		return peer
 	case strings.Contains(err.Error(), "version"):
 		return version
 	case strings.Contains(err.Error(), "cipher suite"):

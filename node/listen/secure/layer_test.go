@@ -342,6 +342,11 @@ func TestBadHandshakes(t *testing.T) {
 		if err := tls.Client(r.raw(t), old).Handshake(); err == nil {
 			t.Error("an old version was agreed on")
 		}
+		distrustful := r.client()
+		distrustful.RootCAs = x509.NewCertPool()
+		if err := tls.Client(r.raw(t), distrustful).Handshake(); err == nil {
+			t.Error("a certificate of nobody's was trusted")
+		}
 		garbage := []byte{22, 3, 1, 0, 5, 1, 2, 3, 4, 5}
 		for name, b := range map[string][]byte{
 			"mqtt":    {0x10, 0x0c, 0, 4, 'M', 'Q', 'T', 'T', 5, 0, 0, 0, 0, 0},
@@ -368,7 +373,7 @@ func TestBadHandshakes(t *testing.T) {
 			}
 		}
 		_, _ = io.Copy(io.Discard, hello)
-		want := map[string]uint64{"version": 1, "not_tls": 3, "other": 1, "abandoned": 3}
+		want := map[string]uint64{"version": 1, "not_tls": 3, "other": 1, "abandoned": 3, "peer": 1}
 		for reason, n := range want {
 			r.expect(t, reason, n)
 		}

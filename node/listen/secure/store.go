@@ -24,8 +24,11 @@ type Store struct {
 	refresh chan struct{}
 
 	// Of Watch alone.
-	seen, told [sha256.Size]byte // digests of files that could not be used: the last, and the last reported
+	seen, told [sha256.Size]byte // digests of files that cannot be used: the last, and the last reported; none while they can
 }
+
+// none is the digest of no files.
+var none [sha256.Size]byte
 
 // current is what new handshakes are configured with.
 type current struct {
@@ -94,20 +97,22 @@ func (s *Store) Watch(ctx context.Context, every time.Duration) {
 
 // look takes over what has changed. What cannot be used is told once, and not at
 // first sight unless somebody asked: a certificate and its key are seldom replaced at
-// one time.
+// one time. Who asked, or was told of bad files, hears how it stands in any case.
 func (s *Store) look(asked bool) {
 	c, err := s.files.load()
-	if c.digest == s.now.Load().digest {
-		return
-	}
 	if err == nil {
-		s.use(c)
-		s.log.Info("certificates reloaded", "expiry", c.expiry)
+		if c.digest != s.now.Load().digest {
+			s.use(c)
+			s.log.Info("certificates reloaded", "expiry", c.expiry)
+		} else if asked || s.told != none {
+			s.log.Info("certificates are those in use", "expiry", c.expiry)
+		}
+		s.seen, s.told = none, none
 		return
 	}
 	again := s.seen == c.digest
 	s.seen = c.digest
-	if (again || asked) && s.told != c.digest {
+	if asked || again && s.told != c.digest {
 		s.told = c.digest
 		s.log.Error("certificates not reloaded, the former ones are kept", "error", err)
 	}

@@ -99,11 +99,15 @@ func TestReload(t *testing.T) {
 	}
 	must(t, os.WriteFile(cert, []byte("nonsense"), 0o600))
 	eventually("the broken file told of", func() bool { return strings.Contains(log.String(), "not reloaded") })
-	store.Refresh()
 	echo(connect("localhost"))
+	time.Sleep(20 * time.Millisecond) // in which it is looked at again
 	if n := strings.Count(log.String(), "not reloaded"); n != 1 || !strings.Contains(log.String(), cert) {
 		t.Errorf("told %d times:\n%s", n, log.String())
 	}
+	writePair(t, dir, "server", first)
+	eventually("the recovery told of", func() bool { return strings.Contains(log.String(), "those in use") })
+	must(t, os.WriteFile(cert, []byte("nonsense"), 0o600))
+	eventually("the same told of again", func() bool { return strings.Count(log.String(), "not reloaded") > 1 })
 	writePair(t, dir, "server", second)
 	eventually("the new certificate used", func() bool { return bytes.Equal(shown(connect("localhost")), second.Certificate[0]) })
 	echo(old)
