@@ -81,6 +81,9 @@ To see it work:
 		if errors.As(err, &value) {
 			return wrongUsage("%w; see %s --help", wrongValue(value), cmd.CommandPath())
 		}
+		if s, ok := settingWithoutFlag(cmd, err); ok {
+			return wrongUsage("%w: %s is set in the file, or by %s in the environment", err, s.Key, s.Env())
+		}
 		if n := nearestFlag(cmd, err); n != "" {
 			return wrongUsage("%w, did you mean --%s? See %s --help", err, n, cmd.CommandPath())
 		}
@@ -167,6 +170,23 @@ func nearestFlag(cmd *cobra.Command, err error) string {
 	var names []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
 	return config.Nearest(unknown.GetSpecifiedName(), names)
+}
+
+// settingWithoutFlag is the setting that an unknown flag of cmd is to give, --tls-cert
+// say, of those that have no flag.
+func settingWithoutFlag(cmd *cobra.Command, err error) (config.Setting, bool) {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) || cmd.Flags().Lookup("node-name") == nil { // no command that loads settings
+		return config.Setting{}, false
+	}
+	c := config.Default()
+	for _, s := range config.Settings(&c) {
+		name := unknown.GetSpecifiedName()
+		if !s.HasFlag() && (name == s.Key || name == strings.ReplaceAll(s.Key, ".", "-")) {
+			return s, true
+		}
+	}
+	return config.Setting{}, false
 }
 
 // exactly is cobra.ExactArgs with an error that names what is wanted.

@@ -25,9 +25,10 @@ func newServe() *cobra.Command {
 SIGHUP has certificates read again, which happens by itself within seconds too.
 
 Every setting has a default. A YAML file (--config), then the environment, then flags change it: --mqtt-addr
-is mqtt-addr in the file and DUNLIN_MQTT_ADDR in the environment. Limits and access are in the file
-(limits: max-keepalive: 60s) or the environment (DUNLIN_LIMITS__MAX_KEEPALIVE=60s) only. A secret may be
-${FILE:/path}. dunlin config show lists all settings with their values and where these come from.`,
+is mqtt-addr in the file and DUNLIN_MQTT_ADDR in the environment. What has a heading in the file (tls, websocket,
+proxy-protocol, limits, acl) is in the file (limits: max-keepalive: 60s) or the environment
+(DUNLIN_LIMITS__MAX_KEEPALIVE=60s) only. A secret may be ${FILE:/path}. dunlin config show lists all settings with
+their values and where these come from.`,
 		Example: `  dunlin serve                                        one node, for this machine only
   dunlin serve --config /etc/dunlin.yaml
   dunlin serve --mqtt-addr 0.0.0.0:1883 --allow-anonymous

@@ -78,7 +78,7 @@ func address(key string, p *string, help string) Setting {
 }
 
 func optionalAddress(key string, p *string, help string) Setting {
-	return text(key, p, "host:port, or nothing for off", func(v string) bool { return v == "" || isAddress(v) }, help).as("address")
+	return text(key, p, "host:port, such as 127.0.0.1:1883, or nothing for off", func(v string) bool { return v == "" || isAddress(v) }, help).as("address")
 }
 
 func choice[T ~string](key string, p *T, of []T, help string) Setting {

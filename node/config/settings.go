@@ -157,7 +157,7 @@ func networks(key string, p *[]netip.Prefix, listener string) Setting {
 		return !slices.ContainsFunc(ns, func(n netip.Prefix) bool { return !n.IsValid() || n != n.Masked() })
 	}
 	return Setting{
-		Key: key, Kind: "list", Allowed: "networks or addresses, such as 10.0.0.0/8 or 192.0.2.7, with commas between", List: true,
+		Key: key, Kind: "list", Allowed: "networks such as 10.0.0.0/8 (not 10.0.0.1/8) or addresses such as 192.0.2.7, with commas between", List: true,
 		Help: "Networks of the proxies before " + listener + ": each connection must then come from one of them and begin with a PROXY header",
 		get: func() string {
 			var b strings.Builder

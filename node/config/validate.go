@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 
 	"dunlin/node/listen/secure"
@@ -28,29 +29,50 @@ func (c Config) Validate() error {
 	return c.validateCluster()
 }
 
-// validateApart sees that no two addresses are one; the node would find out late,
-// when it has entered the cluster.
+// validateApart sees that no two addresses meet; the node would find out late, when
+// it has entered the cluster.
 func (c Config) validateApart() error {
-	taken := make(map[string]string) // by address, the setting
-	for _, a := range []struct{ key, addr string }{
-		{"mqtt-addr", c.MQTTAddr}, {"mqtts-addr", c.MQTTSAddr}, {"ws-addr", c.WSAddr}, {"wss-addr", c.WSSAddr}, {"http-addr", c.HTTPAddr}, {"gossip-addr", c.GossipAddr}, {"cluster-addr", c.ClusterAddr},
+	type bound struct{ key, addr string }
+	var taken []bound
+	for _, a := range []bound{
+		{"mqtt-addr", c.MQTTAddr}, {"mqtts-addr", c.MQTTSAddr}, {"ws-addr", c.WSAddr}, {"wss-addr", c.WSSAddr},
+		{"http-addr", c.HTTPAddr}, {"gossip-addr", c.GossipAddr}, {"cluster-addr", c.ClusterAddr},
 	} {
-		if a.addr == "" || strings.HasSuffix(a.addr, ":0") { // off, or any port that is free
-			continue
+		for _, t := range taken {
+			switch {
+			case a.addr == t.addr && a.addr != "" && !strings.HasSuffix(a.addr, ":0"):
+				return &Error{Key: a.key, Value: a.addr, Want: "it is that of " + t.key + " too, want another one"}
+			case meet(a.addr, t.addr):
+				return &Error{Key: a.key, Value: a.addr, Want: fmt.Sprintf("it takes in that of %s, %q, want another port", t.key, t.addr)}
+			}
 		}
-		if key, ok := taken[a.addr]; ok {
-			return &Error{Key: a.key, Value: a.addr, Want: "it is that of " + key + " too, want another one"}
-		}
-		taken[a.addr] = a.key
+		taken = append(taken, a)
 	}
 	return nil
+}
+
+// meet says whether two addresses cannot both be bound: of one port, and one of
+// every interface or both of one host. Off, or any port that is free, meets none.
+func meet(a, b string) bool {
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	if errA != nil || errB != nil || portA != portB || portA == "0" {
+		return false
+	}
+	local := func(host string) string { // what localhost is mostly
+		if host == "localhost" {
+			return "127.0.0.1"
+		}
+		return host
+	}
+	return isUnspecified(a) || isUnspecified(b) || local(hostA) == local(hostB)
 }
 
 func (c Config) validateListeners() error {
 	for _, l := range c.Listeners() {
 		key := l.Name + "-addr"
 		if l.TLS && len(c.TLS.Certs) == 0 {
-			return &Error{Key: key, Value: l.Addr, Want: "TLS needs a certificate: set tls.cert and tls.key"}
+			return &Error{Key: key, Value: l.Addr, Want: "TLS needs a certificate: set tls.cert and tls.key, in the file or by DUNLIN_TLS__CERT and DUNLIN_TLS__KEY"}
 		}
 		if !IsLoopback(l.Addr) && !c.AllowAnonymous { // case 46
 			return &Error{Key: key, Value: l.Addr, Want: "beyond loopback anybody could connect, for this version has no " +
@@ -72,6 +94,8 @@ func (c Config) validateListeners() error {
 func (c Config) validateTLS() error {
 	t := c.TLS
 	switch {
+	case len(t.Keys) == 0 && len(t.Certs) > 0:
+		return &Error{Key: "tls.cert", Value: c.value("tls.cert"), Want: "a certificate needs its key: set tls.key"}
 	case len(t.Keys) != len(t.Certs):
 		return &Error{Key: "tls.key", Value: c.value("tls.key"), Want: fmt.Sprintf("want a key for each tls.cert, which are %d", len(t.Certs))}
 	case t.ClientAuth != ClientAuthNone && t.ClientCA == "":
