@@ -95,7 +95,7 @@ func (b *benchFlags) bind(cmd *cobra.Command) {
 		f.StringSliceVar(&b.publishHosts, "publish-host", nil, "the same for publishers, if theirs are others: `hosts`")
 	}
 	f.Uint16VarP(&b.port, "port", "p", 0, "`port` of hosts without one; 0: 1883, 8883 with TLS, 8083 with WebSocket, 8084 with both")
-	f.BoolVarP(&b.ssl, "ssl", "S", false, "TLS")
+	f.BoolVarP(&b.ssl, "ssl", "S", false, "TLS, which the flags of certificates ask for too")
 	f.BoolVar(&b.ws, "ws", false, "WebSocket")
 	f.StringVar(&b.Path, "path", "/mqtt", "`path` of WebSockets")
 	f.StringVar(&b.TLS.CA, "cacertfile", "", "`file` of authorities that vouch for the broker; default: the system's")
@@ -196,7 +196,7 @@ func (b *benchFlags) config(cmd *cobra.Command) (c load.Config, err error) {
 	if p, ok := os.LookupEnv(passwordEnv); ok && !given("password") {
 		c.Password = p
 	}
-	c.Transport = map[[2]bool]string{{}: "tcp", {true, false}: "tls", {false, true}: "ws", {true, true}: "wss"}[[2]bool{b.ssl, b.ws}]
+	c.Transport = map[[2]bool]string{{}: "tcp", {true, false}: "tls", {false, true}: "ws", {true, true}: "wss"}[[2]bool{b.ssl || b.TLS != load.TLS{}, b.ws}]
 	if c.Brokers, err = b.addresses(b.hosts, c.Transport); err != nil {
 		return c, err
 	}

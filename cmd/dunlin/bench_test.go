@@ -60,6 +60,12 @@ func TestBench(t *testing.T) {
 			t.Errorf("%+v", r.Check)
 		}
 	})
+	t.Run("TLS without --ssl", func(t *testing.T) { // which a flag of certificates asks for
+		code, _, says := dunlin(t, "", "bench", "conn", "-c", "1", "-h", host, "--cacertfile", "nowhere.pem")
+		if code != exitFailed || !strings.Contains(says, "nowhere.pem") {
+			t.Errorf("exit code %d, %s", code, says)
+		}
+	})
 	t.Run("refused", func(t *testing.T) { // what the node does not let a client subscribe to
 		code, out, _ := dunlin(t, "", "bench", "conn", "-c", "3", "--subscribe", "denied/#", "-h", host, "-o", "json")
 		var r load.Result

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -152,6 +153,8 @@ func (o *Options) through(ctx context.Context, socket net.Conn) (net.Conn, error
 	switch {
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("no answer to the request for a WebSocket: %w", ctx.Err())
+	case errors.Is(err, io.EOF):
+		return nil, fmt.Errorf("the server closed the connection and did not answer the request for a WebSocket: %w", err)
 	case err != nil:
 		return nil, err
 	}
@@ -173,8 +176,12 @@ func (c *Client) handshake(in *input) error {
 		return err
 	}
 	packet, err := in.next()
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("the server closed the connection and did not answer CONNECT, as one does that speaks TLS, WebSocket or "+
+			"the PROXY protocol at %s: %w", o.Addr, err)
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("no CONNACK: %w", err)
 	}
 	if packet.Kind != mqtt.CONNACK {
 		return fmt.Errorf("the server begins with %s", packet.Kind)

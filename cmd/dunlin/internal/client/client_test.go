@@ -111,6 +111,17 @@ func TestConnectRefused(t *testing.T) {
 	}
 }
 
+// A server that closes in place of CONNACK speaks something else, mostly.
+func TestConnectToSomethingElse(t *testing.T) {
+	for what, path := range map[string]string{"CONNECT": "", "the request for a WebSocket": "/mqtt"} {
+		addr := serve(t, mqtt.V5, func(s *server) { _, _ = s.conn.Read(make([]byte, 4096)) })
+		_, err := Connect(t.Context(), Options{Addr: addr, Version: mqtt.V5, WebSocket: path})
+		if err == nil || !strings.Contains(err.Error(), "closed the connection and did not answer "+what) {
+			t.Errorf("%q: %v", path, err)
+		}
+	}
+}
+
 func TestConnectGivesUp(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	addr := serve(t, mqtt.V5, func(s *server) {
