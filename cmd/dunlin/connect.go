@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -91,6 +92,9 @@ func (c *connection) options(cmd *cobra.Command) (client.Options, error) {
 		if q.value > 2 {
 			return none, wrongUsage("%s: \"%d\" is not allowed: want 0, 1 or 2", q.flag, q.value)
 		}
+	}
+	if _, err := netip.ParseAddr(c.host); err != nil && strings.ContainsAny(c.host, ":/") {
+		return none, wrongUsage("-h, --host: %q is not allowed: want a host alone, for -p is the port, and --tls and --ws are how to speak", c.host)
 	}
 	if c.keepSess && c.id == "" {
 		return none, wrongUsage("a session can only be kept under an identifier: want -i")

@@ -55,6 +55,8 @@ func TestExitCodes(t *testing.T) {
 		{"config check --limits.max-keepalive 3s", 2, "limits.max-keepalive is set in the file, or by DUNLIN_LIMITS__MAX_KEEPALIVE in the environment"},
 		{"sub --tls-cert x -t a", 2, "dunlin: unknown flag: --tls-cert; see dunlin sub --help"},
 		{"cluster remove n4 --wiat", 2, "did you mean --wait?"},
+		{"sub -h 127.0.0.1:1883 -t a", 2, `dunlin: -h, --host: "127.0.0.1:1883" is not allowed: want a host alone`},
+		{"sub -h ws://127.0.0.1/mqtt -t a", 2, `"ws://127.0.0.1/mqtt" is not allowed: want a host alone`},
 		{"sub -p 1 -t a/#/b", 2, `dunlin: -t "a/#/b": `},
 		{"config", 0, "Check and show configuration"},
 		{"config chek", 2, `dunlin: dunlin config has no command "chek", did you mean check?`},
