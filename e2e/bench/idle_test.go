@@ -3,10 +3,18 @@ package bench
 import (
 	"bytes"
 	"cmp"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,6 +30,7 @@ import (
 // node of several, for a connection that another node has, of its heap.
 var (
 	idleTarget    = limits{must: 1000, goal: 512}
+	tlsTarget     = limits{must: 8000, goal: 5500}
 	routeTarget   = limits{must: 24, goal: 24}
 	replicaTarget = limits{must: 150, goal: 150}
 )
@@ -38,9 +47,9 @@ func (l limits) verdict(v float64) string {
 	return "MISSED"
 }
 
-// BenchmarkIdle holds connections that do nothing, each with a client identifier and a
-// subscription of its own, and prints what each costs: the difference between few and
-// many. What connecting them left behind is collected on the way.
+// BenchmarkIdle holds connections that do nothing, plain and over TLS 1.3, each with a
+// client identifier and a subscription of its own, and prints what each costs: the
+// difference between few and many. What connecting them left behind is collected on the way.
 func BenchmarkIdle(b *testing.B) {
 	few, many := 2000, 17_000
 	if *quick {
@@ -64,18 +73,31 @@ func BenchmarkIdle(b *testing.B) {
 	}
 
 	alone := harness.Start(b, harness.Options{}).Nodes[0]
+	secure := harness.Start(b, harness.Options{TLS: true, Config: certificate(b)}).Nodes[0]
 	collect := func() { alone.Held() }
 	fillLogs(b, alone)
+	fillLogs(b, secure)
 	var held idle
 	held.grow(b, alone.MQTT, few, collect)
+	closeFew := growTLS(b, secure, 0, few)
 	calm()
 	heapBase, base := alone.Held().Heap, resident(b, alone.Pid())
+	tlsHeapBase, tlsBase := secure.Held().Heap, resident(b, secure.Pid())
 	held.grow(b, alone.MQTT, many, collect)
+	closeMany := growTLS(b, secure, few, many)
 	calm()
 	heapFull, full := alone.Held().Heap, resident(b, alone.Pid())
+	tlsHeapFull, tlsFull := secure.Held().Heap, resident(b, secure.Pid())
 	held.close()
+	closeFew()
+	closeMany()
+	heapRow := func(base, full uint64) {
+		fmt.Fprintf(table, "its heap, one node\t-\t%.0f\t-\t-\t-\t\n", float64(full-base)/float64(many-few))
+	}
 	row("resident, one node", theirs, (full-base)/float64(many-few), idleTarget)
-	fmt.Fprintf(table, "its heap, one node\t-\t%.0f\t-\t-\t-\t\n", float64(heapFull-heapBase)/float64(many-few))
+	heapRow(heapBase, heapFull)
+	row("resident, one node, over TLS 1.3", "-", (tlsFull-tlsBase)/float64(many-few), tlsTarget)
+	heapRow(tlsHeapBase, tlsHeapFull)
 
 	c := harness.Start(b, harness.Options{Nodes: 3})
 	c.NeedReplicas()
@@ -94,6 +116,65 @@ func BenchmarkIdle(b *testing.B) {
 	row("route of a subscription, on another node", "-", (routes-claims)/float64(many), routeTarget)
 	table.Flush()
 	fmt.Fprintf(os.Stdout, "\n%s\n", out.String())
+}
+
+// certificate makes one that vouches for itself, and is the configuration that names it.
+func certificate(b *testing.B) (config string) {
+	b.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		b.Fatal(err)
+	}
+	c := x509.Certificate{SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour)}
+	cert, err := x509.CreateCertificate(rand.Reader, &c, &c, &key.PublicKey, key)
+	if err != nil {
+		b.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		b.Fatal(err)
+	}
+	file := filepath.Join(b.TempDir(), "node.pem")
+	text := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})...)
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		b.Fatal(err)
+	}
+	return fmt.Sprintf("tls:\n  cert: %s\n  key: %[1]s\n", file)
+}
+
+// growTLS has a load tester, whose memory is its own, hold the connections from one number
+// to before another over TLS, until they are to close.
+func growTLS(b *testing.B, n *harness.Node, from, to int) (closed func()) {
+	b.Helper()
+	cmd := exec.Command(harness.Binary(b), "bench", "conn", "--ssl", "--insecure", "--quiet", "--host", n.MQTTS,
+		"--count", strconv.Itoa(to-from), "--startnumber", strconv.Itoa(from), "--connrate", "0", "--pending", "32",
+		"--prefix", "idle-", "--subscribe", "idle/%i/down", "--qos", "0", "--version", "4", "--keepalive", "0",
+		"--ifaddr", "127.0.9.1-127.0.9.2", "--duration", "1h", "--patience", "1m")
+	var complaint bytes.Buffer
+	cmd.Stderr = &complaint
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	exited := make(chan error, 1)
+	go func() {
+		exited <- cmd.Wait()
+		close(exited)
+	}()
+	closed = sync.OnceFunc(func() {
+		_ = cmd.Process.Signal(os.Interrupt)
+		<-exited
+	})
+	b.Cleanup(closed)
+	for int(n.Metrics()["dunlin_subscriptions"]) < to {
+		select {
+		case err := <-exited:
+			b.Fatalf("%v: %v: %s", cmd, err, complaint.String())
+		case <-time.After(time.Second):
+			n.Held() // collects
+		}
+	}
+	return closed
 }
 
 // fillLogs has what the logs of the shards keep in memory grow to its bound, so that it

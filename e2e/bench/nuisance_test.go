@@ -1,8 +1,11 @@
 package bench
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"sync"
 	"testing"
@@ -29,7 +32,7 @@ func BenchmarkNuisance(b *testing.B) {
 	if *quick {
 		rounds, interval, storm = 1, 300*time.Millisecond, 200
 	}
-	node := harness.Start(b, harness.Options{}).Nodes[0]
+	node := harness.Start(b, harness.Options{WS: true}).Nodes[0]
 	ours := server{publish: node.MQTT, subscribe: node.MQTT, pids: []int{node.Pid()}}
 	bare := floor(b, "pairs")
 	// p99 are the medians of rounds that take turns.
@@ -66,6 +69,7 @@ func BenchmarkNuisance(b *testing.B) {
 	}{
 		{"a client that never reads", func(stop <-chan struct{}) { neverRead(b, node, stop) }},
 		{"one that sends a byte a second", func(stop <-chan struct{}) { dribble(b, node, stop) }},
+		{"a WebSocket of one-byte frames", func(stop <-chan struct{}) { crumbs(b, node, stop) }},
 	} {
 		quiet, beside := p99(ours, x.do)
 		row(x.name, quiet, beside, beside/quiet, nuisanceTimes)
@@ -118,6 +122,58 @@ func dribble(b *testing.B, n *harness.Node, stop <-chan struct{}) {
 		case <-tick.C:
 		case <-stop:
 			slow.Drop()
+			return
+		}
+	}
+}
+
+// crumbs publishes a kilobyte a hundred times a second through a WebSocket, each byte in a
+// frame of its own.
+func crumbs(b *testing.B, n *harness.Node, stop <-chan struct{}) {
+	conn, err := net.Dial("tcp", n.WS)
+	if err != nil {
+		b.Error(err)
+		return
+	}
+	defer conn.Close()
+	if _, err := fmt.Fprintf(conn, "GET /mqtt HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"+
+		"Sec-WebSocket-Key: Y3J1bWJzLWNydW1icy1jcg==\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n", n.WS); err != nil {
+		b.Error(err)
+		return
+	}
+	in := bufio.NewReader(conn)
+	answer, err := http.ReadResponse(in, nil)
+	if err != nil || answer.StatusCode != http.StatusSwitchingProtocols {
+		b.Errorf("no WebSocket: %v, %v", answer, err)
+		return
+	}
+	answer.Body.Close()
+	frames := func(packet harness.Packet) (out []byte) {
+		for _, x := range packet.Append(nil, mqtt.V5) {
+			out = append(out, 0x82, 0x81, 0, 0, 0, 0, x) // binary, masked with nothing
+		}
+		return out
+	}
+	connect := &mqtt.Connect{Version: mqtt.V5, CleanStart: true}
+	if _, err := conn.Write(frames(connect)); err != nil {
+		b.Error(err)
+		return
+	}
+	if _, err := in.ReadByte(); err != nil { // of CONNACK's frame
+		b.Error(err)
+		return
+	}
+	publish := frames(&mqtt.Publish{Topic: []byte("crumbs"), Payload: make([]byte, 1000)})
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if _, err := conn.Write(publish); err != nil {
+				b.Error(err)
+				return
+			}
+		case <-stop:
 			return
 		}
 	}
