@@ -257,6 +257,7 @@ func TestPublishersWaitForALoopThatIsBehind(t *testing.T) {
 	inBubble(t, func(t *testing.T) { // P10: what waits between loops is bounded
 		c := newCell(t, 1, 2, func(o *Options) { o.MaxUnsent = 1 << 30 })
 		sub, pub := c.connect(0, 1, "sub"), c.connect(0, 0, "pub")
+		other := c.connect(0, 0, "other")
 		sub.subscribe("t", 0)
 		const size = 1 << 19
 		to, n := c.nodes[0].loops[1].worker(), 0
@@ -266,6 +267,11 @@ func TestPublishersWaitForALoopThatIsBehind(t *testing.T) {
 		}
 		if waiting := to.mailed.bytes.Load(); !pub.paused || waiting > maxBehind+2*size {
 			t.Errorf("%d bytes wait for a loop that does nothing, publisher paused: %v", waiting, pub.paused)
+		}
+		other.queue(&mqtt.Publish{Topic: []byte("u"), QoS: 1, PacketID: 1})
+		other.loop.turn()
+		if other.one(mqtt.PUBACK); other.paused {
+			t.Error("a publisher to nobody of that loop waits too")
 		}
 		c.settle()
 		if got := len(payloads(sub.recv())); got != n || pub.paused || to.mailed.bytes.Load() != 0 {
@@ -279,7 +285,7 @@ func TestPublishersWaitForAShardThatIsBehind(t *testing.T) {
 		c := newCell(t, 1, 1, nil)
 		sub := c.resume(0, 0, mqtt.Connect{ClientID: []byte("s")})
 		sub.subscribe("t", 1)
-		pub := c.connect(0, 0, "pub")
+		pub, other := c.connect(0, 0, "pub"), c.connect(0, 0, "other")
 		w := pub.loop.worker()
 		g := &w.atShards[w.shards.SessionShard("s")]
 		g.add(maxBehind)
@@ -287,6 +293,10 @@ func TestPublishersWaitForAShardThatIsBehind(t *testing.T) {
 		c.settle()
 		if pub.one(mqtt.PUBACK); !pub.paused {
 			t.Error("the publisher goes on")
+		}
+		other.publish("u", "", 1, 1)
+		if other.one(mqtt.PUBACK); other.paused {
+			t.Error("a publisher to nobody of that shard waits too")
 		}
 		if g.take(maxBehind) {
 			w.relieve()

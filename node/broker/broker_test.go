@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"dunlin/proto/mqtt"
+	"dunlin/session"
 )
 
 func inBubble(t *testing.T, f func(t *testing.T)) {
@@ -134,13 +135,17 @@ func TestSlowPeerStopsThePublisher(t *testing.T) {
 		c := newCell(t, 2, 1, nil)
 		sub := c.connect(1, 0, "sub")
 		sub.subscribe("t", 1)
-		pub := c.connect(0, 0, "pub")
+		pub, other := c.connect(0, 0, "pub"), c.connect(0, 0, "other")
 		c.nodes[0].full = true
 		c.nodes[0].silent = true
 		pub.publish("t", "1", 1, 1)
 		pub.publish("t", "2", 1, 2)
 		if got := payloads(sub.recv()); !slices.Equal(got, []string{"1"}) {
 			t.Errorf("got %v while the peer is behind, want the first only", got)
+		}
+		other.publish("u", "of no use there", 1, 1)
+		if other.one(mqtt.PUBACK); !pub.paused || other.paused {
+			t.Errorf("paused: the publisher %v, another %v", pub.paused, other.paused)
 		}
 		c.nodes[0].full, c.nodes[0].silent = false, false
 		for _, confirm := range c.nodes[0].kept {
@@ -543,7 +548,13 @@ func TestSlowConsumerQueuesAndDropsQoS0(t *testing.T) {
 		sub.unsent = 2 << 20
 		pub.publish("t", "dropped", 0, 0)
 		pub.publish("t", "queued", 1, 1)
+		if pub.one(mqtt.PUBACK); pub.paused {
+			t.Error("its publisher waits for it")
+		}
 		sub.none()
+		if n := sub.loop.worker().counters.Dropped[session.QueueFull]; n != 1 {
+			t.Errorf("%d deliveries counted as dropped", n)
+		}
 		sub.unsent = 0
 		sub.loop.handler.Writable(sub.id)
 		c.settle()
