@@ -1,6 +1,9 @@
 package router
 
-import "sync"
+import (
+	"strings"
+	"sync"
+)
 
 // Subscriber is an opaque handle of a subscriber on this node. Zero is nobody.
 type Subscriber uint64
@@ -114,6 +117,9 @@ func (tb *Table) joinLocked(f Filter, s Subscriber, o Options) (existed bool) {
 
 // Unsubscribe removes it again and says whether it existed.
 func (tb *Table) Unsubscribe(f Filter, s Subscriber) (existed bool, version uint64) {
+	if f.wild || f.at > 0 {
+		f.text = strings.Clone(f.text) // peers are told of it: a change must not keep the memory of a list of filters
+	}
 	before := tb.begin()
 	if f.at > 0 {
 		existed = tb.leaveLocked(f, s)

@@ -106,7 +106,7 @@ func (w *worker) info(c *conn) ClientInfo {
 		Remote: c.client.remote, Listener: c.client.listener, Version: c.version,
 		Connected: time.Duration(w.now() - c.client.since),
 		KeepAlive: time.Duration(c.client.agreed.KeepAlive) * time.Second, SessionExpiry: c.client.agreed.SessionExpiry,
-		Subscriptions: len(c.client.filters) + len(c.client.durable),
+		Subscriptions: c.client.filters.Len(),
 		Inflight:      c.live.Inflight(),
 		Queued:        queued,
 	}

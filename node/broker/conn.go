@@ -69,19 +69,18 @@ type client struct {
 	agreed   session.Agreed // keep-alive and session expiry in force
 	origin   uint64         // names a persistent publisher's incarnation (R1)
 
-	*catchUp                  // nil without new subscriptions
-	filters   []router.Filter // held in the node's table under this connection
-	durable   []router.Filter // of a persistent session, held by the shard
-	connect   *handshake      // while phase is connecting
-	bid       *bid            // the claim that is under way
-	given     uint64          // index of the latest delivery that a share group's queue gave; not of a persistent session
-	retaining int32           // publishes that wait for the commit of their retained leg
-	asking    int32           // SUBSCRIBEs and UNSUBSCRIBEs that wait for their answers
-	granting  int32           // subscriptions that the shard is asked for
-	late      uint16          // acknowledgements since one that the shard was told at once
-	window    uint16          // of a claim: deliveries in the committed window
-	cut       atomic.Bool     // see cutOff
-	will      bool            // the claim has one
+	*catchUp                 // nil without new subscriptions
+	filters   router.Filters // of its subscriptions: a persistent session's are held by the shard, others in the node's table under this connection
+	connect   *handshake     // while phase is connecting
+	bid       *bid           // the claim that is under way
+	given     uint64         // index of the latest delivery that a share group's queue gave; not of a persistent session
+	retaining int32          // publishes that wait for the commit of their retained leg
+	asking    int32          // SUBSCRIBEs and UNSUBSCRIBEs that wait for their answers
+	granting  int32          // subscriptions that the shard is asked for
+	late      uint16         // acknowledgements since one that the shard was told at once
+	window    uint16         // of a claim: deliveries in the committed window
+	cut       atomic.Bool    // see cutOff
+	will      bool           // the claim has one
 	loopback  bool
 }
 

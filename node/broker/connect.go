@@ -233,9 +233,9 @@ func (w *worker) connected(c *conn, claimed raftstore.Claimed) {
 	c.live.ResumeInbound(claimed.Inbound)
 	w.resume(c, claimed.Window)
 	for i := range claimed.Subscriptions {
-		c.client.durable = append(c.client.durable, claimed.Subscriptions[i].Filter)
+		c.client.filters.Add(claimed.Subscriptions[i].Filter)
 	}
-	w.subscriptions += len(c.client.durable)
+	w.subscriptions += c.client.filters.Len()
 	w.resumeReplays(c, &claimed)
 	w.release(c, holdConnect)
 }

@@ -165,16 +165,14 @@ func (w *worker) isReplays(cl *client, m *session.Message) bool {
 	if !slices.ContainsFunc(cl.fresh, func(x newcomer) bool { return cutAt(x.cuts, sh) >= m.Retained }) {
 		return false
 	}
-	w.work += (len(cl.filters) + len(cl.durable)) / filterWork
+	w.work += cl.filters.Len() / filterWork
 	covered := false
-	for _, fs := range [...][]router.Filter{cl.filters, cl.durable} {
-		for _, f := range fs {
-			if f.Group() != "" || !f.Matches(m.Topic) {
-				continue
-			}
-			if covered = cl.cutOf(f, sh) >= m.Retained; !covered {
-				return false
-			}
+	for f := range cl.filters.All() {
+		if f.Group() != "" || !f.Matches(m.Topic) {
+			continue
+		}
+		if covered = cl.cutOf(f, sh) >= m.Retained; !covered {
+			return false
 		}
 	}
 	return covered

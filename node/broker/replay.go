@@ -134,7 +134,7 @@ func (w *worker) cutResumed(id listen.ID, replays []*replay) {
 			return
 		}
 		for _, r := range replays {
-			if c.client.subscribes(r.filter) && w.place(c, r, cuts) {
+			if c.client.filters.Has(r.filter) && w.place(c, r, cuts) {
 				c.client.replays = append(c.client.replays, r)
 			}
 		}
@@ -430,9 +430,6 @@ func (cl *client) restartReplays(subs []raftstore.Subscription) {
 	}
 	cl.cancelReplays(again)
 }
-
-// subscribes says whether a persistent session has a subscription.
-func (cl *client) subscribes(f router.Filter) bool { return slices.Contains(cl.durable, f) }
 
 // cancelReplays ends the replays of filters.
 func (cl *client) cancelReplays(fs map[router.Filter]bool) {

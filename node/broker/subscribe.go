@@ -108,7 +108,7 @@ func (w *worker) judge(c *conn, i int, line *mqtt.Subscription) (router.Filter, 
 func (w *worker) enter(c *conn, f router.Filter, o router.Options, s *suback) (existed bool) {
 	existed, version := w.table.Subscribe(f, c.subscriber(), o)
 	if !existed {
-		c.client.filters = append(c.client.filters, f)
+		c.client.filters.Add(f)
 		w.subscriptions++
 	}
 	s.routes.version = max(s.routes.version, version)
@@ -139,7 +139,7 @@ func (w *worker) subscribed(s suback, subs []raftstore.Subscription, places []in
 		s.routes.durable, s.routes.shard, s.routes.index = true, c.shard, r.Index
 		for i, sub := range subs {
 			if !r.Existed[i] {
-				c.client.durable = append(c.client.durable, sub.Filter)
+				c.client.filters.Add(sub.Filter)
 				w.subscriptions++
 			}
 			s.wantRetained(&subs[i], r.Existed[i])
@@ -182,6 +182,9 @@ func (w *worker) unsubscribe(c *conn, p *mqtt.Unsubscribe) {
 		}
 		ended[f] = true
 	}
+	if !c.persistent {
+		c.client.filters.Delete(func(f router.Filter) bool { return ended[f] })
+	}
 	c.client.forget(ended)
 	id, packetID := c.id, p.PacketID
 	if len(durable) == 0 {
@@ -206,11 +209,14 @@ func (w *worker) unsubscribe(c *conn, p *mqtt.Unsubscribe) {
 					if c.persistent {
 						c.client.forget(ended) // a replay that was resumed meanwhile, too
 					}
+					had := c.client.filters.Len()
+					if c.persistent {
+						c.client.filters.Delete(func(f router.Filter) bool { return ended[f] })
+						w.subscriptions -= had - c.client.filters.Len()
+					}
 					for j, i := range places {
 						if r.Existed[j] && c.persistent {
 							reasons[i] = mqtt.Success
-							c.client.durable = slices.DeleteFunc(c.client.durable, func(f router.Filter) bool { return f == durable[j] })
-							w.subscriptions--
 						}
 					}
 					w.answered(c)
@@ -222,11 +228,10 @@ func (w *worker) unsubscribe(c *conn, p *mqtt.Unsubscribe) {
 }
 
 // subscriptions is how many the client has, those not yet granted included.
-func (cl *client) subscriptions() int { return len(cl.filters) + len(cl.durable) + int(cl.granting) }
+func (cl *client) subscriptions() int { return cl.filters.Len() + int(cl.granting) }
 
-// forget drops filters from the connection's own list, and their replays.
+// forget drops the replays of filters.
 func (cl *client) forget(ended map[router.Filter]bool) {
-	cl.filters = slices.DeleteFunc(cl.filters, func(f router.Filter) bool { return ended[f] })
 	cl.cancelReplays(ended)
 	if cl.catchUp != nil {
 		cl.fresh = slices.DeleteFunc(cl.fresh, func(x newcomer) bool { return ended[x.filter] })

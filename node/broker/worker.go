@@ -277,11 +277,13 @@ func (w *worker) leave(c *conn) {
 
 // withdraw takes a connection's subscriptions out of the node's table.
 func (w *worker) withdraw(c *conn) {
-	for _, f := range c.client.filters {
-		w.table.Unsubscribe(f, c.subscriber())
+	if !c.persistent {
+		for f := range c.client.filters.All() {
+			w.table.Unsubscribe(f, c.subscriber())
+		}
 	}
-	w.subscriptions -= len(c.client.filters) + len(c.client.durable)
-	c.client.filters, c.client.durable = nil, nil
+	w.subscriptions -= c.client.filters.Len()
+	c.client.filters = router.Filters{}
 }
 
 // detach tells the shard that the connection is over; for done see depart. Where
