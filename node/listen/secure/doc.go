@@ -4,7 +4,8 @@
 // goroutine of its own, which ends with it. It begins only when the peer's first record
 // is there, so that who says nothing costs nothing but its place among the opening
 // connections, and only so many run at a time: when all are taken, the one that waits
-// for its peer for longest makes room.
+// for its peer for longest makes room. Of those that run, no more compute at a time than
+// there are processors.
 //
 // After that the loop drives the tls.Conn. It stands on a net.Conn that holds the
 // bytes of the call at hand and no others (pipe): for more it answers with an error

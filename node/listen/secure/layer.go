@@ -2,6 +2,7 @@ package secure
 
 import (
 	"crypto/tls"
+	"errors"
 
 	"dunlin/node/listen"
 )
@@ -54,6 +55,9 @@ func (l *layer) shake(h *handshake, f *listen.Flow) (ended bool, err error) {
 		}
 		f.Busy = !h.mu.waits
 		return false, nil
+	}
+	if p := (*panicError)(nil); errors.As(h.mu.err, &p) {
+		panic(p.Error()) // as if it had been here: the loop counts it and tells of it
 	}
 	if h.mu.err != nil {
 		return true, h.mu.err

@@ -20,6 +20,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -551,5 +552,45 @@ func TestKeyUpdate(t *testing.T) {
 		must(t, in.Close())
 		_ = cmd.Wait()
 		must(t, await(t, r.base.closed))
+	})
+}
+
+// However many handshakes run, no more compute at a time than there are processors.
+func TestHandshakesTakeTurns(t *testing.T) {
+	var computing, most atomic.Int32
+	gate := make(chan struct{})
+	processors := 0
+	drivers(t, func(t *testing.T, r *rig) {
+		var all sync.WaitGroup
+		for range processors + 8 {
+			c := r.raw(t)
+			all.Go(func() {
+				if err := tls.Client(c, r.client()).Handshake(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		for r.Counts().Running < processors+8 || int(computing.Load()) < processors {
+			time.Sleep(time.Millisecond)
+		}
+		for range 1000 {
+			runtime.Gosched()
+		}
+		close(gate)
+		all.Wait()
+		if n := int(most.Load()); n != processors {
+			t.Errorf("%d computed at a time, on %d processors", n, processors)
+		}
+	}, func(r *rig, _ *listen.Options) {
+		processors, gate = runtime.GOMAXPROCS(0), make(chan struct{})
+		most.Store(0)
+		r.conf.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			now := computing.Add(1)
+			defer computing.Add(-1)
+			for m := most.Load(); now > m && !most.CompareAndSwap(m, now); m = most.Load() {
+			}
+			<-gate
+			return nil, nil
+		}
 	})
 }

@@ -55,19 +55,14 @@ func (p *pipe) Read(b []byte) (int, error) {
 		}
 		return p.take(b), nil
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for h.mu.close == nil && !p.begin() {
-		if !h.mu.waits {
-			h.mu.waits, h.mu.since = true, time.Now()
-			h.wake() // for the next record, or to be told that there is none
-		}
-		h.news.Wait()
+	waited, err := h.await(p)
+	if waited {
+		h.turns <- struct{}{}
 	}
-	if h.mu.close != nil {
-		return 0, h.mu.close
+	if err != nil {
+		return 0, err
 	}
-	return p.take(b), nil
+	return p.take(b), nil // which is not the loop's to touch before it waits again
 }
 
 // begin says whether there is something of a record to read.

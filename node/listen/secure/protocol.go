@@ -3,6 +3,7 @@ package secure
 import (
 	"container/list"
 	"crypto/tls"
+	"runtime"
 	"sync"
 	"time"
 
@@ -24,6 +25,11 @@ type Protocol struct {
 	counts  counters
 	running sync.WaitGroup
 
+	// turns holds an element for each handshake that computes, one for a processor.
+	// The loops' processors come on top of these (listen.Loops.Start), so that a loop
+	// which wakes up need not queue behind hundreds of handshakes.
+	turns chan struct{}
+
 	mu struct {
 		sync.Mutex
 		running list.List // of *handshake, by their beginning
@@ -32,16 +38,16 @@ type Protocol struct {
 	}
 }
 
-// New makes a Protocol. Each handshake asks config for its configuration, from any
-// goroutine.
+// New makes a Protocol, before the loops start. Each handshake asks config for its
+// configuration, from any goroutine.
 func New(config func() *tls.Config) *Protocol {
-	return &Protocol{config: config, most: maxHandshakes}
+	return &Protocol{config: config, most: maxHandshakes, turns: make(chan struct{}, runtime.GOMAXPROCS(0))}
 }
 
 // NewLayer implements listen.Protocol.
 func (p *Protocol) NewLayer(_ listen.Info, wake func()) listen.Layer {
 	l := &layer{p: p}
-	l.pipe.shaking = newHandshake(wake)
+	l.pipe.shaking = newHandshake(wake, p.turns)
 	return l
 }
 
