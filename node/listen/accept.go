@@ -73,8 +73,9 @@ func (l *loop) openConn(ln *listener, sock int32, remote, local netip.AddrPort) 
 	id := l.id(index, c)
 	info := Info{Listener: ln.name, Remote: remote, Local: local, Loopback: ln.loopback}
 	if len(ln.protocols) > 0 {
-		l.enclose(index, c, ln, info)
-		l.watch(index, c)
+		if l.enclose(index, c, ln, info); !c.is(connGone) {
+			l.watch(index, c)
+		}
 		return
 	}
 	if !l.callOpen(id, info) {

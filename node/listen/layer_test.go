@@ -503,3 +503,79 @@ func TestLayersNeverOpen(t *testing.T) {
 		}
 	})
 }
+
+// thinker is a Protocol whose Layers take nothing until they have thought.
+type thinker struct{ thought <-chan struct{} }
+
+func (p thinker) NewLayer(_ Info, wake func()) Layer {
+	go func() {
+		<-p.thought
+		wake()
+	}()
+	return &thinking{thinker: p}
+}
+
+type thinking struct {
+	thinker
+	prefixLayer
+}
+
+func (y *thinking) Decode(f *Flow) (State, error) {
+	select {
+	case <-y.thought:
+		f.Pass()
+		return Ready, nil
+	default:
+		return Opening, nil
+	}
+}
+
+// A peer that sends more than Layers keep while one of them thinks costs no turns.
+func TestLayersFullCostNoTurns(t *testing.T) {
+	drivers(t, func(t *testing.T, o Options) {
+		o.Loops = 1
+		for name, below := range map[string][]Protocol{"alone": {}, "above another": {prefix{}}} {
+			t.Run(name, func(t *testing.T) {
+				thought := make(chan struct{})
+				ticked := make(chan struct{})
+				s, addr := serve(t, o, func(l Loop) Handler {
+					return &funcs{receive: echoFrames(l), tick: func() {
+						select {
+						case ticked <- struct{}{}:
+						default:
+						}
+					}}
+				}, append(below, thinker{thought})...)
+				c := dial(t, addr)
+				var frames []byte
+				for r := rand.New(rand.NewPCG(1, 2)); len(frames) < 4*layerBuffer; {
+					frames = append(frames, randomFrame(r)...)
+				}
+				go func() {
+					if len(below) > 0 {
+						_, _ = c.Write([]byte(":a line\n"))
+					}
+					_, _ = c.Write(frames)
+				}()
+				for s.Stats().BytesIn < layerBuffer {
+					time.Sleep(time.Millisecond)
+				}
+				await(t, ticked)
+				before := s.Stats().Turns
+				for range 4 {
+					await(t, ticked)
+				}
+				if turns := s.Stats().Turns - before; turns > 100 {
+					t.Errorf("%d turns in four ticks", turns)
+				}
+				close(thought)
+				got := make([]byte, len(frames))
+				_, err := io.ReadFull(c, got)
+				must(t, err)
+				if !bytes.Equal(got, frames) {
+					t.Error("other bytes came back")
+				}
+			})
+		}
+	})
+}

@@ -14,11 +14,12 @@ func (l *loop) enclose(index uint32, c *conn, ln *listener, info Info) {
 	}
 	var s *strata
 	c.strata, s = l.strata.take()
-	s.levels, s.info = make([]level, len(ln.protocols)), &info
+	s.levels, s.info = make([]level, 0, len(ln.protocols)), &info
 	id := l.id(index, c)
+	defer l.caught(id)
 	wake := func() { l.Post(control(func(l *loop) { l.wakeLayers(id) })) }
-	for k, p := range ln.protocols {
-		s.levels[k].layer = p.NewLayer(info, wake)
+	for _, p := range ln.protocols {
+		s.levels = append(s.levels, level{layer: p.NewLayer(info, wake)})
 	}
 }
 
@@ -26,8 +27,8 @@ func (l *loop) enclose(index uint32, c *conn, ln *listener, info Info) {
 func (l *loop) introduce(index uint32, c *conn, s *strata) {
 	info := *s.info
 	s.info = nil
-	for k := range s.levels {
-		s.levels[k].layer.Describe(&info)
+	if l.describe(index, c, s, &info); !c.is(connOpening) {
+		return
 	}
 	l.leftOpening()
 	l.count.open.Add(1)
@@ -41,6 +42,13 @@ func (l *loop) introduce(index uint32, c *conn, s *strata) {
 	if c.is(connOpen) {
 		l.closeOpen(index, c)
 		l.forget(c)
+	}
+}
+
+func (l *loop) describe(index uint32, c *conn, s *strata, info *Info) {
+	defer l.caught(l.id(index, c))
+	for k := range s.levels {
+		s.levels[k].layer.Describe(info)
 	}
 }
 

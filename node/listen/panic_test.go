@@ -5,6 +5,7 @@ package listen
 import (
 	"io"
 	"testing"
+	"time"
 )
 
 // A panic ends the connection at hand, and nothing else.
@@ -48,6 +49,59 @@ func TestPanic(t *testing.T) {
 		_, err = io.ReadFull(bystander, make([]byte, 5))
 		must(t, err)
 		for s.Stats().Panics != 4 {
+		}
+	})
+}
+
+// trap is a Protocol whose Layers panic where their peer, or the test, wants them to.
+type trap struct{ where string }
+
+func (p trap) NewLayer(Info, func()) Layer {
+	p.in("new")
+	return p
+}
+
+func (p trap) in(place string) {
+	if p.where == place {
+		panic("planted in " + place)
+	}
+}
+
+func (p trap) Decode(f *Flow) (State, error) {
+	p.in("decode")
+	f.Pass()
+	return Ready, nil
+}
+
+func (p trap) Encode(dst, b []byte) ([]byte, error) {
+	p.in("encode")
+	return append(dst, b...), nil
+}
+
+func (p trap) Goodbye(dst []byte) []byte {
+	p.in("goodbye")
+	return dst
+}
+
+func (p trap) Describe(*Info) { p.in("describe") }
+func (p trap) Close()         { p.in("close") }
+
+// A panic of a Layer, wherever it is, ends its connection and no other.
+func TestPanicOfLayer(t *testing.T) {
+	drivers(t, func(t *testing.T, o Options) {
+		for _, where := range []string{"new", "decode", "describe", "encode", "goodbye", "close"} {
+			t.Run(where, func(t *testing.T) {
+				s, addr := serve(t, o, echo, trap{where})
+				for n := uint64(1); n <= 2; n++ { // the loop is there for the next one
+					c := dial(t, addr)
+					_, _ = c.Write([]byte{0, 0, 0, 1, 'x'})
+					_ = c.CloseWrite()
+					_, _ = io.ReadAll(c)
+					for s.Stats().Panics < n || s.Stats().Open+s.Stats().Opening > 0 {
+						time.Sleep(time.Millisecond)
+					}
+				}
+			})
 		}
 	})
 }

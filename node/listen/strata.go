@@ -50,12 +50,12 @@ func (l *loop) recvThrough(index uint32, c *conn, b []byte) (n int, more bool, e
 	if s.err != nil && s.busy {
 		return 0, false, errAgain // the stream's end comes when what was before it has been taken
 	}
-	if s.err != nil && !s.more && n == 0 {
+	// A Layer that is opening may leave so much that nothing moves until it wakes us.
+	full := s.ready < len(s.levels) && len(s.levels[s.ready].kept) == layerBuffer
+	if s.err != nil && (!s.more || full) && n == 0 {
 		return 0, false, s.err
 	}
-	// A Layer that is opening may leave so much that no more is read until it wakes us.
-	unread := (s.unread || c.is(connEnding)) && len(s.levels[0].kept) < layerBuffer
-	more = s.more || unread || s.err != nil
+	more = !full && (s.more || s.unread || c.is(connEnding)) || s.err != nil
 	l.removeSpent(index, c, s)
 	if n == 0 {
 		return 0, more, errAgain
@@ -180,7 +180,7 @@ func (l *loop) removeSpent(index uint32, c *conn, s *strata) {
 	}
 	for _, v := range s.levels {
 		if spent(v) {
-			v.layer.Close()
+			l.closeLayer(v.layer)
 		}
 	}
 	s.levels = slices.DeleteFunc(s.levels, spent)
@@ -294,7 +294,7 @@ func (l *loop) dropStrata(c *conn) error {
 	err := s.err
 	for k := range s.levels {
 		l.keepLevel(&s.levels[k], nil)
-		s.levels[k].layer.Close()
+		l.closeLayer(s.levels[k].layer)
 	}
 	if s.plain != nil {
 		l.buffers.put(s.plain)
@@ -305,4 +305,9 @@ func (l *loop) dropStrata(c *conn) error {
 		err = nil
 	}
 	return err
+}
+
+func (l *loop) closeLayer(y Layer) {
+	defer l.caught(0)
+	y.Close()
 }
