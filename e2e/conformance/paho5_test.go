@@ -27,6 +27,12 @@ func dial5(t *testing.T, n *harness.Node, cp *paho.Connect) *client5 {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return dial5On(t, conn, cp)
+}
+
+// dial5On connects over a connection that is there.
+func dial5On(t *testing.T, conn net.Conn, cp *paho.Connect) *client5 {
+	t.Helper()
 	c := &client5{in: make(chan *paho.Publish, 1000)}
 	c.Client = paho.NewClient(paho.ClientConfig{
 		Conn: conn,
@@ -39,6 +45,7 @@ func dial5(t *testing.T, n *harness.Node, cp *paho.Connect) *client5 {
 	if cp.KeepAlive == 0 {
 		cp.KeepAlive = 60
 	}
+	var err error
 	if c.connack, err = c.Connect(t.Context(), cp); err != nil {
 		t.Fatal(err)
 	}

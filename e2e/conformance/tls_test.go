@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -16,6 +17,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/eclipse/paho.golang/paho"
+	paho3 "github.com/eclipse/paho.mqtt.golang"
 
 	"dunlin/e2e/harness"
 )
@@ -40,7 +44,10 @@ func (a *authority) sign(name string, c *x509.Certificate) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	a.must(err)
 	c.Subject, c.SerialNumber = pkix.Name{CommonName: name}, big.NewInt(time.Now().UnixNano())
-	c.NotBefore, c.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	c.NotBefore = time.Now().Add(-time.Hour)
+	if c.NotAfter.IsZero() {
+		c.NotAfter = time.Now().Add(time.Hour)
+	}
 	if a.cert == nil {
 		a.cert, a.key = c, key
 	}
@@ -57,6 +64,16 @@ func (a *authority) must(err error) {
 	if err != nil {
 		a.t.Fatal(err)
 	}
+}
+
+// trust is a client's configuration that takes the authority's word.
+func (a *authority) trust() *tls.Config {
+	a.t.Helper()
+	text, err := os.ReadFile(a.pem("ca"))
+	a.must(err)
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(text)
+	return &tls.Config{RootCAs: pool}
 }
 
 func (a *authority) pem(name string) string   { return filepath.Join(a.dir, name+".pem") }
@@ -128,6 +145,53 @@ func TestMosquittoOverTLS(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Both Paho clients publish and subscribe over TLS, with a certificate of their own
+// and without, and get in with none that has expired.
+func TestPahoOverTLS(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t, "ca")
+	a.sign("client", &x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	a.sign("expired", &x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, NotAfter: time.Now().Add(-time.Minute)})
+	n := secured(t, a, "  client-ca: "+a.pem("ca")+"\n  client-auth: request\n")
+	host, _, _ := net.SplitHostPort(n.MQTTS)
+	for _, own := range []string{"", "client", "expired"} {
+		conf := a.trust()
+		conf.ServerName = host
+		if own != "" {
+			cert, err := tls.LoadX509KeyPair(a.pem(own), a.keyOf(own))
+			a.must(err)
+			conf.Certificates = []tls.Certificate{cert}
+		}
+		if own == "expired" {
+			c := paho3.NewClient(options3("expired").SetTLSConfig(conf).AddBroker("ssl://" + n.MQTTS))
+			if token := c.Connect(); !token.WaitTimeout(patience) || token.Error() == nil {
+				t.Error("an expired certificate is good enough")
+			}
+			continue
+		}
+		c3 := dialAt(t, "ssl://"+n.MQTTS, options3("tls3"+own).SetTLSConfig(conf))
+		conn, err := tls.Dial("tcp", n.MQTTS, conf)
+		a.must(err)
+		c5 := dial5On(t, conn, &paho.Connect{ClientID: "tls5" + own, CleanStart: true})
+		in3 := subscribe3(t, c3, "paho/"+own, 2)
+		c5.subscribe(t, filter5("paho/"+own, 2))
+		for q := range byte(3) {
+			both := func(from string) {
+				if m := take(t, in3); string(m.Payload()) != from || m.Qos() != q {
+					t.Errorf("3.1.1 has %q with QoS %d instead of %q with %d", m.Payload(), m.Qos(), from, q)
+				}
+				if m := take(t, c5.in); string(m.Payload) != from || m.QoS != q {
+					t.Errorf("5 has %q with QoS %d instead of %q with %d", m.Payload, m.QoS, from, q)
+				}
+			}
+			done3(t, c3.Publish("paho/"+own, q, false, "from 3"))
+			both("from 3")
+			c5.publish(t, paho.Publish{Topic: "paho/" + own, QoS: q, Payload: []byte("from 5")})
+			both("from 5")
+		}
 	}
 }
 

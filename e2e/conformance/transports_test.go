@@ -1,14 +1,11 @@
 package conformance
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"testing"
 
@@ -26,11 +23,7 @@ func TestTransports(t *testing.T) {
 			t.Parallel()
 			a := newAuthority(t, "ca")
 			n := secured(t, a, fmt.Sprintf("portable-loops: %v\n", portable))
-			trust := &tls.Config{RootCAs: x509.NewCertPool()}
-			text, err := os.ReadFile(a.pem("ca"))
-			a.must(err)
-			trust.RootCAs.AppendCertsFromPEM(text)
-
+			trust := a.trust()
 			big := strings.Repeat("0123456789", 30_000)
 			ways := []string{"tcp://" + n.MQTT, "ssl://" + n.MQTTS, "ws://" + n.WS + "/mqtt", "wss://" + n.WSS + "/mqtt"}
 			for k, to := range ways {
