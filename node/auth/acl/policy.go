@@ -1,0 +1,126 @@
+package acl
+
+import (
+	"fmt"
+	"slices"
+
+	"dunlin/router"
+)
+
+// maxRules bounds a Policy.
+const maxRules = 100_000
+
+// Policy is a list of rules, ready to be asked.
+type Policy struct {
+	rules []rule
+	allow bool // what no rule speaks of
+
+	// The rules by whom they speak of, each list in order.
+	general  []int32            // everybody
+	anyUser  []int32            // who has a user name
+	byUser   map[string][]int32 // users by name, perhaps only with some client identifiers
+	byClient map[string][]int32 // client identifiers, whoever the user
+}
+
+// NewPolicy checks the rules. What none of them speaks of is allowed if otherwise
+// says so.
+func NewPolicy(rules []Rule, otherwise bool) (*Policy, error) {
+	if len(rules) > maxRules {
+		return nil, fmt.Errorf("%d rules, want at most %d", len(rules), maxRules)
+	}
+	p := &Policy{allow: otherwise, byUser: make(map[string][]int32), byClient: make(map[string][]int32)}
+	for i, r := range rules {
+		ready, err := r.prepare()
+		if err != nil {
+			return nil, fmt.Errorf("rule %d: %w", i+1, err)
+		}
+		p.rules = append(p.rules, ready)
+		p.index(int32(i))
+	}
+	return p, nil
+}
+
+func (p *Policy) index(i int32) {
+	switch r := &p.rules[i]; {
+	case len(r.users) == 0 && len(r.clients) == 0:
+		p.general = append(p.general, i)
+	case len(r.users) == 0:
+		for _, c := range r.clients {
+			p.byClient[c] = append(p.byClient[c], i)
+		}
+	case r.users[0] == anyUser:
+		p.anyUser = append(p.anyUser, i)
+	default:
+		for _, u := range r.users {
+			p.byUser[u] = append(p.byUser[u], i)
+		}
+	}
+}
+
+// Rights are what a Policy says of one client. The zero value allows nothing.
+type Rights struct {
+	policy  *Policy
+	rules   []int32 // that speak of the subject; shared if they speak of everybody
+	subject *Subject
+}
+
+// For gathers the rights of s, which is kept.
+func (p *Policy) For(s *Subject) Rights {
+	r := Rights{policy: p, rules: p.general, subject: s}
+	user, client := s.names[userName], s.names[clientID]
+	var named []int32
+	if user != "" {
+		named = append(named, p.anyUser...)
+		named = append(named, p.byUser[user]...)
+	}
+	named = append(named, p.byClient[client]...)
+	named = slices.DeleteFunc(named, func(i int32) bool { return !p.rules[i].of(s) })
+	if len(named) == 0 {
+		return r
+	}
+	r.rules = append(named, p.general...)
+	slices.Sort(r.rules)
+	r.rules = slices.Clip(slices.Compact(r.rules)) // a list may name somebody twice
+	return r
+}
+
+// Unlimited says that all is allowed, so that nobody need ask.
+func (r Rights) Unlimited() bool { return r.policy != nil && len(r.rules) == 0 && r.policy.allow }
+
+// MayPublish says whether the client may publish such a message.
+func (r Rights) MayPublish(t router.Topic, qos uint8, retain bool) bool {
+	return r.may(Publish, t.String(), 1<<qos, flag(retain))
+}
+
+// MaySubscribe says whether the client may subscribe to f, that is to all topics
+// that f matches, with up to that QoS.
+func (r Rights) MaySubscribe(f router.Filter, qos uint8) bool {
+	return r.may(Subscribe, f.Pattern(), 1<<qos, anyRetain)
+}
+
+// MayReceive says whether a message that was matched with a subscription of the
+// client's may be sent to it, now, with that QoS.
+func (r Rights) MayReceive(t router.Topic, qos uint8) bool {
+	return r.may(Subscribe, t.String(), 1<<qos, anyRetain)
+}
+
+// may asks the rules in order. filter is a topic or a filter's pattern.
+func (r Rights) may(a Action, filter string, qos, retain uint8) bool {
+	if r.policy == nil {
+		return false
+	}
+	for _, i := range r.rules {
+		rule := &r.policy.rules[i]
+		if rule.action&a == 0 || rule.qos&qos == 0 || rule.retain&retain == 0 {
+			continue
+		}
+		switch near := rule.relate(filter, r.subject); {
+		case near == apart:
+		case !rule.allow:
+			return false // of a filter, a part at least
+		case near == within:
+			return true
+		}
+	}
+	return r.policy.allow
+}
