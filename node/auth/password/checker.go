@@ -1,0 +1,152 @@
+package password
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"runtime"
+	"sync"
+	"sync/atomic"
+)
+
+// ErrBusy is the answer when more passwords wait to be checked than are let wait.
+var ErrBusy = errors.New("too many passwords wait to be checked")
+
+const (
+	maxWaiting    = 1024
+	maxRemembered = 1 << 16 // in each of two generations; 40 bytes each
+)
+
+// Checker checks passwords beside its callers.
+type Checker struct {
+	decoy Hash // in place of the one that an unknown user has not
+	key   []byte
+	line  chan check
+	ended sync.WaitGroup
+	stats Stats
+
+	mu struct {
+		sync.Mutex
+		closed bool
+		// The digests that were right: the latest, and the ones before. Those
+		// looked for again move to the latest.
+		latest, former map[digest]struct{}
+	}
+}
+
+// Stats count what a Checker did.
+type Stats struct{ Hashed, Remembered, Busy atomic.Uint64 }
+
+type digest [sha256.Size]byte
+
+type check struct {
+	hash     Hash
+	known    bool
+	digest   digest
+	password []byte
+	done     func(ok bool, err error)
+}
+
+// NewChecker starts a Checker with a goroutine for every other processor. Close
+// ends it.
+func NewChecker() (*Checker, error) {
+	decoy, err := Make([]byte("nobody's"))
+	if err != nil {
+		return nil, err
+	}
+	c := &Checker{decoy: decoy, key: make([]byte, sha256.Size), line: make(chan check, maxWaiting)}
+	rand.Read(c.key)
+	c.mu.latest = make(map[digest]struct{})
+	for range max(1, runtime.GOMAXPROCS(0)/2) {
+		c.ended.Go(c.run)
+	}
+	return c, nil
+}
+
+// Stats are the counters, which go on counting.
+func (c *Checker) Stats() *Stats { return &c.stats }
+
+// Check compares the password, which is borrowed, with the Hash of the user; a nil
+// Hash is that of a user who does not exist, and takes as long (case 44). If it can
+// answer at once it does so by its results, with later false; else it calls done,
+// once, from another goroutine.
+func (c *Checker) Check(h *Hash, password []byte, done func(ok bool, err error)) (ok, later bool, err error) {
+	w := check{hash: c.decoy, done: done}
+	if h != nil {
+		w.hash, w.known = *h, true
+	}
+	w.digest = c.digestOf(w.hash, password)
+	if w.known && c.remembers(w.digest) {
+		c.stats.Remembered.Add(1)
+		return true, false, nil
+	}
+	w.password = append([]byte(nil), password...)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.mu.closed {
+		select {
+		case c.line <- w:
+			return false, true, nil
+		default:
+		}
+	}
+	c.stats.Busy.Add(1)
+	return false, false, ErrBusy
+}
+
+// Close ends the Checker when those that wait have been answered.
+func (c *Checker) Close() {
+	c.mu.Lock()
+	if !c.mu.closed {
+		c.mu.closed = true
+		close(c.line)
+	}
+	c.mu.Unlock()
+	c.ended.Wait()
+}
+
+func (c *Checker) run() {
+	for w := range c.line {
+		c.stats.Hashed.Add(1)
+		ok := w.hash.matches(w.password) && w.known
+		if ok {
+			c.remember(w.digest)
+		}
+		w.done(ok, nil)
+	}
+}
+
+func (c *Checker) digestOf(h Hash, password []byte) digest {
+	m := hmac.New(sha256.New, c.key)
+	m.Write([]byte(h.text))
+	m.Write([]byte{0})
+	m.Write(password)
+	return digest(m.Sum(nil))
+}
+
+func (c *Checker) remembers(d digest) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.mu.latest[d]; ok {
+		return true
+	}
+	_, ok := c.mu.former[d]
+	if ok {
+		c.rememberLocked(d)
+	}
+	return ok
+}
+
+func (c *Checker) remember(d digest) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rememberLocked(d)
+}
+
+func (c *Checker) rememberLocked(d digest) {
+	if len(c.mu.latest) >= maxRemembered {
+		c.mu.former, c.mu.latest = c.mu.latest, make(map[digest]struct{})
+	}
+	c.mu.latest[d] = struct{}{}
+}
