@@ -139,7 +139,7 @@ func everyTopic(depth int) []string {
 		}
 		all, last = append(all[:len(all):len(all)], next...), next
 	}
-	return all[:len(all)]
+	return all
 }
 
 // model decides as the package's comment says, word by word.
