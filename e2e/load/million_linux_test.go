@@ -20,6 +20,7 @@ var (
 	connections = flag.Int("load.connections", 300, "connections to hold")
 	nodes       = flag.Int("load.nodes", 0, "nodes of the cluster; 0: three, or as many as the limit on open files asks for")
 	processes   = flag.Int("load.processes", 0, "processes of the load; 0: as many as the limit on open files asks for")
+	rate        = flag.Int("load.rate", 0, "connects begun a second; 0: as many as load.pending allows")
 	pending     = flag.Int("load.pending", 0, "connects under way at once; 0: 64 a node")
 	patience    = flag.Duration("load.patience", time.Minute, "how long an answer may take")
 	loops       = flag.Int("load.loops", 1, "event loops of a node")
@@ -221,7 +222,7 @@ func bench(t *testing.T, c *harness.Cluster) (r result, after state) {
 		brokers = append(brokers, n.MQTT)
 	}
 	args := []string{
-		"bench", "conn", "--count", strconv.Itoa(*connections), "--connrate", "0", "--pending", strconv.Itoa(under),
+		"bench", "conn", "--count", strconv.Itoa(*connections), "--connrate", strconv.Itoa(*rate), "--pending", strconv.Itoa(under),
 		"--host", strings.Join(brokers, ","), "--processes", strconv.Itoa(*processes),
 		"--ifaddr", sources(), "--patience", patience.String(), "--keepalive", "0",
 		"--subscribe", "load/%i", "--publish-every", "10", "--size", "64", "--prefix", "million-", "--duration", "1s", "--output", "json", "--quiet",
