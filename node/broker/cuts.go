@@ -208,6 +208,15 @@ func (cl *client) sentLive(m *session.Message) {
 	cl.live[strings.Clone(topic)] = m.Retained
 }
 
+// lastLive is Retained of the topic's latest publish that went to the client past its
+// replays, as far as that is remembered, else 0.
+func (cl *client) lastLive(topic router.Topic) uint64 {
+	if cl.catchUp == nil {
+		return 0
+	}
+	return cl.live[topic.String()]
+}
+
 // age forgets cuts that nothing can be under way from any more.
 func (cl *client) age(now session.Time) {
 	if cl.catchUp == nil {

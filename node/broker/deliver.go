@@ -152,7 +152,7 @@ func (w *worker) deliverLive(c *conn, d *session.Delivery) {
 func (w *worker) takePush(c *conn, d *session.Delivery) {
 	switch m := d.Message; {
 	case !m.Replayed && m.Retained != 0 && w.isReplays(c.client, m),
-		m.Replayed && d.Index != 0 && m.Retained <= c.client.live[m.Topic.String()]:
+		m.Replayed && d.Index != 0 && m.Retained <= c.client.lastLive(m.Topic):
 		w.skip(c, d)
 	case m.Retained != 0 && !m.Replayed:
 		switch w.deliver(c, d) {

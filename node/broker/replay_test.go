@@ -307,6 +307,51 @@ func TestReplayOutlivesItsConnection(t *testing.T) {
 	}
 }
 
+// What a replay has left in the shard's queue comes to a connection that has no part
+// in any replay.
+func TestReplayLeftToTheQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCell(t, 1, 2, nil)
+		pub := c.connect(0, 0, "pub")
+		const n = 20
+		last := router.ShardID(c.nodes[0].store.Shards() - 1) // which the replay reads last
+		for i, retained := 0, 0; retained < n; i++ {
+			name := fmt.Sprint("r/", i)
+			topic, err := router.ParseTopic([]byte(name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.nodes[0].store.TopicShard(topic) == last {
+				pub.retain(name, fmt.Sprint(i))
+				retained++
+			}
+		}
+		connect := mqtt.Connect{Version: mqtt.V5, ClientID: []byte("sub"), SessionExpiry: 100, ReceiveMaximum: 2}
+		sub := c.resume(0, 0, connect)
+		sub.recv()
+		sub.want("r/#")
+		c.settle()
+		sub.hangUp()
+		sub = c.resume(0, 1, connect)
+		if sub.loop.worker().conn(sub.id).client.catchUp != nil {
+			t.Fatal("the replay is not over")
+		}
+		got := map[string]bool{}
+		for ps := sub.recv(); len(ps) > 0; ps = sub.recv() {
+			for _, p := range ps {
+				if p.Kind == mqtt.PUBLISH {
+					got[string(p.Publish.Payload)] = true
+					sub.queue(&mqtt.Ack{Kind: mqtt.PUBACK, PacketID: p.Publish.PacketID})
+				}
+			}
+			c.settle()
+		}
+		if len(got) != n {
+			t.Errorf("got %d of %d", len(got), n)
+		}
+	})
+}
+
 // What the client does not want any more is not brought by the next connection.
 func TestReplayEndsWithItsSubscription(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -51,22 +51,21 @@ func (l *loop) hangUpClosing() {
 	l.closing = l.closing[:0]
 }
 
-// hangUp closes a connection whose output is out. If the peer has sent what nobody
-// has read, that must be read first: the kernel would answer it with a reset, which
-// may destroy our last packet before the peer has seen it.
+// hangUp ends the stream of a connection whose output is out, and then waits for the
+// peer to end its own. What it sends meanwhile must be read: the kernel would answer
+// it with a reset, which may destroy our last packet before the peer has seen it.
 func (l *loop) hangUp(index uint32, c *conn) {
 	if c.is(connEnded) {
 		l.end(index, c, nil)
 		return
 	}
-	if l.discard(index, c); c.is(connClosing) {
-		c.flags |= connDrain
-		l.driver.closeWrite(c.sock)
-	}
+	c.flags |= connDrain
+	l.driver.closeWrite(c.sock)
+	l.discard(index, c)
 }
 
-// discard reads once from a closing connection, and ends it if nothing is left to
-// read. Layers have no part in it.
+// discard reads once from a closing connection, and ends it with its peer's stream.
+// Layers have no part in it.
 func (l *loop) discard(index uint32, c *conn) {
 	n, err := l.recvRaw(c, l.readBuf)
 	switch {
