@@ -38,13 +38,13 @@ const (
 type reconciler struct {
 	c         *Control
 	reached   map[string]time.Time // when each node could last be reached, by identity
-	strange   map[string]time.Time // since when a server of meta's has been unknown
-	revoked   map[string]time.Time // since when each node that is has been revoked
+	strange   spells               // since when a server of meta's has been unknown
+	revoked   spells               // since when each node that is has been revoked
 	disturbed time.Time            // when a node was last missing
 }
 
 func newReconciler(c *Control) *reconciler {
-	return &reconciler{c: c, reached: make(map[string]time.Time), strange: make(map[string]time.Time), disturbed: time.Now()}
+	return &reconciler{c: c, reached: make(map[string]time.Time), disturbed: time.Now()}
 }
 
 // round looks, decides and acts once. It says whether something has changed, so
@@ -105,20 +105,13 @@ func (r *reconciler) look(ctx context.Context) *outlook {
 }
 
 func (r *reconciler) barred(s *meta.State, now time.Time) map[string]bool {
-	since := make(map[string]time.Time)
-	barred := make(map[string]bool)
+	var revoked []string
 	for _, n := range s.Nodes {
-		if !n.Revoked || n.Leaving {
-			continue
+		if n.Revoked && !n.Leaving {
+			revoked = append(revoked, n.Identity)
 		}
-		since[n.Identity] = now
-		if at, ok := r.revoked[n.Identity]; ok {
-			since[n.Identity] = at
-		}
-		barred[n.Identity] = now.Sub(since[n.Identity]) >= barredFor
 	}
-	r.revoked = since
-	return barred
+	return r.revoked.lasting(revoked, now, barredFor)
 }
 
 // calm says that all nodes have been there for some time, or that nobody wants to
@@ -144,20 +137,35 @@ func (r *reconciler) calm(o *outlook, now time.Time) bool {
 
 func (r *reconciler) strangers(o *outlook, now time.Time) map[string]bool {
 	_, lead := o.leader(MetaGroup)
-	since := make(map[string]time.Time)
-	strangers := make(map[string]bool)
+	var unknown []string
 	for _, s := range lead.Servers {
-		if _, ok := o.state.Find(s.Node); ok {
-			continue
+		if _, ok := o.state.Find(s.Node); !ok {
+			unknown = append(unknown, s.Node)
 		}
-		since[s.Node] = now
-		if at, ok := r.strange[s.Node]; ok {
-			since[s.Node] = at
-		}
-		strangers[s.Node] = now.Sub(since[s.Node]) >= strangeFor
 	}
-	r.strange = since
-	return strangers
+	return r.strange.lasting(unknown, now, strangeFor)
+}
+
+// spells is since when each node has been in some condition.
+type spells map[string]time.Time
+
+// lasting takes the nodes that are in the condition now, and returns those that have
+// been in it for at least d without a break.
+func (s *spells) lasting(nodes []string, now time.Time, d time.Duration) map[string]bool {
+	since := make(spells, len(nodes))
+	long := make(map[string]bool)
+	for _, n := range nodes {
+		at, known := (*s)[n]
+		if !known {
+			at = now
+		}
+		since[n] = at
+		if now.Sub(at) >= d {
+			long[n] = true
+		}
+	}
+	*s = since
+	return long
 }
 
 // carryOut takes the steps, all at a time, and says whether any came to something.
