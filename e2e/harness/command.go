@@ -2,6 +2,7 @@ package harness
 
 import (
 	"bytes"
+	"os"
 	"os/exec"
 	"testing"
 )
@@ -9,6 +10,12 @@ import (
 // Dunlin runs the program with these arguments until it ends, and returns what it
 // wrote and its exit code. It may be called from any goroutine.
 func Dunlin(t testing.TB, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	return DunlinUntil(t, nil, args...)
+}
+
+// DunlinUntil is Dunlin, which interrupts the program when stop is closed.
+func DunlinUntil(t testing.TB, stop <-chan struct{}, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	cmd := exec.Command(Binary(t), args...)
 	cmd.Env = environment()
@@ -18,6 +25,15 @@ func Dunlin(t testing.TB, args ...string) (code int, stdout, stderr string) {
 		t.Errorf("harness: dunlin %v: %v", args, err)
 		return -1, "", ""
 	}
+	ended := make(chan struct{})
+	go func() {
+		select {
+		case <-stop:
+			_ = cmd.Process.Signal(os.Interrupt) // it may have ended meanwhile
+		case <-ended:
+		}
+	}()
 	_ = cmd.Wait() // the exit code has it
+	close(ended)
 	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
 }

@@ -23,6 +23,7 @@ var (
 	rate        = flag.Int("load.rate", 0, "connects begun a second; 0: as many as load.pending allows")
 	pending     = flag.Int("load.pending", 0, "connects under way at once; 0: 64 a node")
 	patience    = flag.Duration("load.patience", time.Minute, "how long an answer may take")
+	data        = flag.String("load.data", "", "directory for the nodes' data, which want a disk each: /dev/shm is none, but it is as fast as many; default: a temporary one")
 	loops       = flag.Int("load.loops", 1, "event loops of a node")
 )
 
@@ -79,25 +80,33 @@ func TestMillion(t *testing.T) {
 	base, brokers := machine(t), usage(t, pids(c)...)
 	step("%d nodes are ready: %v of processor time, %s", count, brokers.cpu, size(brokers.memory))
 
-	report := make(chan struct{})
+	all, died := make(chan struct{}), make(chan struct{})
 	reported := make(chan struct{})
 	go func() {
 		defer close(reported)
 		tick := time.NewTicker(10 * time.Second)
 		defer tick.Stop()
+		gone := 0
 		for {
 			select {
 			case <-tick.C:
-			case <-report:
+			case <-all:
 				return
 			}
 			m, u := machine(t), usage(t, pids(c)...)
-			step("%d connections; nodes: %v, %s; machine: %s in use, of it the kernel's %s",
-				u.files-brokers.files, (u.cpu - brokers.cpu).Round(time.Second), size(u.memory), size(m.used), size(m.kernel))
+			step("%d connections; nodes: %v, %s; machine: %s in use, of it the kernel's %s; waits: %s",
+				u.files-brokers.files, (u.cpu - brokers.cpu).Round(time.Second), size(u.memory), size(m.used), size(m.kernel), pressures())
+			if n := ended(c); n > gone {
+				step("%d nodes have ended", n)
+				if gone == 0 {
+					close(died) // what comes now is not worth the time
+				}
+				gone = n
+			}
 		}
 	}()
-	r, after := bench(t, c)
-	close(report)
+	r, after := bench(t, c, died)
+	close(all)
 	<-reported
 
 	u := usage(t, pids(c)...)
@@ -161,12 +170,22 @@ func clusterSize(t *testing.T) int {
 func start(t *testing.T, count int, step func(string, ...any)) *harness.Cluster {
 	t.Helper()
 	o := harness.Options{Nodes: min(count, 3), Args: []string{"--loops", strconv.Itoa(*loops)}}
-	if nice, err := exec.LookPath("nice"); err == nil && count > 3 {
-		// Whoever may, lets nodes go before the load: with 25 of them on a core a lease or
-		// a leader's heartbeat must not wait for clients that want to connect.
-		o.Place = func(i int) harness.Place {
-			return harness.Place{Host: harness.Host(t), Within: []string{nice, "-n", "-5"}}
+	o.Place = func(i int) harness.Place {
+		at := harness.Place{Host: harness.Host(t)}
+		if nice, err := exec.LookPath("nice"); err == nil && count > 3 {
+			// Whoever may, lets nodes go before the load: with 25 of them on a core a lease or
+			// a leader's heartbeat must not wait for clients that want to connect.
+			at.Within = []string{nice, "-n", "-5"}
 		}
+		if *data != "" {
+			dir, err := os.MkdirTemp(*data, "dunlin-load-")
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { os.RemoveAll(dir) })
+			at.Dir = dir
+		}
+		return at
 	}
 	c := harness.Lay(t, o)
 	if count > len(c.Nodes) {
@@ -210,8 +229,8 @@ func ready(t *testing.T, c *harness.Cluster, count, but int) {
 }
 
 // bench has dunlin bench do it, and returns how much the machine had in use when all
-// was done and everything still held.
-func bench(t *testing.T, c *harness.Cluster) (r result, after state) {
+// was done and everything still held. It is interrupted when stop is closed.
+func bench(t *testing.T, c *harness.Cluster, stop <-chan struct{}) (r result, after state) {
 	t.Helper()
 	under := *pending
 	if under == 0 {
@@ -243,7 +262,7 @@ func bench(t *testing.T, c *harness.Cluster) (r result, after state) {
 			}
 		}
 	}()
-	code, stdout, stderr := harness.Dunlin(t, args...)
+	code, stdout, stderr := harness.DunlinUntil(t, stop, args...)
 	close(done)
 	after = <-most
 	if code != 0 {
@@ -262,6 +281,16 @@ func sources() string {
 	n := (*connections + 9_999) / 10_000
 	last := net.IPv4(127, 1, byte(n/250), byte(n%250+1))
 	return "127.1.0.1-" + last.String()
+}
+
+// ended is how many of the nodes run no more.
+func ended(c *harness.Cluster) (n int) {
+	for _, node := range c.Nodes {
+		if !node.Running() {
+			n++
+		}
+	}
+	return n
 }
 
 func pids(c *harness.Cluster) (all []int) {

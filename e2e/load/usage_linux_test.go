@@ -50,6 +50,23 @@ func machine(t testing.TB) (s state) {
 	return s
 }
 
+// pressures are the shares of the last ten seconds in which somebody waited for a
+// processor and for the disk, where the kernel counts them.
+func pressures() string {
+	var all []string
+	for _, what := range []string{"cpu", "io"} {
+		b, err := os.ReadFile("/proc/pressure/" + what)
+		if err != nil {
+			continue
+		}
+		var share string
+		if _, err := fmt.Sscanf(string(b), "some avg10=%s", &share); err == nil {
+			all = append(all, what+" "+share+" %")
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
 // table reads a file of names and numbers.
 func table(t testing.TB, path string) map[string]int64 {
 	t.Helper()
