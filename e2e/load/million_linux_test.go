@@ -69,6 +69,9 @@ func TestMillion(t *testing.T) {
 		t.Skip("with -short")
 	}
 	count := clusterSize(t)
+	if *data != "" {
+		t.Setenv("TMPDIR", *data)
+	}
 	began := time.Now()
 	before := machine(t)
 	step := func(format string, args ...any) {
@@ -170,22 +173,12 @@ func clusterSize(t *testing.T) int {
 func start(t *testing.T, count int, step func(string, ...any)) *harness.Cluster {
 	t.Helper()
 	o := harness.Options{Nodes: min(count, 3), Args: []string{"--loops", strconv.Itoa(*loops)}}
-	o.Place = func(i int) harness.Place {
-		at := harness.Place{Host: harness.Host(t)}
-		if nice, err := exec.LookPath("nice"); err == nil && count > 3 {
-			// Whoever may, lets nodes go before the load: with 25 of them on a core a lease or
-			// a leader's heartbeat must not wait for clients that want to connect.
-			at.Within = []string{nice, "-n", "-5"}
+	if nice, err := exec.LookPath("nice"); err == nil && count > 3 {
+		// Whoever may, lets nodes go before the load: with 25 of them on a core a lease or
+		// a leader's heartbeat must not wait for clients that want to connect.
+		o.Place = func(i int) harness.Place {
+			return harness.Place{Host: harness.Host(t), Within: []string{nice, "-n", "-5"}}
 		}
-		if *data != "" {
-			dir, err := os.MkdirTemp(*data, "dunlin-load-")
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { os.RemoveAll(dir) })
-			at.Dir = dir
-		}
-		return at
 	}
 	c := harness.Lay(t, o)
 	if count > len(c.Nodes) {
