@@ -50,7 +50,7 @@ at 8083 and on, HTTP at 18083 and on, gossip at 7946, 7956, ..., cluster at 7947
 loopback. Ctrl-C stops all nodes, and their data is removed unless --data-dir says where it is to stay. What stands
 behind -- is given to every node.`,
 		Example: `  dunlin dev
-  dunlin dev --nodes 5 --base-port-offset 10000
+  dunlin dev --nodes 5 --base-port-offset 5000
   dunlin dev --data-dir ./cluster -- --log-level debug`,
 		RunE: func(cmd *cobra.Command, args []string) error { return d.run(cmd, args) },
 	}
