@@ -1,7 +1,6 @@
 package secure
 
 import (
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -9,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -35,9 +35,8 @@ func (e *FileError) Unwrap() error { return e.Err }
 
 // credentials are Files as they were read at one time.
 type credentials struct {
-	digest [sha256.Size]byte // of all files
-	config *tls.Config
-	expiry time.Time // of the certificate that expires first
+	mqtt, http *tls.Config
+	expiry     time.Time // of the certificate that expires first
 }
 
 // Check reads the files and says what is wrong with them: an error of type
@@ -47,61 +46,69 @@ func (f Files) Check() error {
 	return err
 }
 
-// load reads and parses the files. The digest is right even with an error, if they
-// can be read.
-func (f Files) load() (c credentials, err error) {
-	contents, err := f.read(&c)
+// load reads and parses the files.
+func (f Files) load() (*credentials, error) {
+	contents, err := f.read()
 	if err != nil {
-		return c, err
+		return nil, err
 	}
-	c.config = &tls.Config{MinVersion: f.MinVersion, ClientAuth: f.ClientAuth}
+	c := &credentials{mqtt: &tls.Config{MinVersion: f.MinVersion, ClientAuth: f.ClientAuth, NextProtos: []string{MQTT}}}
 	n := len(f.Certs)
 	for k := range f.Certs {
 		cert, err := pair(contents[k], contents[n+k])
 		if err != nil {
-			return c, &FileError{"cert", f.Certs[k], fmt.Errorf("with key %q: %w", f.Keys[k], err)}
+			return nil, &FileError{"cert", f.Certs[k], fmt.Errorf("with key %q: %w", f.Keys[k], err)}
 		}
-		c.config.Certificates = append(c.config.Certificates, cert)
+		c.mqtt.Certificates = append(c.mqtt.Certificates, cert)
 		if after := cert.Leaf.NotAfter; c.expiry.IsZero() || after.Before(c.expiry) {
 			c.expiry = after
 		}
 	}
 	if f.ClientCA != "" {
-		c.config.ClientCAs = x509.NewCertPool()
-		if !c.config.ClientCAs.AppendCertsFromPEM(contents[2*n]) {
-			return c, &FileError{"client-ca", f.ClientCA, errors.New("no certificate in it")}
+		c.mqtt.ClientCAs = x509.NewCertPool()
+		if !c.mqtt.ClientCAs.AppendCertsFromPEM(contents[2*n]) {
+			return nil, &FileError{"client-ca", f.ClientCA, errors.New("no certificate in it")}
 		}
 	}
+	c.http = c.mqtt.Clone()
+	c.http.NextProtos = []string{HTTP}
 	return c, nil
 }
 
-// read returns what is in Certs, Keys and ClientCA, in this order.
-func (f Files) read(c *credentials) (contents [][]byte, err error) {
-	sum := sha256.New()
-	add := func(setting, path string) {
-		b, e := os.ReadFile(path)
-		var pe *fs.PathError
-		if errors.As(e, &pe) {
-			e = pe.Err
-		}
-		if e != nil && err == nil {
-			err = &FileError{setting, path, e}
+// paths are Certs, Keys and ClientCA, in this order.
+func (f Files) paths() []string {
+	all := slices.Concat(f.Certs, f.Keys)
+	if f.ClientCA != "" {
+		all = append(all, f.ClientCA)
+	}
+	return all
+}
+
+// read returns what is in paths.
+func (f Files) read() (contents [][]byte, err error) {
+	for k, path := range f.paths() {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			var pe *fs.PathError
+			if errors.As(err, &pe) {
+				err = pe.Err
+			}
+			return nil, &FileError{f.settingOf(k), path, err}
 		}
 		contents = append(contents, b)
-		fmt.Fprintf(sum, "%d %v ", len(b), e)
-		sum.Write(b)
 	}
-	for _, path := range f.Certs {
-		add("cert", path)
+	return contents, nil
+}
+
+// settingOf names the setting that the k-th of paths is of.
+func (f Files) settingOf(k int) string {
+	switch n := len(f.Certs); {
+	case k < n:
+		return "cert"
+	case k < n+len(f.Keys):
+		return "key"
 	}
-	for _, path := range f.Keys {
-		add("key", path)
-	}
-	if f.ClientCA != "" {
-		add("client-ca", f.ClientCA)
-	}
-	sum.Sum(c.digest[:0])
-	return contents, err
+	return "client-ca"
 }
 
 // pair parses a certificate with its key.
