@@ -54,13 +54,10 @@ func newListeners(cfg config.Config, log *slog.Logger) (listeners, error) {
 	return ls, nil
 }
 
-// certsPoll is how often certificates are looked at for a change.
-const certsPoll = 5 * time.Second
-
 // watch follows the files that the listeners rely on until ctx ends.
 func (ls listeners) watch(ctx context.Context) {
 	if ls.certs != nil {
-		ls.certs.Watch(ctx, certsPoll)
+		ls.certs.Watch(ctx, filesPoll)
 	}
 }
 

@@ -48,6 +48,7 @@ type Node struct {
 	calls   *bulk.Calls
 	routes  atomic.Pointer[shardroutes.Routes] // likewise
 	front   listeners
+	access  *access
 	loops   *listen.Loops
 	admin   *admin.Server
 
@@ -99,7 +100,10 @@ func New(cfg config.Config, log *slog.Logger) (*Node, error) {
 	}); err != nil {
 		return nil, fmt.Errorf("data-dir: %w", err)
 	}
-	access, err := auth.NewDenied(cfg.ACL.DenyFilters)
+	if n.access, err = newAccess(cfg, log); err != nil {
+		return nil, err
+	}
+	denied, err := auth.NewDenied(cfg.ACL.DenyFilters)
 	if err != nil {
 		return nil, fmt.Errorf("acl.deny-filters: %w", err)
 	}
@@ -107,8 +111,8 @@ func New(cfg config.Config, log *slog.Logger) (*Node, error) {
 	// From the ground up; each floor is handed the one above by the interface
 	// that it declares for it.
 	n.table = router.NewTable()
-	o := brokerOptions(cfg, access, n.clock, log)
-	o.Status = n.status
+	o := brokerOptions(cfg, n.clock, log)
+	o.Auth, o.Access, o.Status = n.access.auth, denied, n.status
 	n.broker = broker.New(o, n.table)
 	if n.cluster, err = cluster.New(n.clusterOptions(), n.table, n.broker); err != nil {
 		return nil, err
@@ -166,6 +170,7 @@ func (n *Node) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })()
 	n.tasks.Go(n.mournAlways)
 	n.tasks.Go(func() { n.front.watch(life) })
+	n.tasks.Go(func() { n.access.watch(life) })
 	go func() {
 		select {
 		case err := <-n.failed:
@@ -201,8 +206,11 @@ func (n *Node) Run(ctx context.Context) error {
 }
 
 // Reload has the files looked at that may change while the node runs: certificates
-// for clients. They are looked at every few seconds anyway.
-func (n *Node) Reload() { n.front.refresh() }
+// for clients, and who may do what. They are looked at every few seconds anyway.
+func (n *Node) Reload() {
+	n.front.refresh()
+	n.access.refresh()
+}
 
 // fail has Run take the node down.
 func (n *Node) fail(err error) {
@@ -270,6 +278,9 @@ func (n *Node) undo(ctx context.Context) error {
 		errs = append(errs, n.loops.StopAccepting(ctx), n.broker.Disconnect(ctx), n.loops.Shutdown(ctx))
 		n.front.wait()
 	}
+	if n.access != nil {
+		n.access.close()
+	}
 	handing.Wait()
 	n.end(nil)
 	n.door.close()
@@ -304,7 +315,7 @@ func (n *Node) undo(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func brokerOptions(cfg config.Config, access auth.Denied, clock func() session.Time, log *slog.Logger) broker.Options {
+func brokerOptions(cfg config.Config, clock func() session.Time, log *slog.Logger) broker.Options {
 	l := cfg.Limits
 	expiry := uint32(min(l.MaxSessionExpiry/time.Second, session.Forever))
 	if expiry == 0 {
@@ -323,7 +334,7 @@ func brokerOptions(cfg config.Config, access auth.Denied, clock func() session.T
 		ConnectTimeout: cfg.ConnectTimeout,
 		MaxConnections: l.MaxConnections, MaxSubscriptions: l.MaxSubscriptions,
 		MaxUnsent: l.MaxUnsent / 4, MaxSharedBytes: sharedBytes,
-		Auth: auth.Anonymous{}, Access: access, Clock: clock, Log: log,
+		Clock: clock, Log: log,
 	}
 }
 

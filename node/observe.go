@@ -26,6 +26,7 @@ func (n *Node) observe(emit metrics.Emit) {
 	emit(metrics.Counts, float64(len(n.lease.Counted())))
 	n.observeLoops(emit)
 	n.front.observe(emit)
+	n.access.observe(emit)
 	n.observeBroker(emit)
 	n.observeRoutes(emit)
 }
@@ -54,7 +55,7 @@ func (n *Node) observeBroker(emit metrics.Emit) {
 		m *metrics.Metric
 		v uint64
 	}{
-		{metrics.ConnectsRefused, s.ConnectRefused}, {metrics.IdleTimeouts, s.Idle},
+		{metrics.ConnectsRefused, s.ConnectRefused}, {metrics.ConnectsDenied, s.AuthDenied}, {metrics.IdleTimeouts, s.Idle},
 		{metrics.ProtocolErrors, s.ProtocolErrors}, {metrics.Takeovers, s.Takeovers},
 		{metrics.UnknownOutcomes, s.Unknown}, {metrics.Fenced, s.Fenced},
 		{metrics.PublishesDenied, s.PublishDenied}, {metrics.SubscriptionDenied, s.SubscribeRefused},

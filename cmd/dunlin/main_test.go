@@ -122,6 +122,8 @@ func TestExitCodes(t *testing.T) {
 		{"cluster replicas", 2, "want the number of replicas"},
 		{"cluster replicas 0", 2, `"0" is not allowed: want a number from 1 to 9`},
 		{"cluster replicas three", 2, "want a number from 1 to 9"},
+		{"user passwd x", 2, "want the file of users: --file"},
+		{"user list --file /nowhere/users", 1, "no such file"},
 		{"cluster replicas 3 --http " + nobody, 1, "connection refused"},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
@@ -145,7 +147,7 @@ func TestExitCodes(t *testing.T) {
 
 func TestHelpTeaches(t *testing.T) {
 	for _, args := range []string{"serve", "dev", "pub", "sub", "config check", "config show", "cluster status", "cluster remove",
-		"cluster rebalance", "cluster transfer", "cluster replicas", "cluster verify", "cluster backup", "cluster restore", "cluster recover", "clients ls"} {
+		"cluster rebalance", "cluster transfer", "cluster replicas", "cluster verify", "cluster backup", "cluster restore", "cluster recover", "clients ls", "user passwd", "user list", "user remove"} {
 		code, stdout, _ := dunlin(t, "", append(strings.Fields(args), "--help")...)
 		if code != 0 || !strings.Contains(stdout, "Examples:") {
 			t.Errorf("%s --help: %d\n%s", args, code, stdout)

@@ -22,11 +22,11 @@ func newServe() *cobra.Command {
 		Use:   "serve [flags]",
 		Short: "Run a node",
 		Long: `Run a node in the foreground until SIGTERM or ctrl-C, which stops it in good order; a second one at once.
-SIGHUP has certificates read again, which happens by itself within seconds too.
+SIGHUP has certificates and users read again, which happens by itself within seconds too.
 
 Every setting has a default. A YAML file (--config), then the environment, then flags change it: --mqtt-addr
 is mqtt-addr in the file and DUNLIN_MQTT_ADDR in the environment. What has a heading in the file (tls, websocket,
-proxy-protocol, limits, acl) is in the file (limits: max-keepalive: 60s) or the environment
+proxy-protocol, limits, auth, acl) is in the file (limits: max-keepalive: 60s) or the environment
 (DUNLIN_LIMITS__MAX_KEEPALIVE=60s) only. A secret may be ${FILE:/path}. dunlin config show lists all settings with
 their values and where these come from.`,
 		Example: `  dunlin serve                                        one node, for this machine only
@@ -44,7 +44,7 @@ their values and where these come from.`,
 			paceGarbage()
 			log := newLogger(c, cmd.ErrOrStderr())
 			if origins["mqtt-addr"] == "default" {
-				log.Info("only this machine can connect; mqtt-addr and allow-anonymous open the node to others", "mqtt-addr", c.MQTTAddr)
+				log.Info("only this machine can connect; mqtt-addr and auth.users-file, or allow-anonymous, open the node to others", "mqtt-addr", c.MQTTAddr)
 			}
 			warnOfFiles(log, c.Limits.MaxConnections)
 			ctx, stop := untilSignal(cmd.Context(), log)

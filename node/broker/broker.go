@@ -53,20 +53,13 @@ type ShardRoutes interface {
 	Synced(sh router.ShardID, index uint64, done func(ok bool))
 }
 
-// Authenticator says who a client is: at once, or, having returned
-// auth.ErrLater, by one call of later from any goroutine. An error is
-// auth.ErrBadCredentials or why the answer could not be had, which refuses the
-// client too. It is called on event loops and must not block.
-type Authenticator interface {
-	Authenticate(r auth.Request, later func(user string, err error)) (user string, err error)
-}
-
 // Authorizer says what a client may do. Its methods are called on event loops
-// and must not block. Unrestricted spares the calls when nothing is denied.
+// and must not block. Unrestricted spares the calls when nothing is denied. What it is asked it
+// may answer in another way the next time: rights are withdrawn, and given.
 type Authorizer interface {
-	MayPublish(id *auth.Identity, t router.Topic) bool
-	MaySubscribe(id *auth.Identity, f router.Filter) bool
-	MayReceive(id *auth.Identity, t router.Topic) bool
+	MayPublish(id *auth.Identity, t router.Topic, qos uint8, retain bool) bool
+	MaySubscribe(id *auth.Identity, f router.Filter, qos uint8) bool
+	MayReceive(id *auth.Identity, t router.Topic, qos uint8) bool
 	Unrestricted() bool
 }
 
@@ -86,7 +79,7 @@ type Options struct {
 	// called on event loops.
 	Status func(yield func(topic, value string))
 
-	Auth   Authenticator
+	Auth   auth.Authenticator // never answers auth.ErrPass
 	Access Authorizer
 	Clock  func() session.Time // monotonic, from any goroutine
 	Log    *slog.Logger

@@ -102,7 +102,7 @@ func (b *Broker) each(ctx context.Context, f func(*worker) any, take func(any)) 
 func (w *worker) info(c *conn) ClientInfo {
 	queued, _ := c.live.Backlog()
 	return ClientInfo{
-		ClientID: c.client.ClientID, User: c.client.User,
+		ClientID: c.client.ClientID, User: c.client.User(),
 		Remote: c.client.remote, Listener: c.client.listener, Version: c.version,
 		Connected: time.Duration(w.now() - c.client.since),
 		KeepAlive: time.Duration(c.client.agreed.KeepAlive) * time.Second, SessionExpiry: c.client.agreed.SessionExpiry,

@@ -65,17 +65,17 @@ func (w *worker) connect(c *conn, p *mqtt.Connect) {
 	w.hold(c, holdConnect)
 	w.loop.SetIdle(c.id, 0)
 	id := c.id
-	user, err := w.Auth.Authenticate(auth.Request{
+	who, err := w.Auth.Authenticate(auth.Request{
 		Remote: c.client.remote, Listener: c.client.listener, Loopback: c.client.loopback, Connect: p,
-	}, func(user string, err error) {
+	}, func(who *auth.Principal, err error) {
 		w.loop.Post(func(w *worker) {
 			if c := w.conn(id); c != nil && c.phase == connecting {
-				w.identified(c, user, err)
+				w.identified(c, who, err)
 			}
 		})
 	})
 	if !errors.Is(err, auth.ErrLater) {
-		w.identified(c, user, err)
+		w.identified(c, who, err)
 	}
 }
 
@@ -133,20 +133,27 @@ func (w *worker) willMessage(p *mqtt.Connect) (session.Message, error) {
 }
 
 // identified goes on once the client is known, or not.
-func (w *worker) identified(c *conn, user string, err error) {
+func (w *worker) identified(c *conn, who *auth.Principal, err error) {
 	h := c.client.connect
 	switch {
 	case errors.Is(err, auth.ErrBadCredentials):
 		w.counters.AuthDenied++
-		w.connack(c, mqtt.BadUsernameOrPassword)
+		w.connack(c, mqtt.BadUsernameOrPassword) // case 44
+		return
+	case errors.Is(err, auth.ErrRefused):
+		w.counters.AuthDenied++
+		w.connack(c, mqtt.NotAuthorized)
+		return
+	case errors.Is(err, auth.ErrBusy):
+		w.connack(c, mqtt.ServerBusy)
 		return
 	case err != nil:
 		w.Log.Warn("authenticate", "client", h.clientID, "err", err)
 		w.connack(c, mqtt.ServerUnavailable)
 		return
 	}
-	c.client.Identity = auth.Identity{ClientID: h.clientID, User: user}
-	if h.will != nil && !w.mayPublish(c, h.will.Message.Topic) {
+	c.client.Identity = auth.Identity{ClientID: h.clientID, Principal: who}
+	if h.will != nil && !w.mayLeave(c, &h.will.Message) {
 		w.connack(c, mqtt.NotAuthorized) // case 42
 		return
 	}
@@ -156,7 +163,7 @@ func (w *worker) identified(c *conn, user string, err error) {
 	}
 	if c.client.agreed.SessionExpiry == 0 && h.will == nil {
 		sh := w.shards.SessionShard(h.clientID)
-		if w.guests.Admit(sh, h.clientID, user, c.subscriber()) {
+		if w.guests.Admit(sh, h.clientID, who.User(), c.subscriber()) {
 			c.guest, c.shard = true, sh
 			w.connected(c, raftstore.Claimed{})
 			return
@@ -165,11 +172,17 @@ func (w *worker) identified(c *conn, user string, err error) {
 	w.claim(c)
 }
 
+// mayLeave says whether a client may leave a will: what is asked again when it fires.
+func (w *worker) mayLeave(c *conn, will *session.Message) bool {
+	id := willIdentity(c.client.ClientID, c.client.User())
+	return w.mayPublish(&id, will.Topic, will.QoS, will.Retain)
+}
+
 // claim asks the shard of the client identifier for the session.
 func (w *worker) claim(c *conn) {
 	h := c.client.connect
 	if !w.bid(c, raftstore.Claim{
-		User:       c.client.User,
+		User:       c.client.User(),
 		CleanStart: h.connect.CleanStart, Expiry: c.client.agreed.SessionExpiry,
 		Inflight:         window(h.connect.ReceiveMaximum, w.Session.MaxInflight),
 		Will:             h.will,

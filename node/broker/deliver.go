@@ -196,7 +196,7 @@ func (w *worker) deliver(c *conn, d *session.Delivery) session.Outcome {
 	if c.phase != up {
 		return session.Expired // on its way out: its session ends or resends
 	}
-	if !w.Access.Unrestricted() && !w.Access.MayReceive(&c.client.Identity, d.Message.Topic) {
+	if !w.Access.Unrestricted() && !w.Access.MayReceive(&c.client.Identity, d.Message.Topic, uint8(d.QoS)) {
 		w.counters.DeliveryDenied++
 		w.skip(c, d)
 		return session.Sent

@@ -141,13 +141,22 @@ func (w *worker) runErrands() {
 	}
 }
 
+// willIdentity is for whom a will speaks: the store knows no more of it than this.
+func willIdentity(clientID, user string) auth.Identity {
+	id := auth.Identity{ClientID: clientID}
+	if user != "" {
+		id.Principal = auth.NewPrincipal(user)
+	}
+	return id
+}
+
 func (w *worker) run(e *errand) {
 	m := &w.message
 	if _, err := m.Parse(e.packed, e.received); err != nil {
 		panic("broker: message of the store does not parse: " + err.Error())
 	}
-	identity := auth.Identity{ClientID: e.clientID, User: e.user}
-	if !w.Access.Unrestricted() && !w.Access.MayPublish(&identity, m.Topic) {
+	id := willIdentity(e.clientID, e.user)
+	if !w.mayPublish(&id, m.Topic, m.QoS, m.Retain) {
 		w.counters.PublishDenied++
 		e.done()
 		w.finish(e)

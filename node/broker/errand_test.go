@@ -198,10 +198,10 @@ func topic(t *testing.T, name string) router.Topic {
 // denyAll is an Authorizer that allows nothing.
 type denyAll struct{}
 
-func (denyAll) MayPublish(*auth.Identity, router.Topic) bool    { return false }
-func (denyAll) MaySubscribe(*auth.Identity, router.Filter) bool { return false }
-func (denyAll) MayReceive(*auth.Identity, router.Topic) bool    { return false }
-func (denyAll) Unrestricted() bool                              { return false }
+func (denyAll) MayPublish(*auth.Identity, router.Topic, uint8, bool) bool { return false }
+func (denyAll) MaySubscribe(*auth.Identity, router.Filter, uint8) bool    { return false }
+func (denyAll) MayReceive(*auth.Identity, router.Topic, uint8) bool       { return false }
+func (denyAll) Unrestricted() bool                                        { return false }
 
 // E5: what was under way when the node was isolated is given up: when it is back,
 // others may have published the will, and forgotten its id.

@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 
+	"dunlin/node/auth"
 	"dunlin/node/listen"
 	"dunlin/proto/mqtt"
 	"dunlin/raftstore"
@@ -46,7 +47,7 @@ func (w *worker) publish(c *conn, p *mqtt.Publish) {
 		w.end(c, mqtt.TopicNameInvalid)
 		return
 	}
-	if isReserved(topic) || !w.mayPublish(c, topic) {
+	if isReserved(topic) || !w.mayPublish(&c.client.Identity, topic, p.QoS, p.Retain) {
 		// Case 41: version 3 has no way to be told, so it is acknowledged.
 		w.counters.PublishDenied++
 		w.answer(c.id, p.PacketID, mqtt.NotAuthorized)
@@ -281,6 +282,6 @@ func (w *worker) released(c *conn, packetID uint16) {
 func isReserved(t router.Topic) bool { return t.String()[0] == '$' }
 
 // mayPublish asks the authorizer, if there is anything to ask.
-func (w *worker) mayPublish(c *conn, t router.Topic) bool {
-	return w.Access.Unrestricted() || w.Access.MayPublish(&c.client.Identity, t)
+func (w *worker) mayPublish(id *auth.Identity, t router.Topic, qos mqtt.QoS, retain bool) bool {
+	return w.Access.Unrestricted() || w.Access.MayPublish(id, t, uint8(qos), retain)
 }

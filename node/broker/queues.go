@@ -28,7 +28,7 @@ func (w *worker) withClaim(c *conn, f func(c *conn)) {
 		b.waiting = append(b.waiting, f)
 		return
 	}
-	if !w.bid(c, raftstore.Claim{User: c.client.User, CleanStart: true, Sole: true, Inflight: c.client.window}, w.claimedLate) {
+	if !w.bid(c, raftstore.Claim{User: c.client.User(), CleanStart: true, Sole: true, Inflight: c.client.window}, w.claimedLate) {
 		w.end(c, mqtt.ServerBusy)
 		return
 	}

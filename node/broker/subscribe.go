@@ -96,7 +96,7 @@ func (w *worker) judge(c *conn, i int, line *mqtt.Subscription) (router.Filter, 
 		return f, mqtt.TopicFilterInvalid // cases 13, 14
 	case f.Group() != "" && line.NoLocal:
 		return f, mqtt.ProtocolError // [MQTT-3.8.3-4]
-	case !w.Access.Unrestricted() && !w.Access.MaySubscribe(&c.client.Identity, f):
+	case !w.Access.Unrestricted() && !w.Access.MaySubscribe(&c.client.Identity, f, uint8(line.QoS)):
 		return f, mqtt.NotAuthorized
 	case w.MaxSubscriptions > 0 && c.client.subscriptions() >= w.MaxSubscriptions:
 		return f, mqtt.QuotaExceeded // case 23

@@ -28,7 +28,7 @@ type Config struct {
 	TLS            TLS
 	WebSocket      WebSocket
 	ProxyProtocol  ProxyProtocol
-	AllowAnonymous bool // clients without credentials are let in on listeners beyond loopback
+	AllowAnonymous bool // clients without credentials are let in: on listeners beyond loopback, and beside Auth
 
 	// The cluster's addresses: bound, and told to peers where that differs.
 	GossipAddr           string
@@ -59,6 +59,7 @@ type Config struct {
 	DiskStallTimeout time.Duration // a write that takes longer stops the node (D3)
 
 	Limits Limits
+	Auth   Auth
 	ACL    ACL
 }
 
@@ -145,6 +146,15 @@ const (
 	DropNewest QueuePolicy = "drop-newest"
 	DropOldest QueuePolicy = "drop-oldest"
 )
+
+// Auth is how clients prove who they are. The zero value asks nobody: then whoever
+// reaches a listener is let in.
+type Auth struct {
+	UsersFile string // as node/auth/users reads it; "": none
+}
+
+// Enabled says whether clients have to prove who they are.
+func (a Auth) Enabled() bool { return a != Auth{} }
 
 // ACL is the beginning of access control.
 type ACL struct {

@@ -128,11 +128,11 @@ func TestErrors(t *testing.T) {
 		{"secret file", "gossip-key: ${FILE:/nowhere/key}\n", nil, nil,
 			`dunlin.yaml:1: gossip-key: read "/nowhere/key": no such file or directory`},
 		{"beyond loopback", "mqtt-addr: 0.0.0.0:1883\n", nil, nil,
-			`dunlin.yaml:1: mqtt-addr: "0.0.0.0:1883" is not allowed: beyond loopback anybody could connect, for this version ` +
-				`has no authentication; want a loopback address, or allow-anonymous to say that it is meant`},
+			`dunlin.yaml:1: mqtt-addr: "0.0.0.0:1883" is not allowed: beyond loopback anybody could connect; want auth.users-file to say who may, ` +
+				`a loopback address, or allow-anonymous to say that it is meant`},
 		{"all interfaces", "", nil, map[string]string{"mqtt-addr": ":1883"},
-			`flag: --mqtt-addr: ":1883" is not allowed: beyond loopback anybody could connect, for this version ` +
-				`has no authentication; want a loopback address, or allow-anonymous to say that it is meant`},
+			`flag: --mqtt-addr: ":1883" is not allowed: beyond loopback anybody could connect; want auth.users-file to say who may, ` +
+				`a loopback address, or allow-anonymous to say that it is meant`},
 		{"TLS without a certificate", "wss-addr: 127.0.0.1:8084\n", nil, nil,
 			`dunlin.yaml:1: wss-addr: "127.0.0.1:8084" is not allowed: TLS needs a certificate: set tls.cert and tls.key, ` +
 				`in the file or by DUNLIN_TLS__CERT and DUNLIN_TLS__KEY`},
@@ -151,8 +151,8 @@ func TestErrors(t *testing.T) {
 		{"version of TLS", "tls: {min-version: 1.1}\n", nil, nil,
 			`dunlin.yaml:1: tls.min-version: "1.1" is not allowed: want 1.2 or 1.3`},
 		{"WebSocket beyond loopback", "ws-addr: :8083\n", nil, nil,
-			`dunlin.yaml:1: ws-addr: ":8083" is not allowed: beyond loopback anybody could connect, for this version ` +
-				`has no authentication; want a loopback address, or allow-anonymous to say that it is meant`},
+			`dunlin.yaml:1: ws-addr: ":8083" is not allowed: beyond loopback anybody could connect; want auth.users-file to say who may, ` +
+				`a loopback address, or allow-anonymous to say that it is meant`},
 		{"WebSocket on the address of another", "ws-addr: 127.0.0.1:1883\n", nil, nil,
 			`dunlin.yaml:1: ws-addr: "127.0.0.1:1883" is not allowed: it is that of mqtt-addr too, want another one`},
 		{"every interface on the port of another", "", nil, map[string]string{"ws-addr": "0.0.0.0:1883", "allow-anonymous": "true"},
@@ -178,6 +178,8 @@ func TestErrors(t *testing.T) {
 			`dunlin.yaml:1: gossip-addr: "0.0.0.0:7946" is not allowed: peers cannot use this address: set gossip-advertise-addr too`},
 		{"half of TLS", "cluster-tls-cert: c.pem\n", nil, nil,
 			`default: cluster-tls-key: "" is not allowed: want a path, for cluster-tls-cert, -key and -ca go together`},
+		{"users that are not there", "auth: {users-file: no-such}\n", nil, nil,
+			`dunlin.yaml:1: auth.users-file: "no-such" is not allowed: no such file or directory`},
 		{"no listener", "mqtt-addr: \"\"\n", nil, nil,
 			`dunlin.yaml:1: mqtt-addr: "" is not allowed: want at least one listener`},
 	} {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 
+	"dunlin/node/auth/users"
 	"dunlin/node/listen/secure"
 )
 
@@ -24,6 +25,9 @@ func (c Config) Validate() error {
 		return err
 	}
 	if err := c.validateApart(); err != nil {
+		return err
+	}
+	if err := c.validateAccess(); err != nil {
 		return err
 	}
 	return c.validateCluster()
@@ -74,9 +78,9 @@ func (c Config) validateListeners() error {
 		if l.TLS && len(c.TLS.Certs) == 0 {
 			return &Error{Key: key, Value: l.Addr, Want: "TLS needs a certificate: set tls.cert and tls.key, in the file or by DUNLIN_TLS__CERT and DUNLIN_TLS__KEY"}
 		}
-		if !IsLoopback(l.Addr) && !c.AllowAnonymous { // case 46
-			return &Error{Key: key, Value: l.Addr, Want: "beyond loopback anybody could connect, for this version has no " +
-				"authentication; want a loopback address, or allow-anonymous to say that it is meant"}
+		if !IsLoopback(l.Addr) && !c.Auth.Enabled() && !c.AllowAnonymous { // case 46
+			return &Error{Key: key, Value: l.Addr, Want: "beyond loopback anybody could connect; want auth.users-file to say who may, " +
+				"a loopback address, or allow-anonymous to say that it is meant"}
 		}
 	}
 	for _, l := range c.listeners() {
@@ -106,6 +110,16 @@ func (c Config) validateTLS() error {
 	var e *secure.FileError
 	if err := t.Files().Check(); errors.As(err, &e) {
 		return &Error{Key: "tls." + e.Setting, Value: e.Path, Want: e.Err.Error()}
+	}
+	return nil
+}
+
+// validateAccess reads the files that say who may do what (case 45).
+func (c Config) validateAccess() error {
+	if path := c.Auth.UsersFile; path != "" {
+		if _, err := users.Load(path); err != nil {
+			return &Error{Key: "auth.users-file", Value: path, Want: err.Error()}
+		}
 	}
 	return nil
 }

@@ -58,6 +58,8 @@ var (
 	ProxiedRefused      = counter("proxied_refused_total", "Connections at a listener behind proxies that were closed for want of a good PROXY header, by reason", "reason")
 	AcceptErrors        = counter("accept_errors_total", "Errors of accept")
 	ConnectsRefused     = counter("connects_refused_total", "CONNECT packets answered with a refusal")
+	ConnectsDenied      = counter("connects_denied_total", "Of these, those of clients that could not prove who they are")
+	Passwords           = counter("passwords_total", "Passwords of clients that were checked by hashing, known from before, or refused as too many waited", "by")
 	IdleTimeouts        = counter("idle_timeouts_total", "Connections closed for silence: no CONNECT in time, or one and a half keep-alives")
 	SlowConsumers       = counter("slow_consumers_total", "Connections closed because the client did not take what was sent")
 	ProtocolErrors      = counter("protocol_errors_total", "Connections closed for a malformed packet or a breach of the protocol")

@@ -20,7 +20,6 @@ const (
 
 // Checker checks passwords beside its callers.
 type Checker struct {
-	decoy Hash // in place of the one that an unknown user has not
 	key   []byte
 	line  chan check
 	ended sync.WaitGroup
@@ -50,32 +49,28 @@ type check struct {
 
 // NewChecker starts a Checker with a goroutine for every other processor. Close
 // ends it.
-func NewChecker() (*Checker, error) {
-	decoy, err := Make([]byte("nobody's"))
-	if err != nil {
-		return nil, err
-	}
-	c := &Checker{decoy: decoy, key: make([]byte, sha256.Size), line: make(chan check, maxWaiting)}
+func NewChecker() *Checker {
+	c := &Checker{key: make([]byte, sha256.Size), line: make(chan check, maxWaiting)}
 	rand.Read(c.key)
 	c.mu.latest = make(map[digest]struct{})
 	for range max(1, runtime.GOMAXPROCS(0)/2) {
 		c.ended.Go(c.run)
 	}
-	return c, nil
+	return c
 }
 
 // Stats are the counters, which go on counting.
 func (c *Checker) Stats() *Stats { return &c.stats }
 
-// Check compares the password, which is borrowed, with the Hash of the user; a nil
-// Hash is that of a user who does not exist, and takes as long (case 44). If it can
-// answer at once it does so by its results, with later false; else it calls done,
-// once, from another goroutine.
-func (c *Checker) Check(h *Hash, password []byte, done func(ok bool, err error)) (ok, later bool, err error) {
-	w := check{hash: c.decoy, done: done}
-	if h != nil {
-		w.hash, w.known = *h, true
+// Check compares the password, which is borrowed, with a Hash. That of a user who does
+// not exist may be any, not known: then no password is right, and that takes as long
+// (case 44). If it can answer at once it does so by its results, with later false; else
+// it calls done, once, from another goroutine.
+func (c *Checker) Check(h Hash, known bool, password []byte, done func(ok bool, err error)) (ok, later bool, err error) {
+	if len(password) > MaxBytes {
+		password, known = password[:MaxBytes], false // nobody's; and that many of that size would be waiting
 	}
+	w := check{hash: h, known: known, done: done}
 	w.digest = c.digestOf(w.hash, password)
 	if w.known && c.remembers(w.digest) {
 		c.stats.Remembered.Add(1)
@@ -95,7 +90,7 @@ func (c *Checker) Check(h *Hash, password []byte, done func(ok bool, err error))
 	return false, false, ErrBusy
 }
 
-// Close ends the Checker when those that wait have been answered.
+// Close ends the Checker. Those that wait are answered with ErrBusy.
 func (c *Checker) Close() {
 	c.mu.Lock()
 	if !c.mu.closed {
@@ -108,6 +103,10 @@ func (c *Checker) Close() {
 
 func (c *Checker) run() {
 	for w := range c.line {
+		if c.isClosed() {
+			w.done(false, ErrBusy)
+			continue
+		}
 		c.stats.Hashed.Add(1)
 		ok := w.hash.matches(w.password) && w.known
 		if ok {
@@ -115,6 +114,12 @@ func (c *Checker) run() {
 		}
 		w.done(ok, nil)
 	}
+}
+
+func (c *Checker) isClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.closed
 }
 
 func (c *Checker) digestOf(h Hash, password []byte) digest {

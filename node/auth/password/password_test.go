@@ -78,22 +78,19 @@ func FuzzParse(f *testing.F) {
 
 func newChecker(t *testing.T) *Checker {
 	t.Helper()
-	c, err := NewChecker()
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := NewChecker()
 	t.Cleanup(c.Close)
 	return c
 }
 
 // ask waits for the answer, however it comes.
-func ask(c *Checker, h *Hash, pass string) (ok, later bool, err error) {
+func ask(c *Checker, h Hash, known bool, pass string) (ok, later bool, err error) {
 	type answer struct {
 		ok  bool
 		err error
 	}
 	answers := make(chan answer, 1)
-	ok, later, err = c.Check(h, []byte(pass), func(ok bool, err error) { answers <- answer{ok, err} })
+	ok, later, err = c.Check(h, known, []byte(pass), func(ok bool, err error) { answers <- answer{ok, err} })
 	if later {
 		a := <-answers
 		ok, err = a.ok, a.err
@@ -109,19 +106,20 @@ func TestChecker(t *testing.T) {
 	}
 	for _, step := range []struct {
 		name      string
-		hash      *Hash
+		known     bool
 		pass      string
 		ok, later bool
 	}{
-		{"wrong", &h, "wrong", false, true},
-		{"right", &h, "right", true, true},
-		{"right again", &h, "right", true, false},
-		{"wrong again", &h, "wrong", false, true},
-		{"unknown user", nil, "right", false, true},
-		{"unknown user with the decoy's password", nil, "nobody's", false, true},
-		{"the same again", nil, "nobody's", false, true},
+		{"wrong", true, "wrong", false, true},
+		{"unknown user with another's password", false, "right", false, true},
+		{"the same again", false, "right", false, true},
+		{"right", true, "right", true, true},
+		{"right again", true, "right", true, false},
+		{"wrong again", true, "wrong", false, true},
+		{"unknown user with a remembered password", false, "right", false, true},
+		{"longer than any", true, "right" + strings.Repeat("t", MaxBytes), false, true},
 	} {
-		ok, later, err := ask(c, step.hash, step.pass)
+		ok, later, err := ask(c, h, step.known, step.pass)
 		if ok != step.ok || later != step.later || err != nil {
 			t.Errorf("%s: %v, later %v, %v", step.name, ok, later, err)
 		}
@@ -130,7 +128,7 @@ func TestChecker(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, later, _ := ask(c, &changed, "right"); !later {
+	if _, later, _ := ask(c, changed, true, "right"); !later {
 		t.Error("remembered beyond a change of the hash")
 	}
 }
@@ -147,7 +145,7 @@ func TestStorm(t *testing.T) {
 	answers := make(chan bool, storm)
 	waiting, busy := 0, 0
 	for range storm {
-		ok, later, err := c.Check(&cheap, []byte(strings.Repeat("x", 20)), func(ok bool, _ error) { answers <- ok })
+		ok, later, err := c.Check(cheap, true, []byte(strings.Repeat("x", 20)), func(ok bool, _ error) { answers <- ok })
 		switch {
 		case ok:
 			t.Fatal("let in")
@@ -166,7 +164,7 @@ func TestStorm(t *testing.T) {
 		t.Errorf("%d waited, %d were refused, %d hashed", waiting, busy, c.Stats().Hashed.Load())
 	}
 	c.Close()
-	if _, later, err := ask(c, &cheap, "x"); later || !errors.Is(err, ErrBusy) {
+	if _, later, err := ask(c, cheap, true, "x"); later || !errors.Is(err, ErrBusy) {
 		t.Error("checked after the end")
 	}
 }

@@ -1,0 +1,133 @@
+package users
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"dunlin/node/auth"
+	"dunlin/node/auth/password"
+)
+
+const (
+	maxUsers = 1_000_000
+	maxLine  = 4 << 10
+	maxName  = 1 << 10 // bytes
+)
+
+// Table is the users of a file. It is immutable once made.
+type Table struct {
+	users map[string]user
+	all   []password.Hash // by number, as decoys
+}
+
+// user is what is known of one. The principal is that of all its connections.
+type user struct {
+	*auth.Principal
+	hash password.Hash
+}
+
+// Len is the number of users.
+func (t *Table) Len() int { return len(t.users) }
+
+// Names are those of the users, in order.
+func (t *Table) Names() []string { return slices.Sorted(maps.Keys(t.users)) }
+
+// Load reads the users of a file. The error names the line.
+func Load(path string) (*Table, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		var pe *fs.PathError
+		if errors.As(err, &pe) {
+			err = pe.Err
+		}
+		return nil, err
+	}
+	defer f.Close()
+	return Read(f)
+}
+
+// Read reads users, one a line. The error names the line.
+func Read(r io.Reader) (*Table, error) {
+	t := &Table{users: make(map[string]user)}
+	lines := bufio.NewScanner(r)
+	lines.Buffer(make([]byte, 0, maxLine), maxLine)
+	at := 0
+	for lines.Scan() {
+		at++
+		if err := t.add(lines.Text()); err != nil {
+			return nil, fmt.Errorf("line %d: %w", at, err)
+		}
+	}
+	switch err := lines.Err(); {
+	case errors.Is(err, bufio.ErrTooLong):
+		return nil, fmt.Errorf("line %d: more than %d bytes", at+1, maxLine)
+	case err != nil:
+		return nil, err
+	case t.Len() == 0:
+		return nil, errors.New("no users in it")
+	}
+	return t, nil
+}
+
+// add takes a line over.
+func (t *Table) add(line string) error {
+	name, text, found, speaks := cut(line)
+	if !speaks {
+		return nil
+	}
+	if !found {
+		return errors.New("want name:hash")
+	}
+	if err := CheckName(name); err != nil {
+		return err
+	}
+	if _, twice := t.users[name]; twice {
+		return fmt.Errorf("user %q stands twice", name)
+	}
+	if t.Len() == maxUsers {
+		return fmt.Errorf("more than %d users", maxUsers)
+	}
+	hash, err := password.Parse(text)
+	if err != nil {
+		return fmt.Errorf("user %q: %w", name, err)
+	}
+	t.users[name] = user{auth.NewPrincipal(name), hash}
+	t.all = append(t.all, hash)
+	return nil
+}
+
+// cut splits a line; one that does not speak is empty or a comment.
+func cut(line string) (name, hash string, found, speaks bool) {
+	line = strings.TrimRight(line, " \t\r\n")
+	if line == "" || line[0] == '#' {
+		return "", "", false, false
+	}
+	name, hash, found = strings.Cut(line, ":")
+	return name, hash, found, true
+}
+
+// CheckName says what is wrong with a user's name, if anything.
+func CheckName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("a user without a name")
+	case len(name) > maxName:
+		return fmt.Errorf("a name of %d bytes, want at most %d", len(name), maxName)
+	case name[0] == '#':
+		return fmt.Errorf("user %q: a line that begins with # is a comment", name)
+	case strings.TrimSpace(name) != name:
+		return fmt.Errorf("user %q: a space at an end", name)
+	case !utf8.ValidString(name) || strings.ContainsRune(name, ':') || strings.ContainsFunc(name, unicode.IsControl):
+		return fmt.Errorf("user %q: a name is UTF-8 without colons and control characters", name)
+	}
+	return nil
+}
