@@ -3,11 +3,13 @@ package node
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"time"
 
 	"dunlin/node/auth"
+	"dunlin/node/auth/acl"
 	"dunlin/node/auth/password"
 	"dunlin/node/auth/users"
 	"dunlin/node/config"
@@ -18,30 +20,35 @@ import (
 // access is who may come in, and what they may do then.
 type access struct {
 	auth    auth.Authenticator
-	users   *reload.Store[*users.Table] // nil: no file of users
-	checker *password.Checker           // nil: no passwords
+	guard   acl.Guard
+	files   []watched         // that may change
+	checker *password.Checker // nil: no passwords
 }
 
-// newAccess reads the files that say so; an error of one of them is its setting's.
-// close is to follow.
+// watched is a reload.Store of whatever.
+type watched interface {
+	Watch(ctx context.Context, every time.Duration)
+	Refresh()
+}
+
+// newAccess reads the files that say so. close is to follow.
 func newAccess(cfg config.Config, log *slog.Logger) (*access, error) {
-	a := &access{auth: auth.Anonymous{}}
+	a := new(access)
+	if err := a.newGuard(cfg, log); err != nil {
+		return nil, err
+	}
 	if !cfg.Auth.Enabled() {
+		a.auth = auth.Anonymous{}
 		return a, nil
 	}
 	var chain auth.Chain
 	if path := cfg.Auth.UsersFile; path != "" {
-		var err error
-		if a.users, err = reload.Open(reload.Source[*users.Table]{
-			What:     "users",
-			Digest:   func() reload.Digest { return reload.DigestOf(path) },
-			Load:     func() (*users.Table, error) { return load(path, users.Load) },
-			Describe: func(t *users.Table) []any { return []any{"users", t.Len()} },
-		}, log); err != nil {
+		all, err := follow(a, "users", path, users.Read, func(t *users.Table) []any { return []any{"users", t.Len()} }, log)
+		if err != nil {
 			return nil, fmt.Errorf("auth.users-file: %w", err)
 		}
 		a.checker = password.NewChecker()
-		chain = append(chain, users.New(a.users.Now, a.checker))
+		chain = append(chain, users.New(all.Now, a.checker))
 	}
 	if cfg.AllowAnonymous {
 		chain = append(chain, auth.Nameless{})
@@ -50,13 +57,46 @@ func newAccess(cfg config.Config, log *slog.Logger) (*access, error) {
 	return a, nil
 }
 
-// load has read's error name the file.
-func load[T any](path string, read func(path string) (T, error)) (T, error) {
-	v, err := read(path)
-	if err != nil {
-		err = fmt.Errorf("%s: %w", path, err)
+// newGuard makes a's guard. Where clients are asked who they are, and nothing says what
+// they may do, they may do nothing.
+func (a *access) newGuard(cfg config.Config, log *slog.Logger) (err error) {
+	if a.guard.Denied, err = auth.NewDenied(cfg.ACL.DenyFilters); err != nil {
+		return fmt.Errorf("acl.deny-filters: %w", err)
 	}
-	return v, err
+	if path := cfg.ACL.File; path != "" {
+		rules, err := follow(a, "rules", path, acl.Read, func(p *acl.Policy) []any { return []any{"rules", p.Len()} }, log)
+		if err != nil {
+			return fmt.Errorf("acl.file: %w", err)
+		}
+		a.guard.Policy = rules.Now
+		return nil
+	}
+	if cfg.Auth.Enabled() {
+		log.Warn("no client may publish or subscribe to anything: set acl.file to say who may what")
+	}
+	all, err := acl.NewPolicy(nil, !cfg.Auth.Enabled())
+	a.guard.Policy = func() *acl.Policy { return all }
+	return err
+}
+
+// follow reads a file now, and when it changes.
+func follow[T any](a *access, what, path string, read func(io.Reader) (T, error), describe func(T) []any, log *slog.Logger) (*reload.Store[T], error) {
+	s, err := reload.Open(reload.Source[T]{
+		What:   what,
+		Digest: func() reload.Digest { return reload.DigestOf(path) },
+		Load: func() (T, error) {
+			v, err := reload.ReadFile(path, read)
+			if err != nil {
+				err = fmt.Errorf("%s: %w", path, err)
+			}
+			return v, err
+		},
+		Describe: describe,
+	}, log)
+	if err == nil {
+		a.files = append(a.files, s)
+	}
+	return s, err
 }
 
 // filesPoll is how often files that may change are looked at.
@@ -65,16 +105,16 @@ const filesPoll = 5 * time.Second
 // watch follows the files until ctx ends.
 func (a *access) watch(ctx context.Context) {
 	var watching sync.WaitGroup
-	if a.users != nil {
-		watching.Go(func() { a.users.Watch(ctx, filesPoll) })
+	for _, f := range a.files {
+		watching.Go(func() { f.Watch(ctx, filesPoll) })
 	}
 	watching.Wait()
 }
 
 // refresh has the files looked at now.
 func (a *access) refresh() {
-	if a.users != nil {
-		a.users.Refresh()
+	for _, f := range a.files {
+		f.Refresh()
 	}
 }
 

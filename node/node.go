@@ -22,7 +22,6 @@ import (
 	"dunlin/cluster/shardnet"
 	"dunlin/cluster/shardroutes"
 	"dunlin/node/admin"
-	"dunlin/node/auth"
 	"dunlin/node/broker"
 	"dunlin/node/config"
 	"dunlin/node/listen"
@@ -103,16 +102,12 @@ func New(cfg config.Config, log *slog.Logger) (*Node, error) {
 	if n.access, err = newAccess(cfg, log); err != nil {
 		return nil, err
 	}
-	denied, err := auth.NewDenied(cfg.ACL.DenyFilters)
-	if err != nil {
-		return nil, fmt.Errorf("acl.deny-filters: %w", err)
-	}
 
 	// From the ground up; each floor is handed the one above by the interface
 	// that it declares for it.
 	n.table = router.NewTable()
 	o := brokerOptions(cfg, n.clock, log)
-	o.Auth, o.Access, o.Status = n.access.auth, denied, n.status
+	o.Auth, o.Access, o.Status = n.access.auth, n.access.guard, n.status
 	n.broker = broker.New(o, n.table)
 	if n.cluster, err = cluster.New(n.clusterOptions(), n.table, n.broker); err != nil {
 		return nil, err

@@ -22,7 +22,7 @@ func newServe() *cobra.Command {
 		Use:   "serve [flags]",
 		Short: "Run a node",
 		Long: `Run a node in the foreground until SIGTERM or ctrl-C, which stops it in good order; a second one at once.
-SIGHUP has certificates and users read again, which happens by itself within seconds too.
+SIGHUP has certificates, users and rules read again, which happens by itself within seconds too.
 
 Every setting has a default. A YAML file (--config), then the environment, then flags change it: --mqtt-addr
 is mqtt-addr in the file and DUNLIN_MQTT_ADDR in the environment. What has a heading in the file (tls, websocket,

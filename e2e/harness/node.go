@@ -245,6 +245,9 @@ func (n *Node) Restart() {
 func (n *Node) Pause()  { n.t.Helper(); n.signal(syscall.SIGSTOP) }
 func (n *Node) Resume() { n.t.Helper(); n.signal(syscall.SIGCONT) }
 
+// Hangup has the node look at its files now.
+func (n *Node) Hangup() { n.t.Helper(); n.signal(syscall.SIGHUP) }
+
 func (n *Node) signal(s syscall.Signal) {
 	n.t.Helper()
 	ended := n.proc.wanted // perhaps by itself, as it was let

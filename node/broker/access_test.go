@@ -2,9 +2,12 @@ package broker
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 
 	"dunlin/node/auth"
+	"dunlin/node/auth/acl"
 	"dunlin/proto/mqtt"
 	"dunlin/router"
 )
@@ -31,12 +34,12 @@ func TestRefusedClients(t *testing.T) {
 		name string
 		err  error
 		want mqtt.Reason
-		v3   byte
+		v3   mqtt.Reason // as the decoder has the code of 3.1.1
 	}{
-		{"wrong password (case 44)", auth.ErrBadCredentials, mqtt.BadUsernameOrPassword, 4},
-		{"not let in (case 51)", auth.ErrRefused, mqtt.NotAuthorized, 5},
-		{"too many wait (case 37)", auth.ErrBusy, mqtt.ServerBusy, 3},
-		{"nobody can say", down, mqtt.ServerUnavailable, 3},
+		{"wrong password (case 44)", auth.ErrBadCredentials, mqtt.BadUsernameOrPassword, mqtt.BadUsernameOrPassword},
+		{"not let in (case 51)", auth.ErrRefused, mqtt.NotAuthorized, mqtt.NotAuthorized},
+		{"too many wait (case 37)", auth.ErrBusy, mqtt.ServerBusy, mqtt.ServerUnavailable},
+		{"nobody can say", down, mqtt.ServerUnavailable, mqtt.ServerUnavailable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
@@ -58,7 +61,7 @@ func TestRefusedClients(t *testing.T) {
 						}
 						want := c.want
 						if version != mqtt.V5 {
-							want = mqtt.Reason(c.v3)
+							want = c.v3
 						}
 						if r := conn.one(mqtt.CONNACK).Connack.Reason; r != want || !conn.closed {
 							t.Errorf("late %v, version %v: CONNACK %v, closed %v", late, version, r, conn.closed)
@@ -121,5 +124,198 @@ func TestAnswerComesTooLate(t *testing.T) {
 		a.later(auth.NewPrincipal("ann"), nil)
 		c.settle()
 		slow.none()
+	})
+}
+
+// ruled is a cell whose brokers hold clients to rules, which the function changes.
+func ruled(t *testing.T, nodes int, a auth.Authenticator, rules string) (c *cell, change func(rules string)) {
+	t.Helper()
+	var now *acl.Policy
+	change = func(rules string) {
+		t.Helper()
+		var err error
+		if now, err = acl.Read(strings.NewReader("rules:\n" + rules)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	change(rules)
+	return newCell(t, nodes, 1, func(o *Options) {
+		o.Auth, o.Access = a, acl.Guard{Policy: func() *acl.Policy { return now }}
+	}), change
+}
+
+// ask subscribes, and returns the answer to each filter.
+func (c *testConn) ask(filters ...string) []mqtt.Reason {
+	c.cell.t.Helper()
+	s := mqtt.Subscribe{PacketID: 999}
+	for _, f := range filters {
+		s.Filters = append(s.Filters, mqtt.Subscription{Filter: []byte(f), QoS: 1})
+	}
+	c.send(&s)
+	return c.one(mqtt.SUBACK).Suback.Reasons
+}
+
+// Case 40: a filter is granted only if all that it matches is; what a share group
+// brings is held to the same.
+func TestFiltersWiderThanTheRights(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		c, _ := ruled(t, 1, auth.Anonymous{}, `
+  - {deny: subscribe, topics: [home/safe/#]}
+  - {allow: subscribe, topics: [home/#]}
+  - {allow: publish, topics: ["#"]}`)
+		sub := c.connect(0, 0, "sub")
+		got := sub.ask("#", "+/x", "$share/g/#", "home/#", "$share/g/home/+/x", "home/safe", "$SYS/#", "home/x", "$share/g/home/x")
+		const no = mqtt.NotAuthorized
+		if want := []mqtt.Reason{no, no, no, no, no, no, no, 1, 1}; fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("SUBACK %v", got)
+		}
+		pub := c.connect(0, 0, "pub")
+		for i, topic := range []string{"home/safe", "home/safe/x", "other"} {
+			pub.publish(topic, "secret", 1, uint16(i)+1)
+		}
+		sub.none()
+	})
+}
+
+// Case 18: an alias that was set with a denied topic is of use where the topic is
+// allowed later, and each use is judged.
+func TestAliasOfADeniedTopic(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		c, change := ruled(t, 1, auth.Anonymous{}, `
+  - {deny: publish, topics: [no/#]}
+  - {allow: all, topics: ["#"]}`)
+		sub, pub := c.connect(0, 0, "sub"), c.connect(0, 0, "pub")
+		sub.subscribe("no/#", 0)
+		send := func(topic string, want mqtt.Reason) {
+			t.Helper()
+			pub.send(&mqtt.Publish{Topic: []byte(topic), TopicAlias: 1, QoS: 1, PacketID: 1})
+			if r := pub.one(mqtt.PUBACK).Ack.Reason; r != want {
+				t.Errorf("%q: PUBACK %v", topic, r)
+			}
+		}
+		send("no/x", mqtt.NotAuthorized)
+		send("", mqtt.NotAuthorized)
+		sub.none()
+		change(`
+  - {allow: all, topics: ["#"]}`)
+		send("", mqtt.Success)
+		sub.one(mqtt.PUBLISH)
+		change(`
+  - {allow: subscribe, topics: ["#"]}`)
+		send("", mqtt.NotAuthorized)
+		sub.none()
+	})
+}
+
+// Case 39: what a client calls itself stands for itself in the rules and is no pattern.
+func TestNamesThatLookLikePatterns(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		a := &scriptedAuth{}
+		c, _ := ruled(t, 1, a, `
+  - {deny: all, topics: ["private/${username}"]}
+  - {allow: all, topics: ["dev/${clientid}/x", "u/${username}/x", "private/+"]}`)
+		victim := c.connect(0, 0, "victim")
+		victim.subscribe("dev/victim/x", 1)
+		for _, name := range []string{"+", "#", "a/b", ".*", "[a-z]+", "a\nb", "$share/g/#", "victim/x/.."} {
+			a.who = auth.NewPrincipal(name)
+			conn := c.connect(0, 0, name)
+			for _, filter := range []string{"dev/+/x", "dev/victim/x", "dev/#", "u/+/x", "u/victim/x", "#"} {
+				if r := conn.ask(filter)[0]; r != mqtt.NotAuthorized {
+					t.Errorf("%q subscribes to %s: %v", name, filter, r)
+				}
+			}
+			for i, topic := range []string{"dev/victim/x", "u/victim/x"} {
+				conn.publish(topic, name, 1, uint16(i)+1)
+				if r := conn.one(mqtt.PUBACK).Ack.Reason; r != mqtt.NotAuthorized {
+					t.Errorf("%q publishes to %s: %v", name, topic, r)
+				}
+			}
+			if strings.ContainsAny(name, "+#/$") { // nor does it slip out of what is denied to it
+				if r := conn.ask("private/victim")[0]; r != mqtt.NotAuthorized {
+					t.Errorf("%q reads what may be its own: %v", name, r)
+				}
+			}
+		}
+		victim.none()
+	})
+}
+
+// Case 43: rights that are withdrawn end at once, on whatever way a message comes, and the
+// session is kept.
+func TestWithdrawnRights(t *testing.T) {
+	const all, none = `
+  - {allow: all, topics: ["#"]}`, `
+  - {allow: publish, topics: ["#"]}
+  - {allow: subscribe, topics: [free]}`
+	inBubble(t, func(t *testing.T) {
+		c, change := ruled(t, 2, auth.Anonymous{}, all)
+		pub, far := c.connect(0, 0, "pub"), c.connect(1, 0, "far")
+		live, away, stuck := c.connect(0, 0, "live"), c.persistent(0, 0, "away"), c.persistent(0, 0, "stuck")
+		member := c.connect(0, 0, "member")
+		for _, sub := range []*testConn{live, away, stuck, far} {
+			sub.subscribe("t", 1)
+			sub.subscribe("free", 1)
+		}
+		member.subscribe("$share/g/t", 1)
+		away.hangUp()
+		publish := func(topic, payload string) {
+			t.Helper()
+			pub.send(&mqtt.Publish{Topic: []byte(topic), Payload: []byte(payload), QoS: 1, PacketID: 1})
+			pub.one(mqtt.PUBACK)
+		}
+		publish("t", "before")
+		stuck.one(mqtt.PUBLISH) // and is not acknowledged: in flight
+		member.ack(member.one(mqtt.PUBLISH).Publish.PacketID)
+		for _, sub := range []*testConn{live, far} {
+			sub.ack(sub.one(mqtt.PUBLISH).Publish.PacketID)
+		}
+		pub.send(&mqtt.Publish{Topic: []byte("kept"), Payload: []byte("kept"), Retain: true})
+		change(none)
+		publish("t", "after")
+		for name, sub := range map[string]*testConn{"live": live, "far": far, "stuck": stuck, "member": member} {
+			if got := payloads(sub.recv()); len(got) > 0 {
+				t.Errorf("%s got %q", name, got)
+			}
+		}
+		if r := live.ask("kept")[0]; r != mqtt.NotAuthorized {
+			t.Errorf("SUBACK %v", r)
+		}
+		stuck.hangUp()
+		for _, name := range []string{"away", "stuck"} { // queued, and in flight
+			sub := c.resume(0, 0, mqtt.Connect{ClientID: []byte(name)})
+			ps := sub.recv()
+			if len(ps) == 0 || !ps[0].Connack.SessionPresent {
+				t.Errorf("%s: %v", name, kinds(ps))
+			}
+			publish("free", "free")
+			for _, got := range payloads(append(ps, sub.recv()...)) {
+				if got != "free" {
+					t.Errorf("%s got %q", name, got)
+				}
+			}
+		}
+		change(all)
+		publish("t", "again")
+		if got := payloads(live.recv()); len(got) == 0 || got[len(got)-1] != "again" {
+			t.Errorf("given back, live got %q", got)
+		}
+	})
+}
+
+// Case 43: a will is judged when it fires, by the rights of then (case 42), and one that
+// would not be allowed then is refused at once.
+func TestWillOfACertificate(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		a := &scriptedAuth{who: auth.NewCertified("gate")}
+		c, _ := ruled(t, 1, a, `
+  - {allow: all, topics: ["cert/${cert}", "user/${username}"]}`)
+		for topic, want := range map[string]mqtt.Reason{"cert/gate": mqtt.NotAuthorized, "user/gate": mqtt.Success} {
+			conn := c.dial(0, 0)
+			conn.send(&mqtt.Connect{Version: mqtt.V5, CleanStart: true, ClientID: []byte(topic), HasWill: true,
+				Will: mqtt.Will{Topic: []byte(topic)}})
+			if r := conn.one(mqtt.CONNACK).Connack.Reason; r != want {
+				t.Errorf("will to %s: %v", topic, r)
+			}
+		}
 	})
 }

@@ -156,8 +156,11 @@ type Auth struct {
 // Enabled says whether clients have to prove who they are.
 func (a Auth) Enabled() bool { return a != Auth{} }
 
-// ACL is the beginning of access control.
+// ACL is what clients may do. Without a file that is everything, unless Auth asks them
+// who they are: then it is nothing.
 type ACL struct {
+	File string // rules, as node/auth/acl reads them; ""
+
 	// DenyFilters are filters that nobody may subscribe to: SUBACK 0x87, to
 	// 3.1.1 clients 0x80. One is denied that is spelled the same, with or
 	// without a share group before it.

@@ -180,6 +180,8 @@ func TestErrors(t *testing.T) {
 			`default: cluster-tls-key: "" is not allowed: want a path, for cluster-tls-cert, -key and -ca go together`},
 		{"users that are not there", "auth: {users-file: no-such}\n", nil, nil,
 			`dunlin.yaml:1: auth.users-file: "no-such" is not allowed: no such file or directory`},
+		{"rules that are not there", "acl:\n  file: no-such\n", nil, nil,
+			`dunlin.yaml:2: acl.file: "no-such" is not allowed: no such file or directory`},
 		{"no listener", "mqtt-addr: \"\"\n", nil, nil,
 			`dunlin.yaml:1: mqtt-addr: "" is not allowed: want at least one listener`},
 	} {

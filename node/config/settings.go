@@ -129,6 +129,8 @@ func Settings(c *Config) []Setting {
 		in("Access",
 			file("auth.users-file", &c.Auth.UsersFile,
 				"File of users, name:hash on each line as dunlin user passwd writes it; clients then have to be one of them"),
+			file("acl.file", &c.ACL.File,
+				"File of rules that say who may publish and subscribe to what; without it nobody may anything where auth is set, else everybody all"),
 			list("acl.deny-filters", &c.ACL.DenyFilters, "topic filters", isFilter,
 				"Filters that nobody may subscribe to"),
 		),

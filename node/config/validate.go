@@ -3,11 +3,14 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 
+	"dunlin/node/auth/acl"
 	"dunlin/node/auth/users"
 	"dunlin/node/listen/secure"
+	"dunlin/node/reload"
 )
 
 // Validate checks every value and what must hold between them. Load has done
@@ -116,10 +119,19 @@ func (c Config) validateTLS() error {
 
 // validateAccess reads the files that say who may do what (case 45).
 func (c Config) validateAccess() error {
-	if path := c.Auth.UsersFile; path != "" {
-		if _, err := users.Load(path); err != nil {
-			return &Error{Key: "auth.users-file", Value: path, Want: err.Error()}
-		}
+	if err := check("auth.users-file", c.Auth.UsersFile, users.Read); err != nil {
+		return err
+	}
+	return check("acl.file", c.ACL.File, acl.Read)
+}
+
+// check says what is wrong with the file that a setting names, if it does.
+func check[T any](key, path string, read func(io.Reader) (T, error)) error {
+	if path == "" {
+		return nil
+	}
+	if _, err := reload.ReadFile(path, read); err != nil {
+		return &Error{Key: key, Value: path, Want: err.Error()}
 	}
 	return nil
 }

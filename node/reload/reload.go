@@ -9,8 +9,10 @@ package reload
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"sync/atomic"
@@ -42,6 +44,20 @@ func addFile(to io.Writer, path string) (int64, error) {
 	}
 	defer f.Close()
 	return io.Copy(to, f)
+}
+
+// ReadFile has read make something of a file. The error does not name the file.
+func ReadFile[T any](path string, read func(io.Reader) (T, error)) (v T, err error) {
+	f, err := os.Open(path)
+	if err == nil {
+		defer f.Close()
+		v, err = read(f)
+	}
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		err = pe.Err
+	}
+	return v, err
 }
 
 // Source says how a T is made of files. Its functions are called by one goroutine at

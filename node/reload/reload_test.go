@@ -3,6 +3,7 @@ package reload
 import (
 	"bytes"
 	"errors"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -106,5 +107,21 @@ func TestChangeWhileReading(t *testing.T) {
 	s.look(false)
 	if s.Now() != 7 {
 		t.Errorf("%d in use", s.Now())
+	}
+}
+
+func TestReadFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	if err := os.WriteFile(path, []byte("text"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if b, err := ReadFile(path, io.ReadAll); err != nil || string(b) != "text" {
+		t.Errorf("%s, %v", b, err)
+	}
+	for path, want := range map[string]string{dir: "is a directory", dir + "/none": "no such file or directory"} {
+		if _, err := ReadFile(path, io.ReadAll); err == nil || err.Error() != want {
+			t.Errorf("%v, want %s", err, want)
+		}
 	}
 }

@@ -3,9 +3,11 @@ package acl
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
+	"dunlin/node/auth"
 	"dunlin/router"
 )
 
@@ -89,7 +91,7 @@ func TestNothingIsAllowedByAccident(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, r := range []Rights{{}, empty.For(&s)} {
-		if r.Unlimited() || r.MayPublish(topic(t, "a"), 0, false) || r.MaySubscribe(filter(t, "a"), 0) || r.MayReceive(topic(t, "a"), 0) {
+		if r.MayPublish(topic(t, "a"), 0, false) || r.MaySubscribe(filter(t, "a"), 0) || r.MayReceive(topic(t, "a"), 0) {
 			t.Error("allowed")
 		}
 	}
@@ -185,6 +187,18 @@ func model(rules []Rule, otherwise bool, a Action, t router.Topic, qos int, clie
 	return otherwise
 }
 
+// of says whether the rule speaks of s.
+func (r *rule) of(s *Subject) bool {
+	if len(r.clients) > 0 && !slices.Contains(r.clients, s.names[clientID]) {
+		return false
+	}
+	if len(r.users) == 0 {
+		return true
+	}
+	user := s.names[userName]
+	return user != "" && (r.users[0] == anyUser || slices.Contains(r.users, user))
+}
+
 func topicOf(s string) router.Topic {
 	t, err := router.ParseTopic([]byte(s))
 	if err != nil {
@@ -221,13 +235,15 @@ func randomRules(rnd *rand.Rand) []Rule {
 		for range 1 + rnd.IntN(2) {
 			r.Topics = append(r.Topics, randomPattern(rnd, true))
 		}
-		switch rnd.IntN(5) {
+		switch rnd.IntN(6) {
 		case 0:
-			r.Users = []string{"a"}
+			r.Users = []string{"a", "a"}
 		case 1:
 			r.Users = []string{anyUser}
 		case 2:
-			r.Clients = []string{"a", "b"}
+			r.Clients = []string{"a", "b", "a"}
+		case 3:
+			r.Users, r.Clients = []string{"b", "a"}, []string{"b"}
 		}
 		if rnd.IntN(4) == 0 {
 			r.QoS = []int{rnd.IntN(3)}
@@ -345,12 +361,12 @@ func BenchmarkMayReceive(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	s := NewSubject("device-17", "u", "")
-	r := p.For(&s)
+	guard := Guard{Policy: func() *Policy { return p }}
+	id := &auth.Identity{ClientID: "device-17", Principal: auth.NewPrincipal("u")}
 	tp := topicOf("devices/device-17/down/settings")
 	b.ReportAllocs()
 	for b.Loop() {
-		if !r.MayReceive(tp, 1) {
+		if !guard.MayReceive(id, tp, 1) {
 			b.Fatal("denied")
 		}
 	}
@@ -372,4 +388,49 @@ func filter(t *testing.T, s string) router.Filter {
 		t.Fatal(err)
 	}
 	return f
+}
+
+// deny-filters come on top of the rules, and the rules are those of the moment.
+func TestGuard(t *testing.T) {
+	denied, err := auth.NewDenied([]string{"never/#"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := NewPolicy(nil, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certified, err := NewPolicy([]Rule{{Allow: "all", Topics: []string{"dev/${cert}", "u/${username}/${clientid}"}}}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := all
+	g := Guard{Denied: denied, Policy: func() *Policy { return now }}
+	open := Guard{Policy: g.Policy}
+	ann, gate := &auth.Identity{ClientID: "c", Principal: auth.NewPrincipal("ann")}, &auth.Identity{ClientID: "c", Principal: auth.NewCertified("gate")}
+	nobody := &auth.Identity{ClientID: "c"}
+	if g.Unrestricted() || !open.Unrestricted() {
+		t.Error("who is unrestricted")
+	}
+	if !g.MayPublish(nobody, topic(t, "never/x"), 2, true) || g.MaySubscribe(nobody, filter(t, "never/+"), 0) ||
+		!g.MaySubscribe(nobody, filter(t, "#"), 0) || g.MayReceive(nobody, topic(t, "never/x"), 0) {
+		t.Error("without rules")
+	}
+	now = certified
+	if open.Unrestricted() {
+		t.Error("unrestricted with rules")
+	}
+	for _, c := range []struct {
+		id    *auth.Identity
+		topic string
+		may   bool
+	}{
+		{gate, "dev/gate", true}, {ann, "dev/ann", false}, {ann, "dev/gate", false}, {nobody, "dev/", false},
+		{gate, "u/gate/c", true}, {ann, "u/ann/c", true}, {ann, "u/gate/c", false}, {nobody, "u//c", false},
+	} {
+		if g.MayPublish(c.id, topic(t, c.topic), 0, false) != c.may || g.MayReceive(c.id, topic(t, c.topic), 0) != c.may ||
+			g.MaySubscribe(c.id, filter(t, c.topic), 0) != c.may {
+			t.Errorf("user %q, %q: want %v", c.id.User(), c.topic, c.may)
+		}
+	}
 }

@@ -13,6 +13,7 @@
 // leading wildcard do not match topics with a leading $, in rules too
 // [MQTT-4.7.2-1].
 //
-// A Policy is immutable and safe for concurrent use. To ask costs no allocation and
-// a look at each rule that concerns the client, by name or by all.
+// A Policy is immutable and safe for concurrent use, and all clients share one: of a
+// client nothing is kept. To ask costs no allocation and a look at each rule that
+// concerns the client, by name or by all.
 package acl

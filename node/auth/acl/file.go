@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -43,7 +44,7 @@ func Read(r io.Reader) (*Policy, error) {
 	d.KnownFields(true)
 	var f file
 	if err := d.Decode(&f); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
+		return nil, inOneLine(err)
 	}
 	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return nil, errors.New("something follows the first document")
@@ -60,4 +61,13 @@ func Read(r io.Reader) (*Policy, error) {
 		return nil, fmt.Errorf("otherwise: %q is not allowed: want allow or deny", f.Otherwise)
 	}
 	return NewPolicy(f.Rules, otherwise)
+}
+
+// inOneLine is an error of the YAML package, which may name several lines.
+func inOneLine(err error) error {
+	var several *yaml.TypeError
+	if errors.As(err, &several) {
+		return errors.New(strings.Join(several.Errors, "; "))
+	}
+	return err
 }

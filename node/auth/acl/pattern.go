@@ -8,11 +8,9 @@ import (
 	"dunlin/router"
 )
 
-// Subject is who asks. It is made by NewSubject and constant.
-type Subject struct {
-	names [variables]string
-	plain [variables]bool // the name may stand in a rule that allows
-}
+// Subject is who asks. It is made by NewSubject and constant, and cheap enough to be
+// made for each question.
+type Subject struct{ names [variables]string }
 
 // variable is what a placeholder stands for.
 type variable uint8
@@ -30,11 +28,13 @@ var placeholders = [variables]string{"${clientid}", "${username}", "${cert}"}
 // NewSubject names a client: its identifier, its user, and the name that its
 // certificate was found to give it; "" where it has none.
 func NewSubject(client, user, cert string) Subject {
-	s := Subject{names: [variables]string{client, user, cert}}
-	for i, name := range s.names {
-		s.plain[i] = name != "" && name[0] != '$' && !strings.ContainsAny(name, "+#/")
-	}
-	return s
+	return Subject{names: [variables]string{client, user, cert}}
+}
+
+// plain says whether a name may stand in a rule that allows.
+func (s *Subject) plain(v variable) bool {
+	name := s.names[v]
+	return name != "" && name[0] != '$' && !strings.ContainsAny(name, "+#/")
 }
 
 // pattern is the topic filter of a rule, level by level.
@@ -98,7 +98,7 @@ func parseLevel(s string) (level, error) {
 // wildFor says whether the level matches any text for s: a wildcard does, and a
 // variable whose name may not stand there.
 func (l level) wildFor(s *Subject) bool {
-	return l.wild != 0 || l.what != noVariable && !s.plain[l.what]
+	return l.wild != 0 || l.what != noVariable && !s.plain(l.what)
 }
 
 // is says whether a level that is not wild for s is that text.
@@ -117,7 +117,7 @@ func (l level) is(text string, s *Subject) bool {
 // speaksOf says whether every placeholder has a name that may stand there.
 func (p pattern) speaksOf(s *Subject) bool {
 	for _, l := range p {
-		if l.wild == 0 && l.what != noVariable && !s.plain[l.what] {
+		if l.wild == 0 && l.what != noVariable && !s.plain(l.what) {
 			return false
 		}
 	}

@@ -46,46 +46,51 @@ func (p *Policy) index(i int32) {
 		p.general = append(p.general, i)
 	case len(r.users) == 0:
 		for _, c := range r.clients {
-			p.byClient[c] = append(p.byClient[c], i)
+			p.byClient[c] = appendOnce(p.byClient[c], i)
 		}
 	case r.users[0] == anyUser:
 		p.anyUser = append(p.anyUser, i)
 	default:
 		for _, u := range r.users {
-			p.byUser[u] = append(p.byUser[u], i)
+			p.byUser[u] = appendOnce(p.byUser[u], i)
 		}
 	}
+}
+
+// appendOnce appends i to a list in order, unless it is there: a rule may name somebody
+// twice.
+func appendOnce(list []int32, i int32) []int32 {
+	if n := len(list); n > 0 && list[n-1] == i {
+		return list
+	}
+	return append(list, i)
 }
 
 // Rights are what a Policy says of one client. The zero value allows nothing.
 type Rights struct {
 	policy  *Policy
-	rules   []int32 // that speak of the subject; shared if they speak of everybody
 	subject *Subject
+	rules   [4][]int32 // that speak of the subject; each list in order, together every rule once
 }
 
-// For gathers the rights of s, which is kept.
+// For finds the rights of s, which is kept.
 func (p *Policy) For(s *Subject) Rights {
-	r := Rights{policy: p, rules: p.general, subject: s}
-	user, client := s.names[userName], s.names[clientID]
-	var named []int32
-	if user != "" {
-		named = append(named, p.anyUser...)
-		named = append(named, p.byUser[user]...)
+	r := Rights{policy: p, subject: s}
+	r.rules[0] = p.general
+	if user := s.names[userName]; user != "" {
+		r.rules[1], r.rules[2] = p.anyUser, p.byUser[user]
 	}
-	named = append(named, p.byClient[client]...)
-	named = slices.DeleteFunc(named, func(i int32) bool { return !p.rules[i].of(s) })
-	if len(named) == 0 {
-		return r
+	if len(p.byClient) > 0 {
+		r.rules[3] = p.byClient[s.names[clientID]]
 	}
-	r.rules = append(named, p.general...)
-	slices.Sort(r.rules)
-	r.rules = slices.Clip(slices.Compact(r.rules)) // a list may name somebody twice
 	return r
 }
 
-// Unlimited says that all is allowed, so that nobody need ask.
-func (r Rights) Unlimited() bool { return r.policy != nil && len(r.rules) == 0 && r.policy.allow }
+// Len is the number of rules.
+func (p *Policy) Len() int { return len(p.rules) }
+
+// Unrestricted says that all is allowed to everybody, so that nobody need ask.
+func (p *Policy) Unrestricted() bool { return p.allow && len(p.rules) == 0 }
 
 // MayPublish says whether the client may publish such a message.
 func (r Rights) MayPublish(t router.Topic, qos uint8, retain bool) bool {
@@ -109,8 +114,11 @@ func (r Rights) may(a Action, filter string, qos, retain uint8) bool {
 	if r.policy == nil {
 		return false
 	}
-	for _, i := range r.rules {
+	for i, more := r.next(); more; i, more = r.next() {
 		rule := &r.policy.rules[i]
+		if rule.both && !slices.Contains(rule.clients, r.subject.names[clientID]) {
+			continue
+		}
 		if rule.action&a == 0 || rule.qos&qos == 0 || rule.retain&retain == 0 {
 			continue
 		}
@@ -123,4 +131,20 @@ func (r Rights) may(a Action, filter string, qos, retain uint8) bool {
 		}
 	}
 	return r.policy.allow
+}
+
+// next takes the first rule off the lists.
+func (r *Rights) next() (i int32, ok bool) {
+	first := -1
+	for k, list := range r.rules {
+		if len(list) > 0 && (first < 0 || list[0] < r.rules[first][0]) {
+			first = k
+		}
+	}
+	if first < 0 {
+		return 0, false
+	}
+	i = r.rules[first][0]
+	r.rules[first] = r.rules[first][1:]
+	return i, true
 }

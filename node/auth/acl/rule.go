@@ -45,6 +45,7 @@ type rule struct {
 	patterns []pattern
 	users    []string // "*" alone: any that has a name
 	clients  []string
+	both     bool // users and clients are given
 }
 
 const (
@@ -58,6 +59,7 @@ const maxRuleTopics = 1000
 // prepare checks a rule. An error names the key, the value and what is allowed.
 func (r Rule) prepare() (rule, error) {
 	p := rule{allow: r.Allow != "", qos: anyQoS, retain: anyRetain, clients: r.Clients, users: r.Users}
+	p.both = len(r.Users) > 0 && len(r.Clients) > 0
 	if (r.Allow != "") == (r.Deny != "") {
 		return p, errors.New("want one of allow and deny")
 	}
@@ -110,18 +112,6 @@ func flag(b bool) uint8 {
 		return 2
 	}
 	return 1
-}
-
-// of says whether the rule speaks of s.
-func (r *rule) of(s *Subject) bool {
-	if len(r.clients) > 0 && !slices.Contains(r.clients, s.names[clientID]) {
-		return false
-	}
-	if len(r.users) == 0 {
-		return true
-	}
-	user := s.names[userName]
-	return user != "" && (r.users[0] == anyUser || slices.Contains(r.users, user))
 }
 
 // relate is the closest that one of the rule's patterns comes to a filter.

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"unicode"
@@ -40,20 +38,6 @@ func (t *Table) Len() int { return len(t.users) }
 
 // Names are those of the users, in order.
 func (t *Table) Names() []string { return slices.Sorted(maps.Keys(t.users)) }
-
-// Load reads the users of a file. The error names the line.
-func Load(path string) (*Table, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		var pe *fs.PathError
-		if errors.As(err, &pe) {
-			err = pe.Err
-		}
-		return nil, err
-	}
-	defer f.Close()
-	return Read(f)
-}
 
 // Read reads users, one a line. The error names the line.
 func Read(r io.Reader) (*Table, error) {

@@ -1,0 +1,93 @@
+package conformance
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"dunlin/e2e/harness"
+	"dunlin/proto/mqtt"
+)
+
+// Users and rules hold from the first packet, and follow their files while clients are
+// connected; files that are wrong change nothing (cases 43, 44, 45).
+func TestUsersAndRules(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	users, rules := filepath.Join(dir, "users"), filepath.Join(dir, "rules.yaml")
+	write := func(path, text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const bob, eve = "bob:$7$101$31FoGBn5cne5me5k$x7Nu6URWugbcQDRTFcStmHHNGgNJMxWYUWrUMBUaZn3FaxTWk5M8oUVS9b6OJjajHG2cFz9n4KOwnBVya/8cpQ==\n", "eve:nonsense\n"
+	write(users, bob)
+	const most = "  - {allow: all, topics: [open]}\n  - {allow: subscribe, users: [bob], topics: [\"bobs/${clientid}\"]}\n"
+	write(rules, "rules:\n"+most)
+	config := fmt.Sprintf("auth: {users-file: %s}\nacl: {file: %s}\n", users, rules)
+	n := harness.Start(t, harness.Options{Config: config}).Nodes[0]
+
+	connect := func(user, pass string) (*harness.Client, mqtt.Reason) {
+		t.Helper()
+		c := harness.TryConnect(t, n.MQTT, mqtt.Connect{CleanStart: true, ClientID: []byte("of-" + user),
+			HasUsername: user != "", Username: []byte(user), HasPassword: pass != "", Password: []byte(pass)})
+		return c, c.Connack.Reason
+	}
+	for _, c := range []struct {
+		user, pass string
+		want       mqtt.Reason
+	}{
+		{"", "", mqtt.NotAuthorized}, {"", "secret", mqtt.NotAuthorized}, {"bob", "", mqtt.BadUsernameOrPassword},
+		{"bob", "wrong", mqtt.BadUsernameOrPassword}, {"eve", "secret", mqtt.BadUsernameOrPassword}, {"bob", "secret", mqtt.Success},
+	} {
+		if _, got := connect(c.user, c.pass); got != c.want {
+			t.Errorf("user %q, password %q: CONNACK %v", c.user, c.pass, got)
+		}
+	}
+	client, _ := connect("bob", "secret")
+	subscribe := func(filter string) mqtt.Reason {
+		t.Helper()
+		client.Send(&mqtt.Subscribe{PacketID: 1, Filters: []mqtt.Subscription{{Filter: []byte(filter)}}})
+		return client.Expect(mqtt.SUBACK).Suback.Reasons[0]
+	}
+	publish := func(topic string) mqtt.Reason {
+		t.Helper()
+		client.Send(&mqtt.Publish{Topic: []byte(topic), QoS: 1, PacketID: 1})
+		return client.Expect(mqtt.PUBACK).Ack.Reason
+	}
+	if got := []mqtt.Reason{subscribe("bobs/of-bob"), subscribe("bobs/of-eve"), publish("open"), publish("bobs/of-bob")}; got[0] != mqtt.Success ||
+		got[1] != mqtt.NotAuthorized || got[2] >= mqtt.Unspecified || got[3] != mqtt.NotAuthorized {
+		t.Errorf("answers %v", got)
+	}
+
+	write(rules, "rules: nonsense")
+	write(users, bob+eve)
+	n.Hangup()
+	harness.Eventually(t, "the wrong files told of", func() error {
+		if log := n.Log(); strings.Contains(log, "rules not reloaded") && strings.Contains(log, "line 2: user \\\"eve\\\"") {
+			return nil
+		}
+		return fmt.Errorf("log: %s", n.Log())
+	})
+	if got := publish("open"); got >= mqtt.Unspecified {
+		t.Errorf("with wrong files: %v", got)
+	}
+	write(rules, "rules:\n"+most+"  - {allow: publish, topics: [more]}\n")
+	write(users, strings.Replace(bob, "bob", "eve", 1))
+	n.Hangup()
+	harness.Eventually(t, "the right files are taken", func() error {
+		if got := publish("more"); got >= mqtt.Unspecified {
+			return fmt.Errorf("PUBACK %v", got)
+		}
+		if _, got := connect("eve", "secret"); got != mqtt.Success {
+			return fmt.Errorf("CONNACK %v", got)
+		}
+		return nil
+	})
+	if _, got := connect("bob", "secret"); got != mqtt.BadUsernameOrPassword {
+		t.Errorf("a user who is gone: CONNACK %v", got)
+	}
+}
