@@ -89,16 +89,9 @@ func (p *peer) writeFeed(ctx context.Context, st grpc.ClientStream, whole bool, 
 	}
 }
 
-const (
-	minRest = time.Millisecond
-	maxRest = 500 * time.Millisecond
-)
-
 // restFeed returns when there is something to send to a peer that was sent all up to
 // version at: once the peer has confirmed that, what was changed since has gathered
-// for a while, and something was. That while is in proportion to the time that the
-// confirmation took, which says how busy the two are, and to the number of peers, for
-// each of whom it is as dear: none worth a timer in a small or quiet cluster.
+// for a while (feed.Pause), and something was.
 func (p *peer) restFeed(ctx context.Context, at uint64) error {
 	sent := time.Now()
 	for p.holds.Load() <= at {
@@ -106,9 +99,9 @@ func (p *peer) restFeed(ctx context.Context, at uint64) error {
 			return err
 		}
 	}
-	peers := len(*p.c.byID.Load())
-	if rest := min(time.Since(sent)*time.Duration(peers)/8, maxRest); rest >= minRest {
-		t := time.NewTimer(rest)
+	now := time.Now()
+	if pause := feed.Pause(now, now.Sub(sent), len(*p.c.byID.Load())-1); pause > 0 {
+		t := time.NewTimer(pause)
 		defer t.Stop()
 		select {
 		case <-t.C:
