@@ -10,6 +10,7 @@ import (
 
 	"dunlin/node/auth"
 	"dunlin/node/auth/acl"
+	"dunlin/node/auth/certificate"
 	"dunlin/node/auth/password"
 	"dunlin/node/auth/users"
 	"dunlin/node/config"
@@ -42,6 +43,9 @@ func newAccess(cfg config.Config, log *slog.Logger) (*access, error) {
 		return a, nil
 	}
 	var chain auth.Chain
+	if cfg.Auth.ByCertificate() {
+		chain = append(chain, certificate.Authenticator{Rule: cfg.Auth.Certificate})
+	}
 	if path := cfg.Auth.UsersFile; path != "" {
 		all, err := follow(a, "users", path, users.Read, func(t *users.Table) []any { return []any{"users", t.Len()} }, log)
 		if err != nil {

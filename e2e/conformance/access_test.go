@@ -1,8 +1,11 @@
 package conformance
 
 import (
+	"crypto/x509"
 	"fmt"
+	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -89,5 +92,50 @@ func TestUsersAndRules(t *testing.T) {
 	})
 	if _, got := connect("bob", "secret"); got != mqtt.BadUsernameOrPassword {
 		t.Errorf("a user who is gone: CONNACK %v", got)
+	}
+}
+
+// A verified certificate names the user, by the rule, or lets nobody in (case 51).
+func TestCertificatesNameUsers(t *testing.T) {
+	t.Parallel()
+	a := newAuthority(t, "ca")
+	rules := filepath.Join(t.TempDir(), "rules.yaml")
+	a.must(os.WriteFile(rules, []byte("rules: [{allow: all, topics: [\"of/${username}\", \"cert/${cert}\"]}]"), 0o600))
+	n := secured(t, a, "  client-ca: "+a.pem("ca")+"\n  client-auth: request\nauth: {certificate: dns}\nacl: {file: "+rules+"}\n")
+	host, port, _ := net.SplitHostPort(n.MQTTS)
+	dunlin := func(name string, args ...string) (string, error) {
+		args = append(args, "-h", host, "-p", port, "--cafile", a.pem("ca"))
+		if name != "" {
+			args = append(args, "--cert", a.pem(name), "--key", a.keyOf(name))
+		}
+		out, err := exec.Command(n.Bin, args...).CombinedOutput()
+		return string(out), err
+	}
+	for _, c := range []struct {
+		name  string
+		names []string
+		in    bool
+	}{
+		{"gate", []string{"gate.example"}, true}, {"wild", []string{"*.example"}, false},
+		{"several", []string{"gate.example", "admin.example"}, false}, {"without", nil, false},
+	} {
+		a.sign(c.name, &x509.Certificate{DNSNames: c.names, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+		for _, topic := range []string{"of/gate.example", "cert/gate.example"} {
+			out, err := dunlin(c.name, "pub", "-t", topic, "-m", "x", "-q", "1", "-r")
+			if (err == nil) != c.in || !c.in && !strings.Contains(out, "not authorized") {
+				t.Errorf("%s: %v: %s", c.name, err, out)
+			}
+		}
+	}
+	for _, args := range [][]string{{"gate", "of/admin.example"}, {"", "of/gate.example"}} {
+		if out, err := dunlin(args[0], "pub", "-t", args[1], "-m", "x", "-q", "1"); err == nil {
+			t.Errorf("%v: %s", args, out)
+		}
+	}
+	if out, err := dunlin("gate", "sub", "-t", "of/gate.example", "-C", "1"); err != nil || !strings.Contains(out, "x") {
+		t.Errorf("sub: %v: %s", err, out)
+	}
+	if out, err := dunlin("gate", "pub", "-t", "of/gate.example", "-m", "x", "-u", "other", "-P", "y"); err == nil {
+		t.Errorf("under another name: %s", out)
 	}
 }

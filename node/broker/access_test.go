@@ -1,13 +1,17 @@
 package broker
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"dunlin/node/auth"
 	"dunlin/node/auth/acl"
+	"dunlin/node/listen"
 	"dunlin/proto/mqtt"
 	"dunlin/router"
 )
@@ -316,6 +320,38 @@ func TestWillOfACertificate(t *testing.T) {
 			if r := conn.one(mqtt.CONNACK).Connack.Reason; r != want {
 				t.Errorf("will to %s: %v", topic, r)
 			}
+		}
+	})
+}
+
+// askedOf remembers the certificates that it is shown.
+type askedOf struct{ certificates []*x509.Certificate }
+
+func (a *askedOf) Authenticate(r auth.Request, _ func(*auth.Principal, error)) (*auth.Principal, error) {
+	a.certificates = append(a.certificates, r.Certificate)
+	return nil, nil
+}
+
+// Who is authenticated is shown the certificate if TLS has verified it, and nothing of it
+// is kept.
+func TestCertificatesAreShown(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		a := &askedOf{}
+		c := newCell(t, 1, 1, func(o *Options) { o.Auth = a })
+		leaf, root := new(x509.Certificate), new(x509.Certificate)
+		verified := &tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}, VerifiedChains: [][]*x509.Certificate{{leaf, root}}}
+		unverified := &tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}}
+		for i, state := range []*tls.ConnectionState{nil, verified, unverified} {
+			conn := c.dialAs(0, 0, listen.Info{TLS: state})
+			conn.send(&mqtt.Connect{Version: mqtt.V5, CleanStart: true, ClientID: fmt.Append(nil, i)})
+			conn.one(mqtt.CONNACK)
+		}
+		if want := []*x509.Certificate{nil, leaf, nil}; !slices.Equal(a.certificates, want) {
+			t.Errorf("shown %v", a.certificates)
+		}
+		c.dialAs(0, 0, listen.Info{TLS: verified}).hangUp()
+		if n := len(c.nodes[0].loops[0].worker().certificates); n != 0 {
+			t.Errorf("%d certificates kept", n)
 		}
 	})
 }

@@ -66,7 +66,8 @@ func (w *worker) connect(c *conn, p *mqtt.Connect) {
 	w.loop.SetIdle(c.id, 0)
 	id := c.id
 	who, err := w.Auth.Authenticate(auth.Request{
-		Remote: c.client.remote, Listener: c.client.listener, Loopback: c.client.loopback, Connect: p,
+		Remote: c.client.remote, Listener: c.client.listener, Loopback: c.client.loopback,
+		Certificate: w.certificates[id], Connect: p,
 	}, func(who *auth.Principal, err error) {
 		w.loop.Post(func(w *worker) {
 			if c := w.conn(id); c != nil && c.phase == connecting {
@@ -74,6 +75,7 @@ func (w *worker) connect(c *conn, p *mqtt.Connect) {
 			}
 		})
 	})
+	delete(w.certificates, id)
 	if !errors.Is(err, auth.ErrLater) {
 		w.identified(c, who, err)
 	}
@@ -142,6 +144,7 @@ func (w *worker) identified(c *conn, who *auth.Principal, err error) {
 		return
 	case errors.Is(err, auth.ErrRefused):
 		w.counters.AuthDenied++
+		w.Log.Debug("refused", "client", h.clientID, "remote", c.client.remote, "err", err)
 		w.connack(c, mqtt.NotAuthorized)
 		return
 	case errors.Is(err, auth.ErrBusy):

@@ -324,12 +324,17 @@ func (l *testLoop) Post(m any) {
 
 // dial opens a connection to a loop of a node.
 func (c *cell) dial(node, loop int) *testConn {
+	return c.dialAs(node, loop, listen.Info{Listener: "mqtt", Remote: netip.MustParseAddrPort("127.0.0.1:9"), Loopback: true})
+}
+
+// dialAs opens one of which the loop says info.
+func (c *cell) dialAs(node, loop int, info listen.Info) *testConn {
 	l := c.nodes[node].loops[loop]
 	l.next++
 	id := listen.ID(uint64(l.index)<<56 | uint64(l.next)<<32 | uint64(l.next-1))
 	conn := &testConn{cell: c, loop: l, id: id, version: mqtt.V5}
 	l.conns[id] = conn
-	l.handler.Open(id, listen.Info{Listener: "mqtt", Remote: netip.MustParseAddrPort("127.0.0.1:9"), Loopback: true})
+	l.handler.Open(id, info)
 	return conn
 }
 

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"crypto/x509"
 	"sync/atomic"
 	"time"
 
@@ -72,12 +73,14 @@ type worker struct {
 	statusDue     session.Time // when the node's values are published next
 	trimmed       int          // the chunk of connections trimmed last
 	subscriptions int          // of connections that are up
-	counters      Counters
-	shown         shownCounters
+
+	certificates map[listen.ID]*x509.Certificate // that TLS has verified, of connections whose CONNECT has not come
+	counters     Counters
+	shown        shownCounters
 }
 
 func newWorker(b *Broker, l listen.Loop) *worker {
-	w := &worker{Broker: b, loop: l, index: l.Index(), frames: make(map[cluster.Token]sentFrame), errandOf: make(map[errandName]*errand)}
+	w := &worker{Broker: b, loop: l, index: l.Index(), frames: make(map[cluster.Token]sentFrame), errandOf: make(map[errandName]*errand), certificates: make(map[listen.ID]*x509.Certificate)}
 	w.arrears.paid.L = &w.arrears.mu
 	return w
 }
@@ -104,6 +107,9 @@ func (w *worker) Open(id listen.ID, info listen.Info) bool {
 	*c = conn{id: id, phase: fresh, client: &client{
 		remote: info.Remote, listener: info.Listener, loopback: info.Loopback, since: w.now(),
 	}}
+	if info.TLS != nil && len(info.TLS.VerifiedChains) > 0 {
+		w.certificates[id] = info.TLS.PeerCertificates[0]
+	}
 	w.counters.Opened++
 	w.loop.SetIdle(id, w.ConnectTimeout)
 	return true
@@ -261,6 +267,7 @@ func (w *worker) Closed(id listen.ID, _ error) {
 		w.depart(c, nil)
 	}
 	*c = conn{}
+	delete(w.certificates, id)
 	w.Broker.conns.Add(-1)
 	w.counters.Closed++
 }

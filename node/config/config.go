@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"dunlin/node/auth/certificate"
 	"dunlin/node/listen/secure"
 	"dunlin/node/listen/websocket"
 )
@@ -150,11 +151,18 @@ const (
 // Auth is how clients prove who they are. The zero value asks nobody: then whoever
 // reaches a listener is let in.
 type Auth struct {
-	UsersFile string // as node/auth/users reads it; "": none
+	UsersFile   string           // as node/auth/users reads it; "": none
+	Certificate certificate.Rule // where a client's certificate names its user; CertificateNone: nowhere
 }
 
+// CertificateNone says that certificates name no users.
+const CertificateNone certificate.Rule = "none"
+
+// ByCertificate says whether a certificate proves who a client is.
+func (a Auth) ByCertificate() bool { return a.Certificate != CertificateNone && a.Certificate != "" }
+
 // Enabled says whether clients have to prove who they are.
-func (a Auth) Enabled() bool { return a != Auth{} }
+func (a Auth) Enabled() bool { return a.UsersFile != "" || a.ByCertificate() }
 
 // ACL is what clients may do. Without a file that is everything, unless Auth asks them
 // who they are: then it is nothing.
@@ -182,6 +190,7 @@ func Default() Config {
 		ClusterAddr:       "127.0.0.1:7947",
 		WebSocket:         WebSocket{Path: "/mqtt", Origins: []string{websocket.SameHost}},
 		TLS:               TLS{ClientAuth: ClientAuthNone, MinVersion: "1.2"},
+		Auth:              Auth{Certificate: CertificateNone},
 		ClusterID:         "dunlin",
 		Shards:            16,
 		ReplicationFactor: 3,

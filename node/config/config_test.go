@@ -127,11 +127,12 @@ func TestErrors(t *testing.T) {
 			`dunlin.yaml:1: gossip-key: want base64 of 16, 24 or 32 bytes`},
 		{"secret file", "gossip-key: ${FILE:/nowhere/key}\n", nil, nil,
 			`dunlin.yaml:1: gossip-key: read "/nowhere/key": no such file or directory`},
+		// Case 46.
 		{"beyond loopback", "mqtt-addr: 0.0.0.0:1883\n", nil, nil,
-			`dunlin.yaml:1: mqtt-addr: "0.0.0.0:1883" is not allowed: beyond loopback anybody could connect; want auth.users-file to say who may, ` +
+			`dunlin.yaml:1: mqtt-addr: "0.0.0.0:1883" is not allowed: beyond loopback anybody could connect; want auth.users-file or auth.certificate to say who may, ` +
 				`a loopback address, or allow-anonymous to say that it is meant`},
 		{"all interfaces", "", nil, map[string]string{"mqtt-addr": ":1883"},
-			`flag: --mqtt-addr: ":1883" is not allowed: beyond loopback anybody could connect; want auth.users-file to say who may, ` +
+			`flag: --mqtt-addr: ":1883" is not allowed: beyond loopback anybody could connect; want auth.users-file or auth.certificate to say who may, ` +
 				`a loopback address, or allow-anonymous to say that it is meant`},
 		{"TLS without a certificate", "wss-addr: 127.0.0.1:8084\n", nil, nil,
 			`dunlin.yaml:1: wss-addr: "127.0.0.1:8084" is not allowed: TLS needs a certificate: set tls.cert and tls.key, ` +
@@ -151,7 +152,7 @@ func TestErrors(t *testing.T) {
 		{"version of TLS", "tls: {min-version: 1.1}\n", nil, nil,
 			`dunlin.yaml:1: tls.min-version: "1.1" is not allowed: want 1.2 or 1.3`},
 		{"WebSocket beyond loopback", "ws-addr: :8083\n", nil, nil,
-			`dunlin.yaml:1: ws-addr: ":8083" is not allowed: beyond loopback anybody could connect; want auth.users-file to say who may, ` +
+			`dunlin.yaml:1: ws-addr: ":8083" is not allowed: beyond loopback anybody could connect; want auth.users-file or auth.certificate to say who may, ` +
 				`a loopback address, or allow-anonymous to say that it is meant`},
 		{"WebSocket on the address of another", "ws-addr: 127.0.0.1:1883\n", nil, nil,
 			`dunlin.yaml:1: ws-addr: "127.0.0.1:1883" is not allowed: it is that of mqtt-addr too, want another one`},
@@ -180,6 +181,8 @@ func TestErrors(t *testing.T) {
 			`default: cluster-tls-key: "" is not allowed: want a path, for cluster-tls-cert, -key and -ca go together`},
 		{"users that are not there", "auth: {users-file: no-such}\n", nil, nil,
 			`dunlin.yaml:1: auth.users-file: "no-such" is not allowed: no such file or directory`},
+		{"certificates that nobody is asked for", "auth: {certificate: dns}\n", nil, nil,
+			`dunlin.yaml:1: auth.certificate: "dns" is not allowed: no client is asked for a certificate: set tls.client-auth to request or require, or want none`},
 		{"rules that are not there", "acl:\n  file: no-such\n", nil, nil,
 			`dunlin.yaml:2: acl.file: "no-such" is not allowed: no such file or directory`},
 		{"no listener", "mqtt-addr: \"\"\n", nil, nil,

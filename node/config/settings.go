@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"dunlin/node/auth/certificate"
 	"dunlin/node/listen/websocket"
 	"dunlin/router"
 )
@@ -129,6 +130,9 @@ func Settings(c *Config) []Setting {
 		in("Access",
 			file("auth.users-file", &c.Auth.UsersFile,
 				"File of users, name:hash on each line as dunlin user passwd writes it; clients then have to be one of them"),
+			choice("auth.certificate", &c.Auth.Certificate,
+				[]certificate.Rule{CertificateNone, certificate.CommonName, certificate.DNS, certificate.Email, certificate.URI},
+				"Where a client's verified certificate names its user, who then needs no password"),
 			file("acl.file", &c.ACL.File,
 				"File of rules that say who may publish and subscribe to what; without it nobody may anything where auth is set, else everybody all"),
 			list("acl.deny-filters", &c.ACL.DenyFilters, "topic filters", isFilter,

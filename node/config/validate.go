@@ -82,7 +82,7 @@ func (c Config) validateListeners() error {
 			return &Error{Key: key, Value: l.Addr, Want: "TLS needs a certificate: set tls.cert and tls.key, in the file or by DUNLIN_TLS__CERT and DUNLIN_TLS__KEY"}
 		}
 		if !IsLoopback(l.Addr) && !c.Auth.Enabled() && !c.AllowAnonymous { // case 46
-			return &Error{Key: key, Value: l.Addr, Want: "beyond loopback anybody could connect; want auth.users-file to say who may, " +
+			return &Error{Key: key, Value: l.Addr, Want: "beyond loopback anybody could connect; want auth.users-file or auth.certificate to say who may, " +
 				"a loopback address, or allow-anonymous to say that it is meant"}
 		}
 	}
@@ -119,6 +119,10 @@ func (c Config) validateTLS() error {
 
 // validateAccess reads the files that say who may do what (case 45).
 func (c Config) validateAccess() error {
+	if c.Auth.ByCertificate() && c.TLS.ClientAuth == ClientAuthNone {
+		return &Error{Key: "auth.certificate", Value: string(c.Auth.Certificate),
+			Want: "no client is asked for a certificate: set tls.client-auth to request or require, or want none"}
+	}
 	if err := check("auth.users-file", c.Auth.UsersFile, users.Read); err != nil {
 		return err
 	}
