@@ -13,6 +13,7 @@ import (
 	"dunlin/node/auth/certificate"
 	"dunlin/node/auth/password"
 	"dunlin/node/auth/users"
+	"dunlin/node/broker"
 	"dunlin/node/config"
 	"dunlin/node/metrics"
 	"dunlin/node/reload"
@@ -21,7 +22,7 @@ import (
 // access is who may come in, and what they may do then.
 type access struct {
 	auth    auth.Authenticator
-	guard   acl.Guard
+	guard   broker.Authorizer
 	files   []watched         // that may change
 	checker *password.Checker // nil: no passwords
 }
@@ -63,8 +64,9 @@ func newAccess(cfg config.Config, log *slog.Logger) (*access, error) {
 
 // newGuard makes a's guard. Where clients are asked who they are, and nothing says what
 // they may do, they may do nothing.
-func (a *access) newGuard(cfg config.Config, log *slog.Logger) (err error) {
-	if a.guard.Denied, err = auth.NewDenied(cfg.ACL.DenyFilters); err != nil {
+func (a *access) newGuard(cfg config.Config, log *slog.Logger) error {
+	denied, err := auth.NewDenied(cfg.ACL.DenyFilters)
+	if err != nil {
 		return fmt.Errorf("acl.deny-filters: %w", err)
 	}
 	if path := cfg.ACL.File; path != "" {
@@ -72,15 +74,17 @@ func (a *access) newGuard(cfg config.Config, log *slog.Logger) (err error) {
 		if err != nil {
 			return fmt.Errorf("acl.file: %w", err)
 		}
-		a.guard.Policy = rules.Now
+		a.guard = acl.Guard{Denied: denied, Policy: rules.Now}
 		return nil
 	}
-	if cfg.Auth.Enabled() {
-		log.Warn("no client may publish or subscribe to anything: set acl.file to say who may what")
+	if !cfg.Auth.Enabled() {
+		a.guard = denied
+		return nil
 	}
-	all, err := acl.NewPolicy(nil, !cfg.Auth.Enabled())
-	a.guard.Policy = func() *acl.Policy { return all }
-	return err
+	log.Warn("no client may publish or subscribe to anything: set acl.file to say who may what")
+	nothing := new(acl.Policy)
+	a.guard = acl.Guard{Denied: denied, Policy: func() *acl.Policy { return nothing }}
+	return nil
 }
 
 // follow reads a file now, and when it changes.

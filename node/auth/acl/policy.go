@@ -10,7 +10,7 @@ import (
 // maxRules bounds a Policy.
 const maxRules = 100_000
 
-// Policy is a list of rules, ready to be asked.
+// Policy is a list of rules, ready to be asked. The zero value allows nothing.
 type Policy struct {
 	rules []rule
 	allow bool // what no rule speaks of

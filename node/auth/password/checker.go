@@ -14,7 +14,7 @@ import (
 var ErrBusy = errors.New("too many passwords wait to be checked")
 
 const (
-	maxWaiting    = 1024
+	maxWaiting    = 256     // for each goroutine, some seconds: clients would not wait for longer
 	maxRemembered = 1 << 16 // in each of two generations; 40 bytes each
 )
 
@@ -50,10 +50,11 @@ type check struct {
 // NewChecker starts a Checker with a goroutine for every other processor. Close
 // ends it.
 func NewChecker() *Checker {
-	c := &Checker{key: make([]byte, sha256.Size), line: make(chan check, maxWaiting)}
+	n := max(1, runtime.GOMAXPROCS(0)/2)
+	c := &Checker{key: make([]byte, sha256.Size), line: make(chan check, n*maxWaiting)}
 	rand.Read(c.key)
 	c.mu.latest = make(map[digest]struct{})
-	for range max(1, runtime.GOMAXPROCS(0)/2) {
+	for range n {
 		c.ended.Go(c.run)
 	}
 	return c
