@@ -299,6 +299,10 @@ func (l *lane) retry() {
 	l.mu.due, l.mu.rests = session.Never, false
 	l.movedLocked()
 	l.pumpLocked()
+	now := l.shard.clock()
+	if f := l.mu.open; len(f.calls) > 0 && now-f.opened >= frameSpan {
+		l.sealLocked(now) // or what is in it would have no time that runs out
+	}
 	asked := 0
 	for f := range l.mu.claims {
 		if f.asked != 0 {
@@ -313,7 +317,7 @@ func (l *lane) retry() {
 	overdue := l.retryReadsLocked()
 	var late []func(Result)
 	for _, f := range l.mu.queue {
-		if f.results != nil || l.shard.clock()-f.since < session.Time(outcomeTimeout) {
+		if f.results != nil || now-f.since < session.Time(outcomeTimeout) {
 			continue
 		}
 		for i, done := range f.calls {
@@ -327,7 +331,7 @@ func (l *lane) retry() {
 		l.wakeLocked(laneLook)
 	}
 	if f := l.mu.open; f.late != session.Never {
-		l.wakeLocked(max(time.Duration(f.late-l.shard.clock()), 0))
+		l.wakeLocked(max(time.Duration(f.late-now), 0))
 	}
 	l.mu.Unlock()
 	for _, done := range late {

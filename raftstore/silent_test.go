@@ -69,6 +69,29 @@ func TestSilentLeaderIsNotWaitedFor(t *testing.T) {
 	}
 }
 
+// leaderless is a world in which nobody leads anything.
+type leaderless struct{ elsewhere }
+
+func (*leaderless) Leader(router.ShardID) (Node, bool) { return 0, false }
+
+// R6: what gathers behind others in a shard that nobody leads becomes unknown as they
+// do, though nothing more comes.
+func TestUnknownOutcomeWithoutALeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := led(t, 1, &leaderless{elsewhere: elsewhere{began: time.Now()}})
+		answers := make(chan Result, 3)
+		for i := range cap(answers) {
+			s.Submit(0, Receive{ClientID: "d", Epoch: 1, PacketID: uint16(i) + 1}, func(r Result) { answers <- r })
+		}
+		time.Sleep(outcomeTimeout + 3*time.Second)
+		synctest.Wait()
+		expect(t, "answers", len(answers), cap(answers))
+		for range cap(answers) {
+			expect(t, "result", (<-answers).Err, ErrUnknown)
+		}
+	})
+}
+
 // A lane may be closed by whom it is just answering, with more of it under way.
 func TestLaneClosedWhileItAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

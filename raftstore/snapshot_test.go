@@ -50,6 +50,23 @@ func TestSnapshotRoundTrip(t *testing.T) {
 	}
 }
 
+// D6: what one entry has expire is the same on a replica that was restored, which
+// knows nothing of retained messages that were replaced before their time.
+func TestRetainedExpireAlikeAfterRestore(t *testing.T) {
+	sh := newManual(DefaultOptions())
+	for i := range 3 * maxExpirePerEntry {
+		m := publish(fmt.Sprint("t/", i/3*2+i%3%2), "x", 1) // every other topic twice
+		m.HasExpiry, m.Expiry, m.Received = true, 60, sh.now
+		sh.do(Retain{Message: m})
+	}
+	if err := sh.restart(); err != nil {
+		t.Fatal(err)
+	}
+	sh.now += session.Seconds(61)
+	sh.do(Delete{})
+	expect(t, "hash of the replica that was restored", sh.replica.hash(), sh.st.hash())
+}
+
 // A snapshot of many chunks: more items than fit into one.
 func TestSnapshotInChunks(t *testing.T) {
 	sh := newManual(DefaultOptions())

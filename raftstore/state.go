@@ -159,11 +159,15 @@ func (st *state) expire() {
 		}
 		st.deadlines.set(slot, rec.Due())
 	}
-	for range maxExpirePerEntry {
+	for removed := 0; removed < maxExpirePerEntry; {
 		if at := st.retained.next(); at == session.Never || at > st.now {
 			break
 		}
-		st.retained.expire()
+		// What was replaced before its time counts for nothing: a replica that was
+		// restored since knows nothing of it (D6).
+		if st.retained.expire() {
+			removed++
+		}
 	}
 	for range maxExpirePerEntry {
 		if at := st.publishers.next(); at == session.Never || at > st.now {
