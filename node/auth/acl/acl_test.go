@@ -433,4 +433,8 @@ func TestGuard(t *testing.T) {
 			t.Errorf("user %q, %q: want %v", c.id.User(), c.topic, c.may)
 		}
 	}
+	tp := topic(t, "u/ann/c")
+	if n := testing.AllocsPerRun(10, func() { g.MayReceive(ann, tp, 0) }); n > 0 {
+		t.Errorf("%v allocations to ask", n)
+	}
 }

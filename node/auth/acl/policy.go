@@ -114,7 +114,8 @@ func (r Rights) may(a Action, filter string, qos, retain uint8) bool {
 	if r.policy == nil {
 		return false
 	}
-	for i, more := r.next(); more; i, more = r.next() {
+	var at [4]int
+	for i, more := r.next(&at); more; i, more = r.next(&at) {
 		rule := &r.policy.rules[i]
 		if rule.both && !slices.Contains(rule.clients, r.subject.names[clientID]) {
 			continue
@@ -133,18 +134,17 @@ func (r Rights) may(a Action, filter string, qos, retain uint8) bool {
 	return r.policy.allow
 }
 
-// next takes the first rule off the lists.
-func (r *Rights) next() (i int32, ok bool) {
+// next is the first rule of the lists from at on, which it passes.
+func (r *Rights) next(at *[4]int) (i int32, ok bool) {
 	first := -1
 	for k, list := range r.rules {
-		if len(list) > 0 && (first < 0 || list[0] < r.rules[first][0]) {
-			first = k
+		if at[k] < len(list) && (first < 0 || list[at[k]] < i) {
+			first, i = k, list[at[k]]
 		}
 	}
 	if first < 0 {
 		return 0, false
 	}
-	i = r.rules[first][0]
-	r.rules[first] = r.rules[first][1:]
+	at[first]++
 	return i, true
 }
