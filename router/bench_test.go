@@ -103,18 +103,75 @@ func BenchmarkMatchWildcard(b *testing.B) {
 	})
 }
 
-func BenchmarkMatchRemote(b *testing.B) {
+// remote returns a table with n routes of three nodes, and what a route costs in memory.
+func remote(n int) (tb *Table, bytesPerRoute float64) {
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
-	tb := NewTable()
-	for i := range million {
+	tb = NewTable()
+	for i := range n {
 		tb.ApplyRemote(NodeID(1+i%3), []Change{{Op: AddExact, Fingerprint: fingerprint(exactFilter(i))}})
 	}
 	runtime.GC()
 	runtime.ReadMemStats(&after)
-	matchAll(b, tb, million, 0, exactFilter)
-	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/million, "bytes/route")
+	return tb, float64(after.HeapAlloc-before.HeapAlloc) / float64(n)
+}
+
+// BenchmarkMatchRemote asks among routes of which arrays are full, and fuller, and of
+// few and many: 17,000 are what e2e/bench holds.
+func BenchmarkMatchRemote(b *testing.B) {
+	for _, n := range []int{17_000, million, million * 5 / 4, million * 3 / 2} {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			tb, perRoute := remote(n)
+			b.Run("found", func(b *testing.B) {
+				matchAll(b, tb, n, 0, exactFilter)
+				b.ReportMetric(perRoute, "bytes/route")
+			})
+			b.Run("none", func(b *testing.B) {
+				matchAll(b, tb, n, 0, func(i int) string { return "site/8/device/" + strconv.Itoa(i) })
+			})
+		})
+	}
+}
+
+// BenchmarkApplyRemote is what a change of another node's routes takes beside a million
+// others, as they come and go, and a change of a full copy of 20,000 that stood before.
+func BenchmarkApplyRemote(b *testing.B) {
+	const few = 20_000
+	tb, _ := remote(million)
+	changes := func(op Op) []Change {
+		cs := make([]Change, few)
+		for i := range cs {
+			cs[i] = Change{Op: op, Fingerprint: fingerprint("new/" + strconv.Itoa(i))}
+		}
+		return cs
+	}
+	adds, removes := changes(AddExact), changes(RemoveExact)
+	perChange := func(b *testing.B, n int) {
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n), "ns/change")
+	}
+	b.Run("come and go", func(b *testing.B) {
+		b.ReportAllocs()
+		for range b.N {
+			tb.ApplyRemote(7, adds)
+			tb.ApplyRemote(7, removes)
+		}
+		perChange(b, 2*few)
+	})
+	b.Run("full copy", func(b *testing.B) {
+		tb.ApplyRemote(7, adds)
+		b.ReportAllocs()
+		for range b.N {
+			tb.BeginRemote(7)
+			for cs := adds; len(cs) > 0; {
+				n := min(len(cs), chunkChanges)
+				tb.ApplyRemote(7, cs[:n])
+				cs = cs[n:]
+			}
+			tb.EndRemote(7)
+		}
+		perChange(b, few)
+	})
 }
 
 func BenchmarkFanOut(b *testing.B) {

@@ -12,7 +12,8 @@ import (
 //  2. a node of the trie other than the root has two entries at least, and no
 //     entry is a many that one party would do for
 //  3. a roster finds each of its subscribers, and has each once
-//  4. the own fingerprints are those of the exact patterns that this node wants
+//  4. the own fingerprints are those of the exact patterns that this node wants, and
+//     every fingerprint is found, in an array that is neither crowded nor sparse
 //  5. groups are listed, and are in the set of their pattern, and not empty
 //
 // The caller holds the lock.
@@ -192,14 +193,41 @@ func (g *Group) check() error {
 
 func (f *fingerprints) check() error {
 	live := int64(0)
-	for fp, n := range f.all {
-		live++
-		if !f.has(fp, n) {
-			return fmt.Errorf("fingerprint %x of node %d is not found", fp, n)
+	if all := f.stripes.Load(); all != nil {
+		for i := range all {
+			if err := all[i].check(); err != nil {
+				return fmt.Errorf("stripe %d of fingerprints: %w", i, err)
+			}
+			live += int64(all[i].live)
 		}
 	}
 	if live != f.live.Load() {
 		return fmt.Errorf("%d fingerprints, counted %d", live, f.live.Load())
+	}
+	return nil
+}
+
+func (st *stripe) check() error {
+	words := st.words.Load()
+	used, live := 0, 0
+	for i := range words.len() {
+		switch w := words.at(i).Load(); w {
+		case 0:
+			continue
+		case erased:
+		default:
+			live++
+			if at, found := words.locate(w); !found || at != i {
+				return fmt.Errorf("word %x is found %v, at %d instead of %d", w, found, at, i)
+			}
+		}
+		used++
+	}
+	if used != int(st.used) || live != int(st.live) {
+		return fmt.Errorf("%d words are used, %d live, counted %d and %d", used, live, st.used, st.live)
+	}
+	if words != nil && (crowded(used, words.len()) || sparse(live, words.len())) {
+		return fmt.Errorf("%d words for %d, of which %d live", words.len(), used, live)
 	}
 	return nil
 }

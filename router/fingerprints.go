@@ -3,7 +3,9 @@ package router
 import (
 	"hash/maphash"
 	"math/bits"
+	"slices"
 	"sync/atomic"
+	"unsafe"
 )
 
 // fingerprints is a set of pairs (fingerprint of an exact filter, node), eight
@@ -18,23 +20,72 @@ import (
 //
 // A stripe is an open hash table with linear search. A word is written into a
 // free place, erased there, and never moved: what moves words makes a new array,
-// and who still reads the old one finds all that stood then.
+// and who still reads the old one finds all that stood then. Arrays grow and shrink
+// by parts of themselves, so that beyond some ten thousand pairs one costs 12 to 16 bytes,
+// 21 after many were removed, and none makes the set much larger than it was.
 type fingerprints struct {
 	stripes atomic.Pointer[[stripes]stripe] // nil while nothing was ever added
 	live    atomic.Int64
 }
 
 type stripe struct {
-	words atomic.Pointer[[]atomic.Uint64] // a power of two; 0 is free
-	used  int32                           // words that are not free; the writer's
-	live  int32                           // of these, not erased; the writer's
+	words atomic.Pointer[array]
+	used  int32 // words that are not free; the writer's
+	live  int32 // of these, not erased; the writer's
 }
+
+// array is a number of words, which lie behind it: a slice header elsewhere would be
+// one more cache miss, and as large as three pairs. A word of 0 is free. The nil array
+// has none.
+type array struct{ size uint64 }
 
 const (
 	nodeBits = 12 // MaxNodes
 	stripes  = 1 << nodeBits
 	erased   = 1 << nodeBits // node 0, which has no words
+	line     = 7             // words that are searched one by one, beside their number in a cache line
 )
+
+// newArray returns an array for so many words and a quarter more before it is
+// crowded, or for the few of a line.
+func newArray(live int) *array {
+	size := live | 1
+	if live > line {
+		size = live * 15 / 8
+	}
+	words := slices.Grow([]uint64(nil), 1+size)
+	words = words[:cap(words)] // all of what is allocated
+	clear(words)
+	a := (*array)(unsafe.Pointer(unsafe.SliceData(words)))
+	a.size = uint64(len(words) - 1)
+	return a
+}
+
+func (a *array) len() int {
+	if a == nil {
+		return 0
+	}
+	return int(a.size)
+}
+
+// at is word i, which is below len.
+func (a *array) at(i int) *atomic.Uint64 {
+	return (*atomic.Uint64)(unsafe.Add(unsafe.Pointer(a), 8+8*i))
+}
+
+// start is where the search for w's fingerprint begins, whatever its node.
+func (a *array) start(w uint64) int {
+	i, _ := bits.Mul64(w&^(MaxNodes-1), uint64(a.len()))
+	return int(i)
+}
+
+// crowded says that a search among so many words takes too long, or does not end
+// at a free one, if so many are used.
+func crowded(used, words int) bool { return used > words || words > line && 3*used > 2*words }
+
+// sparse says that so many words take too much room for so few that live, by so much
+// that they do not come to be crowded with the next few.
+func sparse(live, words int) bool { return 5*live <= 2*(words-1) }
 
 // scramble and unscramble are each other's reverse.
 func scramble(fp uint64) uint64 {
@@ -75,23 +126,27 @@ func (f *fingerprints) appendNodes(dst []NodeID, fp uint64) []NodeID {
 	}
 	m := scramble(fp)
 	words := all[m>>(64-nodeBits)].words.Load()
-	if words == nil {
-		return dst
-	}
 	want := m << nodeBits
-	for i := start(want, *words); ; i = (i + 1) & (len(*words) - 1) {
-		w := (*words)[i].Load()
-		if w == 0 {
-			return dst
-		}
-		if w&^(MaxNodes-1) == want && w&(MaxNodes-1) != 0 {
-			dst = append(dst, NodeID(w&(MaxNodes-1)))
-		}
+	from := words.start(want)
+	dst, more := words.appendNodes(dst, want, from, words.len())
+	if more {
+		dst, _ = words.appendNodes(dst, want, 0, from)
 	}
+	return dst
 }
 
-func start(w uint64, words []atomic.Uint64) int {
-	return int(w>>nodeBits) & (len(words) - 1)
+// appendNodes appends the nodes that stand beside want between two places until a
+// word is free, and says whether none was.
+func (a *array) appendNodes(dst []NodeID, want uint64, from, to int) (_ []NodeID, more bool) {
+	for i := from; i < to; i++ {
+		w := a.at(i).Load()
+		if n := w ^ want; n-1 < MaxNodes-1 {
+			dst = append(dst, NodeID(n))
+		} else if w == 0 {
+			return dst, false
+		}
+	}
+	return dst, true
 }
 
 // has says whether a pair is there.
@@ -101,7 +156,7 @@ func (f *fingerprints) has(fp uint64, n NodeID) bool {
 		return false
 	}
 	m := scramble(fp)
-	_, found := all[m>>(64-nodeBits)].locate(m<<nodeBits | uint64(n))
+	_, found := all[m>>(64-nodeBits)].words.Load().locate(m<<nodeBits | uint64(n))
 	return found
 }
 
@@ -115,19 +170,20 @@ func (f *fingerprints) add(fp uint64, n NodeID) bool {
 	m := scramble(fp)
 	st := &all[m>>(64-nodeBits)]
 	w := m<<nodeBits | uint64(n)
-	place, found := st.locate(w)
+	words := st.words.Load()
+	place, found := words.locate(w)
 	if found {
 		return false
 	}
-	if words := st.words.Load(); words == nil || 4*int(st.used+1) > 3*len(*words) {
-		st.rebuild(int(st.live) + 1)
-		place, _ = st.locate(w)
-	}
-	words := *st.words.Load()
-	if words[place].Load() == 0 {
+	if fresh := place < 0 || words.at(place).Load() == 0; fresh {
+		if crowded(int(st.used)+1, words.len()) {
+			st.rebuild(int(st.live) + 1)
+			words = st.words.Load()
+			place, _ = words.locate(w)
+		}
 		st.used++
 	}
-	words[place].Store(w)
+	words.at(place).Store(w)
 	st.live++
 	f.live.Add(1)
 	return true
@@ -141,36 +197,28 @@ func (f *fingerprints) remove(fp uint64, n NodeID) bool {
 	}
 	m := scramble(fp)
 	st := &all[m>>(64-nodeBits)]
-	place, found := st.locate(m<<nodeBits | uint64(n))
-	if found {
-		f.erase(st, place)
+	words := st.words.Load()
+	place, found := words.locate(m<<nodeBits | uint64(n))
+	if !found {
+		return false
 	}
-	return found
-}
-
-func (f *fingerprints) erase(st *stripe, place int) {
-	words := *st.words.Load()
-	words[place].Store(erased)
+	words.at(place).Store(erased)
 	st.live--
 	if f.live.Add(-1) == 0 {
 		f.stripes.Store(nil)
-		return
-	}
-	if 8*int(st.live) < len(words) {
+	} else if sparse(int(st.live), words.len()) {
 		st.rebuild(int(st.live))
 	}
+	return true
 }
 
 // locate returns where w is, or else where it may be written: a place that was
-// erased rather than a free one, -1 without an array.
-func (st *stripe) locate(w uint64) (place int, found bool) {
-	words := st.words.Load()
-	if words == nil {
-		return -1, false
-	}
+// erased rather than a free one, -1 if there is neither.
+func (a *array) locate(w uint64) (place int, found bool) {
 	place = -1
-	for i := start(w, *words); ; i = (i + 1) & (len(*words) - 1) {
-		switch (*words)[i].Load() {
+	i, size := a.start(w), a.len()
+	for range size {
+		switch a.at(i).Load() {
 		case w:
 			return i, true
 		case erased:
@@ -183,32 +231,36 @@ func (st *stripe) locate(w uint64) (place int, found bool) {
 			}
 			return place, false
 		}
+		if i++; i == size {
+			i = 0
+		}
+	}
+	return place, false
+}
+
+// all calls yield with each word that has a node.
+func (a *array) all(yield func(w uint64) bool) {
+	for i := range a.len() {
+		if w := a.at(i).Load(); w&(MaxNodes-1) != 0 && !yield(w) {
+			return
+		}
 	}
 }
 
 // rebuild makes an array for so many words.
 func (st *stripe) rebuild(live int) {
+	old := st.words.Load()
+	st.used = st.live
 	if live == 0 {
 		st.words.Store(nil)
-		st.used = 0
 		return
 	}
-	words := make([]atomic.Uint64, 1<<bits.Len(uint(live+live/2+1)))
-	if old := st.words.Load(); old != nil {
-		for i := range *old {
-			w := (*old)[i].Load()
-			if w == erased || w == 0 {
-				continue
-			}
-			p := start(w, words)
-			for words[p].Load() != 0 {
-				p = (p + 1) & (len(words) - 1)
-			}
-			words[p].Store(w)
-		}
+	words := newArray(live)
+	for w := range old.all {
+		place, _ := words.locate(w)
+		words.at(place).Store(w)
 	}
-	st.used = st.live
-	st.words.Store(&words)
+	st.words.Store(words) // from here readers find it
 }
 
 // all calls yield with each pair until it says no. It may run beside a writer: a
@@ -223,11 +275,7 @@ func (f *fingerprints) all(yield func(fp uint64, n NodeID) bool) {
 		if words == nil {
 			continue
 		}
-		for j := range *words {
-			w := (*words)[j].Load()
-			if w&(MaxNodes-1) == 0 {
-				continue
-			}
+		for w := range words.all {
 			fp := unscramble(uint64(i)<<(64-nodeBits) | w>>nodeBits)
 			if !yield(fp, NodeID(w&(MaxNodes-1))) {
 				return

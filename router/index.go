@@ -69,6 +69,9 @@ const (
 // tag is the byte of h that a slot is marked with: never 0, which is a free one.
 func tag(h uint64) uint64 { return max(h>>40&0xff, 1) }
 
+// isEmpty says that there is nothing to find.
+func (ix *index) isEmpty() bool { return ix.dir.Load() == nil }
+
 // find returns the entry with key, whose hash is h, or nil.
 func (ix *index) find(h uint64, key string) *entry {
 	d := ix.dir.Load()

@@ -37,8 +37,10 @@ func (ms *Matches) IDs(m Match) []uint32 { return ms.ids[m.ids[0]:m.ids[1]] }
 // at no time of it is not.
 func (tb *Table) Match(t Topic, from Subscriber, ms *Matches) {
 	ms.reset()
-	if e := tb.exact.find(hash(t.s), t.s); e != nil {
-		ms.hits = append(ms.hits, e)
+	if !tb.exact.isEmpty() {
+		if e := tb.exact.find(hash(t.s), t.s); e != nil {
+			ms.hits = append(ms.hits, e)
+		}
 	}
 	if tb.remote.live.Load() > 0 {
 		ms.holders = tb.remote.appendNodes(ms.holders[:0], t.Hash())
@@ -46,7 +48,9 @@ func (tb *Table) Match(t Topic, from Subscriber, ms *Matches) {
 			ms.addNode(n)
 		}
 	}
-	tb.wild.match(t.s, ms)
+	if !tb.wild.root.isEmpty() {
+		tb.wild.match(t.s, ms)
+	}
 	ms.gather(from)
 	clear(ms.hits) // they may be all that keeps what is removed in memory
 }

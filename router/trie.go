@@ -71,6 +71,11 @@ func (p place) store(e *entry) {
 	p.index.put(p.hash, p.key, e)
 }
 
+// isEmpty says that n, a root, has no entry: no pattern ends there.
+func (n *node) isEmpty() bool {
+	return n.hash.Load() == nil && n.plus.Load() == nil && n.levels.isEmpty()
+}
+
 // size is the number of n's entries.
 func (n *node) size() int {
 	size := n.levels.count
