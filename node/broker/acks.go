@@ -33,7 +33,7 @@ func (w *worker) tell(c *conn, a raftstore.Ack) {
 	if len(b.items) == 0 {
 		w.acked = append(w.acked, c.shard)
 	}
-	a.ClientID, a.Epoch = c.client.ClientID, c.epoch
+	a.ClientID, a.Epoch = w.clientID(c), c.epoch
 	b.items = append(b.items, a)
 	if n := len(b.conns); n == 0 || b.conns[n-1] != c.id {
 		b.conns = append(b.conns, c.id)
@@ -94,7 +94,7 @@ func (w *worker) findFenced(conns []listen.ID) {
 		}
 		c.fencing = true
 		w.shards.Submit(c.shard, raftstore.Acks{Items: []raftstore.Ack{{
-			ClientID: c.client.ClientID, Epoch: c.epoch,
+			ClientID: w.clientID(c), Epoch: c.epoch,
 		}}}, func(r raftstore.Result) {
 			w.loop.Post(func(w *worker) {
 				c := w.conn(id)

@@ -25,13 +25,13 @@ type bid struct {
 // with it and the answer, if the connection is there still. It is false if too much waits
 // for the shard.
 func (w *worker) bid(c *conn, claim raftstore.Claim, taken func(c *conn, b *bid, r raftstore.Result)) bool {
-	id, sh := c.id, w.shards.SessionShard(c.client.ClientID)
+	id, sh := c.id, w.shards.SessionShard(w.clientID(c))
 	b, size := new(bid), claimSize(&claim)
 	if !w.claimsAt[sh].add(size) {
 		return false
 	}
 	c.shard, c.client.bid = sh, b
-	claim.ClientID, claim.Conn = c.client.ClientID, c.subscriber()
+	claim.ClientID, claim.Conn = w.clientID(c), c.subscriber()
 	w.shards.Submit(sh, claim, func(r raftstore.Result) {
 		if d := b.answer(r); d != nil {
 			w.submitLast(sh, *d, func(raftstore.Result) {})

@@ -54,7 +54,7 @@ type ShardRoutes interface {
 }
 
 // Authorizer says what a client may do. Its methods are called on event loops
-// and must not block. Unrestricted spares the calls when nothing is denied. What it is asked it
+// and must not block. An identity is lent for the call. Unrestricted spares the calls when nothing is denied. What it is asked it
 // may answer in another way the next time: rights are withdrawn, and given.
 type Authorizer interface {
 	MayPublish(id *auth.Identity, t router.Topic, qos uint8, retain bool) bool

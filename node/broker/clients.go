@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	"dunlin/proto/mqtt"
@@ -57,7 +58,7 @@ func (b *Broker) Claims(ctx context.Context, sh router.ShardID) (all []ClaimInfo
 		var list []ClaimInfo
 		w.conns.all(func(c *conn) {
 			if c.phase == up && c.claimed && c.shard == sh {
-				list = append(list, ClaimInfo{c.client.ClientID, c.subscriber(), c.epoch})
+				list = append(list, ClaimInfo{w.clientID(c), c.subscriber(), c.epoch})
 			}
 		})
 		return list
@@ -72,7 +73,7 @@ func (b *Broker) Kick(ctx context.Context, clientID string) (int, error) {
 	err := b.each(ctx, func(w *worker) any {
 		kicked := 0
 		w.conns.all(func(c *conn) {
-			if c.phase == up && c.client.ClientID == clientID {
+			if c.phase == up && w.clientID(c) == clientID {
 				w.end(c, mqtt.AdministrativeAction)
 				kicked++
 			}
@@ -102,11 +103,11 @@ func (b *Broker) each(ctx context.Context, f func(*worker) any, take func(any)) 
 func (w *worker) info(c *conn) ClientInfo {
 	queued, _ := c.live.Backlog()
 	return ClientInfo{
-		ClientID: c.client.ClientID, User: c.client.User(),
-		Remote: c.client.remote, Listener: c.client.listener, Version: c.version,
+		ClientID: strings.Clone(w.clientID(c)), User: c.client.who.User(),
+		Remote: w.remote(c), Listener: w.listeners[c.client.listener], Version: c.version,
 		Connected: time.Duration(w.now() - c.client.since),
 		KeepAlive: time.Duration(c.client.agreed.KeepAlive) * time.Second, SessionExpiry: c.client.agreed.SessionExpiry,
-		Subscriptions: c.client.filters.Len(),
+		Subscriptions: int(c.client.filters),
 		Inflight:      c.live.Inflight(),
 		Queued:        queued,
 	}

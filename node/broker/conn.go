@@ -1,7 +1,7 @@
 package broker
 
 import (
-	"net/netip"
+	"strings"
 	"sync/atomic"
 
 	"dunlin/node/auth"
@@ -36,7 +36,7 @@ const (
 )
 
 // conn is one connection as its worker sees it. Invariants:
-//  1. phase is gone exactly when client is nil.
+//  1. phase is gone exactly when id is 0.
 //  2. claimed implies that the shard was told of the connection and will be told
 //     of its end, once, by detach.
 //  3. persistent implies claimed.
@@ -57,30 +57,35 @@ type conn struct {
 	epoch      session.Epoch
 
 	live   session.Live
-	client *client
+	client client
 }
 
-// client is what is known of a connection's client beside its live session.
+// client is what is known of a connection's client beside its live session. An idle
+// one of nobody's leads to no other memory, so that a million of them are next to nothing to the
+// garbage collector: its pointers are nil, and what it is known by is in the slab.
 type client struct {
-	auth.Identity
-	remote   netip.AddrPort
-	listener string
-	since    session.Time   // its phase began
+	*catchUp                  // nil without new subscriptions
+	connect  *handshake       // while phase is connecting
+	bid      *bid             // the claim that is under way
+	long     *strings.Builder // the text, if that is long; else nil
+	who      *auth.Principal  // nil: nobody
+
+	text     span           // see names.go
+	remote   uint16         // size of the address in text
+	name     uint16         // of the client identifier
+	listener uint16         // index in the worker's listeners
+	filters  int32          // number of them in text
 	agreed   session.Agreed // keep-alive and session expiry in force
+	since    session.Time   // its phase began
 	origin   uint64         // names a persistent publisher's incarnation (R1)
 
-	*catchUp                 // nil without new subscriptions
-	filters   router.Filters // of its subscriptions: a persistent session's are held by the shard, others in the node's table under this connection
-	connect   *handshake     // while phase is connecting
-	bid       *bid           // the claim that is under way
-	given     uint64         // index of the latest delivery that a share group's queue gave; not of a persistent session
-	retaining int32          // publishes that wait for the commit of their retained leg
-	asking    int32          // SUBSCRIBEs and UNSUBSCRIBEs that wait for their answers
-	granting  int32          // subscriptions that the shard is asked for
-	late      uint16         // acknowledgements since one that the shard was told at once
-	window    uint16         // of a claim: deliveries in the committed window
-	cut       atomic.Bool    // see cutOff
-	will      bool           // the claim has one
+	given     uint64 // index of the latest delivery that a share group's queue gave; not of a persistent session
+	retaining int32  // publishes that wait for the commit of their retained leg
+	asking    int32  // SUBSCRIBEs and UNSUBSCRIBEs that wait for their answers
+	granting  int32  // subscriptions that the shard is asked for
+	late      uint16 // acknowledgements since one that the shard was told at once
+	window    uint16 // of a claim: deliveries in the committed window
+	will      bool   // the claim has one
 	loopback  bool
 }
 
@@ -115,16 +120,26 @@ func (x *catchUp) isOver() bool {
 
 func (c *conn) subscriber() router.Subscriber { return router.Subscriber(c.id) }
 
+// latestCut is the latest of a slot's connections of which the outcome of a publish is
+// unknown. IDs of one slot ascend, and those before it are gone.
+type latestCut struct{ id atomic.Uint64 }
+
 // cutOff notes that the outcome of one of the connection's publishes is unknown. Any
 // goroutine calls it, as soon as that is so: before anything behind may find room where
-// that one had none. There may be no client.
-func (cl *client) cutOff() {
-	if cl != nil {
-		cl.cut.Store(true)
+// that one had none. A publisher without a connection has no slot.
+func (x *latestCut) cutOff(id listen.ID) {
+	if x == nil {
+		return
+	}
+	for {
+		was := x.id.Load()
+		if was >= uint64(id) || x.id.CompareAndSwap(was, uint64(id)) {
+			return
+		}
 	}
 }
 
 // isCut says that no publish of the connection may go further: its client sends what is
 // unknown once more, on another connection, and must find nothing ahead of it that came
 // behind (P7).
-func (cl *client) isCut() bool { return cl != nil && cl.cut.Load() }
+func (x *latestCut) isCut(id listen.ID) bool { return x != nil && x.id.Load() >= uint64(id) }

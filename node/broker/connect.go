@@ -66,7 +66,7 @@ func (w *worker) connect(c *conn, p *mqtt.Connect) {
 	w.loop.SetIdle(c.id, 0)
 	id := c.id
 	who, err := w.Auth.Authenticate(auth.Request{
-		Remote: c.client.remote, Listener: c.client.listener, Loopback: c.client.loopback,
+		Remote: w.remote(c), Listener: w.listeners[c.client.listener], Loopback: c.client.loopback,
 		Certificate: w.certificates[id], Connect: p,
 	}, func(who *auth.Principal, err error) {
 		w.loop.Post(func(w *worker) {
@@ -155,7 +155,7 @@ func (w *worker) identified(c *conn, who *auth.Principal, err error) {
 		w.connack(c, mqtt.ServerUnavailable)
 		return
 	}
-	c.client.Identity = auth.Identity{ClientID: h.clientID, Principal: who}
+	w.name(c, h.clientID, who)
 	if h.will != nil && !w.mayLeave(c, &h.will.Message) {
 		w.connack(c, mqtt.NotAuthorized) // case 42
 		return
@@ -177,7 +177,7 @@ func (w *worker) identified(c *conn, who *auth.Principal, err error) {
 
 // mayLeave says whether a client may leave a will: what is asked again when it fires.
 func (w *worker) mayLeave(c *conn, will *session.Message) bool {
-	id := willIdentity(c.client.ClientID, c.client.User())
+	id := willIdentity(w.clientID(c), c.client.who.User())
 	return w.mayPublish(&id, will.Topic, will.QoS, will.Retain)
 }
 
@@ -185,7 +185,7 @@ func (w *worker) mayLeave(c *conn, will *session.Message) bool {
 func (w *worker) claim(c *conn) {
 	h := c.client.connect
 	if !w.bid(c, raftstore.Claim{
-		User:       c.client.User(),
+		User:       c.client.who.User(),
 		CleanStart: h.connect.CleanStart, Expiry: c.client.agreed.SessionExpiry,
 		Inflight:         window(h.connect.ReceiveMaximum, w.Session.MaxInflight),
 		Will:             h.will,
@@ -249,9 +249,8 @@ func (w *worker) connected(c *conn, claimed raftstore.Claimed) {
 	c.live.ResumeInbound(claimed.Inbound)
 	w.resume(c, claimed.Window)
 	for i := range claimed.Subscriptions {
-		c.client.filters.Add(claimed.Subscriptions[i].Filter)
+		w.addFilter(c, claimed.Subscriptions[i].Filter)
 	}
-	w.subscriptions += c.client.filters.Len()
 	w.resumeReplays(c, &claimed)
 	w.release(c, holdConnect)
 }

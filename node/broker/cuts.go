@@ -157,7 +157,8 @@ const maxSentLive = 1024
 
 // isReplays says whether a publish that was retained is left to the replays: by
 // every subscription of the client's own that wants it.
-func (w *worker) isReplays(cl *client, m *session.Message) bool {
+func (w *worker) isReplays(c *conn, m *session.Message) bool {
+	cl := &c.client
 	if cl.catchUp == nil || len(cl.fresh) == 0 {
 		return false
 	}
@@ -165,9 +166,9 @@ func (w *worker) isReplays(cl *client, m *session.Message) bool {
 	if !slices.ContainsFunc(cl.fresh, func(x newcomer) bool { return cutAt(x.cuts, sh) >= m.Retained }) {
 		return false
 	}
-	w.work += cl.filters.Len() / filterWork
+	w.work += int(cl.filters) / filterWork
 	covered := false
-	for f := range cl.filters.All() {
+	for f := range w.filters(c).All() {
 		if f.Group() != "" || !f.Matches(m.Topic) {
 			continue
 		}

@@ -138,7 +138,7 @@ func (w *worker) deliverLive(c *conn, d *session.Delivery) {
 		w.deliver(c, d)
 		return
 	}
-	if w.isReplays(c.client, m) {
+	if w.isReplays(c, m) {
 		return
 	}
 	switch w.deliver(c, d) {
@@ -151,7 +151,7 @@ func (w *worker) deliverLive(c *conn, d *session.Delivery) {
 // either way, live or in a replay, and the later of two may be the older.
 func (w *worker) takePush(c *conn, d *session.Delivery) {
 	switch m := d.Message; {
-	case !m.Replayed && m.Retained != 0 && w.isReplays(c.client, m),
+	case !m.Replayed && m.Retained != 0 && w.isReplays(c, m),
 		m.Replayed && d.Index != 0 && m.Retained <= c.client.lastLive(m.Topic):
 		w.skip(c, d)
 	case m.Retained != 0 && !m.Replayed:
@@ -196,7 +196,7 @@ func (w *worker) deliver(c *conn, d *session.Delivery) session.Outcome {
 	if c.phase != up {
 		return session.Expired // on its way out: its session ends or resends
 	}
-	if !w.Access.Unrestricted() && !w.Access.MayReceive(&c.client.Identity, d.Message.Topic, uint8(d.QoS)) {
+	if !w.Access.Unrestricted() && !w.Access.MayReceive(w.identity(c), d.Message.Topic, uint8(d.QoS)) {
 		w.counters.DeliveryDenied++
 		w.skip(c, d)
 		return session.Sent

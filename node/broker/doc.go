@@ -8,6 +8,10 @@
 // another worker (deliveries), a peer (forwarded publishes), a shard (pushes and
 // results), an administrator.
 //
+// A connection is a place in its worker's slab (slab.go), and what its client is known
+// by is a text there (names.go): an idle one is no object of its own to the garbage
+// collector.
+//
 // The path of a PUBLISH: receive.go -> publish.go (check, stages, match) ->
 // deliver.go (subscribers here), forward.go (peers), persist.go (shards) ->
 // pending.go (what to answer, when every leg has reported) -> gate.go (the answer,

@@ -6,7 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime"
-	"runtime/metrics"
+	"syscall"
 	"testing"
 	"time"
 
@@ -49,14 +49,14 @@ func BenchmarkCollect(b *testing.B) {
 		b.Fatalf("%d connected, %d subscriptions", n, w.subscriptions)
 	}
 	after := heapNow()
-	marking := cpuMarking()
+	cpu := cpuTime()
 	b.ResetTimer()
 	for range b.N {
 		runtime.GC()
 	}
 	b.StopTimer()
 	n := float64(*idleSessions)
-	b.ReportMetric(1e3*(cpuMarking()-marking)/float64(b.N), "cpu-ms/op")
+	b.ReportMetric(1e3*(cpuTime()-cpu)/float64(b.N), "cpu-ms/op")
 	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/n, "B/session")
 	b.ReportMetric(float64(after.HeapObjects-before.HeapObjects)/n, "objects/session")
 	b.ReportMetric(float64(after.PauseNs[(after.NumGC+255)%256])/1e3, "pause-us")
@@ -70,22 +70,65 @@ func heapNow() (m runtime.MemStats) {
 	return m
 }
 
-// cpuMarking is the processor time of all marking so far, in seconds.
-func cpuMarking() (sum float64) {
-	s := []metrics.Sample{
-		{Name: "/cpu/classes/gc/mark/assist:cpu-seconds"}, {Name: "/cpu/classes/gc/mark/dedicated:cpu-seconds"},
-		{Name: "/cpu/classes/gc/mark/idle:cpu-seconds"},
+// cpuTime is what the process has used of the processors, in seconds.
+func cpuTime() float64 {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
+}
+
+// BenchmarkConnect is the life of a connection: it comes, subscribes and goes, beside
+// others in its chunk.
+func BenchmarkConnect(b *testing.B) {
+	l := newDeafLoop(b)
+	w := l.worker
+	info := listen.Info{Listener: "mqtt", Remote: netip.MustParseAddrPort("127.0.0.1:9"), Loopback: true}
+	subscribe := (&mqtt.Subscribe{PacketID: 1, Filters: []mqtt.Subscription{{Filter: []byte("some/filter/of/its/own"), RetainHandling: 2}}}).Append(nil, mqtt.V5)
+	var connects [slabChunk][]byte
+	for i := range connects {
+		connects[i] = (&mqtt.Connect{Version: mqtt.V5, CleanStart: true, ClientID: fmt.Append(nil, "client-", i)}).Append(nil, mqtt.V5)
 	}
-	metrics.Read(s)
-	for i := range s {
-		sum += s[i].Value.Float64()
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n++ {
+		place, generation := n%slabChunk, n/slabChunk+1
+		id := listen.ID(generation<<32 | place)
+		if generation > 1 {
+			w.Closed(id-1<<32, nil)
+		}
+		w.Open(id, info)
+		w.Receive(id, connects[place])
+		w.Receive(id, subscribe)
+		w.Turn()
+		l.take(w)
 	}
-	return sum
+}
+
+// BenchmarkPublish is one message from one connection of a loop to another.
+func BenchmarkPublish(b *testing.B) {
+	for _, qos := range []mqtt.QoS{0, 1} {
+		b.Run(fmt.Sprintf("QoS%d", qos), func(b *testing.B) {
+			publish := newPublishing(b, qos)
+			b.ReportAllocs()
+			for b.Loop() {
+				publish()
+			}
+		})
+	}
 }
 
 // What a message costs makes no garbage, on its way from one connection of a loop to
 // another and with its answer.
 func TestPublishMakesNoGarbage(t *testing.T) {
+	for _, qos := range []mqtt.QoS{0, 1} {
+		if n := testing.AllocsPerRun(1000, newPublishing(t, qos)); n >= 1 {
+			t.Errorf("QoS %d: %.0f allocations a message", qos, n)
+		}
+	}
+}
+
+// newPublishing returns what publishes a message to a connection of the same loop, which
+// has it sent.
+func newPublishing(t testing.TB, qos mqtt.QoS) (publish func()) {
 	l := newDeafLoop(t)
 	w := l.worker
 	const sub, pub = listen.ID(1 << 32), listen.ID(1<<32 | 1)
@@ -101,21 +144,17 @@ func TestPublishMakesNoGarbage(t *testing.T) {
 		give(id, &mqtt.Connect{Version: mqtt.V5, CleanStart: true, ClientID: fmt.Append(nil, id)})
 	}
 	give(sub, &mqtt.Subscribe{PacketID: 1, Filters: []mqtt.Subscription{{Filter: []byte("t"), RetainHandling: 2}}})
-	for _, qos := range []mqtt.QoS{0, 1} {
-		p := mqtt.Publish{Topic: []byte("t"), Payload: make([]byte, 128), QoS: qos}
-		if qos > 0 {
-			p.PacketID = 7
-		}
-		packet := p.Append(nil, mqtt.V5)
-		sent := w.counters.Sent[0]
-		if n := testing.AllocsPerRun(1000, func() {
-			w.Receive(pub, packet)
-			w.Turn()
-		}); n >= 1 {
-			t.Errorf("QoS %d: %.0f allocations a message", qos, n)
-		}
-		if n := w.counters.Sent[0] - sent; n != 1001 {
-			t.Errorf("QoS %d: %d messages sent", qos, n)
+	p := mqtt.Publish{Topic: []byte("t"), Payload: make([]byte, 128), QoS: qos}
+	if qos > 0 {
+		p.PacketID = 7
+	}
+	packet := p.Append(nil, mqtt.V5)
+	sent := w.counters.Sent[0]
+	return func() {
+		w.Receive(pub, packet)
+		w.Turn()
+		if sent++; w.counters.Sent[0] != sent {
+			t.Fatalf("QoS %d: %d messages sent, want %d", qos, w.counters.Sent[0], sent)
 		}
 	}
 }

@@ -17,11 +17,11 @@ func (w *worker) enqueue(sh router.ShardID, m *session.Message, legs *legs) {
 		w.shards.Submit(sh, raftstore.Transient{From: legs.from.clientID, Message: *m}, nil)
 		return
 	}
-	slot, left, client := legs.add(w), w.toShard(sh, m), legs.from.client
+	slot, left, conn, cut := legs.add(w), w.toShard(sh, m), legs.from.conn, legs.from.cut
 	w.shards.Submit(sh, raftstore.Enqueue{From: legs.from.clientID, Message: *m}, func(r raftstore.Result) {
 		left()
 		if r.Err != nil {
-			client.cutOff()
+			cut.cutOff(conn)
 		}
 		w.loop.Post(landing{slot: slot, unknown: r.Err != nil})
 	})
@@ -54,7 +54,7 @@ func (w *worker) acknowledged(c *conn, act session.Action, received bool) {
 	id, index := c.id, act.Index
 	w.flushAcks()
 	w.submitLast(c.shard, raftstore.Acks{Items: []raftstore.Ack{{
-		ClientID: c.client.ClientID, Epoch: c.epoch, Index: index, Received: true,
+		ClientID: w.clientID(c), Epoch: c.epoch, Index: index, Received: true,
 	}}}, func(r raftstore.Result) {
 		w.loop.Post(func(w *worker) {
 			c := w.conn(id)

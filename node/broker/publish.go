@@ -16,10 +16,13 @@ type publisher struct {
 	subscriber router.Subscriber // for no-local; 0 for a will or a peer's message
 	clientID   string            // for no-local in the shards
 	conn       listen.ID         // answered if packetID is not 0
-	client     *client           // of conn, also when that is gone; nil without one
+	cut        *latestCut        // of the slot of conn, also when that is gone; nil without one
 	packetID   uint16
 	errand     *errand // told instead, for a message of the store's own
 }
+
+func (p *publisher) cutOff()     { p.cut.cutOff(p.conn) }
+func (p *publisher) isCut() bool { return p.cut.isCut(p.conn) }
 
 // conclude tells the publisher what became of its message.
 func (w *worker) conclude(p *publisher, reason mqtt.Reason, unknown bool) {
@@ -31,7 +34,7 @@ func (w *worker) conclude(p *publisher, reason mqtt.Reason, unknown bool) {
 		w.answer(p.conn, p.packetID, reason)
 		return
 	}
-	p.client.cutOff()
+	p.cutOff()
 	if c := w.conn(p.conn); c != nil {
 		w.counters.Unknown++
 		w.drop(c) // unknown is not failed (R6)
@@ -47,7 +50,7 @@ func (w *worker) publish(c *conn, p *mqtt.Publish) {
 		w.end(c, mqtt.TopicNameInvalid)
 		return
 	}
-	if isReserved(topic) || !w.mayPublish(&c.client.Identity, topic, p.QoS, p.Retain) {
+	if isReserved(topic) || !w.mayPublish(w.identity(c), topic, p.QoS, p.Retain) {
 		// Case 41: version 3 has no way to be told, so it is acknowledged.
 		w.counters.PublishDenied++
 		w.answer(c.id, p.PacketID, mqtt.NotAuthorized)
@@ -59,9 +62,9 @@ func (w *worker) publish(c *conn, p *mqtt.Publish) {
 	m.QoS, m.Retain = p.QoS, p.Retain
 	m.HasExpiry, m.Expiry, m.Received = p.HasExpiry, p.MessageExpiry, w.now()
 	from := publisher{
-		subscriber: c.subscriber(), clientID: c.client.ClientID, conn: c.id, client: c.client, packetID: p.PacketID,
+		subscriber: c.subscriber(), clientID: w.clientID(c), conn: c.id, cut: w.conns.cut(c), packetID: p.PacketID,
 	}
-	if from.client.isCut() {
+	if from.isCut() {
 		w.conclude(&from, mqtt.Success, true)
 		return
 	}
@@ -90,7 +93,7 @@ func (w *worker) commitID(c *conn, from publisher, m *session.Message) {
 		func(r raftstore.Result) {
 			left()
 			if r.Err != nil {
-				from.client.cutOff()
+				from.cutOff()
 			}
 			w.loop.Post(func(w *worker) {
 				p := w.pendings.at(slot)
@@ -100,7 +103,7 @@ func (w *worker) commitID(c *conn, from publisher, m *session.Message) {
 					if c != nil {
 						w.refusedID(c, r.Err)
 					}
-				case c == nil, c.phase == closing, from.client.isCut():
+				case c == nil, c.phase == closing, from.isCut():
 					// The client sends it again; perhaps what it sent before is unknown,
 					// and must not be overtaken (P7).
 					w.pendings.free(slot)
@@ -145,7 +148,7 @@ func (w *worker) retain(from publisher, m *session.Message, slot int32) {
 	w.shards.Submit(sh, raftstore.Retain{Message: *m}, func(r raftstore.Result) {
 		left()
 		if r.Err != nil && r.Err != raftstore.ErrQuota {
-			from.client.cutOff()
+			from.cutOff()
 		}
 		w.loop.Post(func(w *worker) { w.retainedLeg(from, slot, r) })
 	})
@@ -176,7 +179,7 @@ func (w *worker) retainedLeg(from publisher, slot int32, r raftstore.Result) {
 		w.conclude(&from, mqtt.Success, true)
 		return
 	}
-	if from.client.isCut() {
+	if from.isCut() {
 		w.pendings.free(slot)
 		return
 	}
@@ -262,7 +265,7 @@ func (w *worker) released(c *conn, packetID uint16) {
 		return // the live session has answered
 	}
 	id := c.id
-	w.shards.Submit(c.shard, raftstore.Release{ClientID: c.client.ClientID, Epoch: c.epoch, PacketID: packetID},
+	w.shards.Submit(c.shard, raftstore.Release{ClientID: w.clientID(c), Epoch: c.epoch, PacketID: packetID},
 		func(r raftstore.Result) {
 			w.loop.Post(func(w *worker) {
 				c := w.conn(id)

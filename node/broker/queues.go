@@ -28,7 +28,7 @@ func (w *worker) withClaim(c *conn, f func(c *conn)) {
 		b.waiting = append(b.waiting, f)
 		return
 	}
-	if !w.bid(c, raftstore.Claim{User: c.client.User(), CleanStart: true, Sole: true, Inflight: c.client.window}, w.claimedLate) {
+	if !w.bid(c, raftstore.Claim{User: c.client.who.User(), CleanStart: true, Sole: true, Inflight: c.client.window}, w.claimedLate) {
 		w.end(c, mqtt.ServerBusy)
 		return
 	}
@@ -83,7 +83,7 @@ func (w *worker) join(c *conn, s suback, subs []raftstore.Subscription, asOf uin
 		left++
 		sh := raftstore.GroupShard(sub.Filter, w.shards.Shards())
 		w.shards.Submit(sh, raftstore.Member{
-			Group: sub.Filter, ClientID: c.client.ClientID, Shard: c.shard, AsOf: asOf,
+			Group: sub.Filter, ClientID: w.clientID(c), Shard: c.shard, AsOf: asOf,
 			Stored: c.persistent, Options: sub.Options,
 		}, func(r raftstore.Result) {
 			if r.Err != nil {

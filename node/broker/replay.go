@@ -120,7 +120,7 @@ func (w *worker) cutResumed(id listen.ID, replays []*replay) {
 	if len(replays) == 0 {
 		return
 	}
-	cl := w.conn(id).client
+	cl := &w.conn(id).client
 	cl.begin()
 	cl.wanting++
 	w.readCuts(replays, func(cuts []session.Cut, err error) {
@@ -134,7 +134,7 @@ func (w *worker) cutResumed(id listen.ID, replays []*replay) {
 			return
 		}
 		for _, r := range replays {
-			if c.client.filters.Has(r.filter) && w.place(c, r, cuts) {
+			if w.filters(c).Has(r.filter) && w.place(c, r, cuts) {
 				c.client.replays = append(c.client.replays, r)
 			}
 		}
@@ -145,7 +145,7 @@ func (w *worker) cutResumed(id listen.ID, replays []*replay) {
 // noteReplay tells the shard of a persistent session how one of its replays stands.
 func (w *worker) noteReplay(c *conn, r *replay, done bool) {
 	id := c.id
-	cmd := raftstore.Replaying{ClientID: c.client.ClientID, Epoch: c.epoch, Filter: r.filter, Done: done}
+	cmd := raftstore.Replaying{ClientID: w.clientID(c), Epoch: c.epoch, Filter: r.filter, Done: done}
 	if !done {
 		cmd.Cuts = r.cuts
 	}
@@ -163,7 +163,7 @@ func (w *worker) noteReplay(c *conn, r *replay, done bool) {
 
 // goOnReplaying has the next page of c's replays read at the end of the turn.
 func (w *worker) goOnReplaying(c *conn) {
-	cl := c.client
+	cl := &c.client
 	if cl.catchUp == nil {
 		return
 	}
@@ -207,7 +207,7 @@ func (w *worker) flushReplays() {
 // that does not keep up it is asked when its socket or its queue has room: see
 // Writable and pace.
 func (w *worker) readPage(c *conn) {
-	cl := c.client
+	cl := &c.client
 	if len(cl.replays) == 0 {
 		return
 	}
@@ -251,7 +251,7 @@ func (w *worker) readPage(c *conn) {
 
 // pageRead sends a page. What the client has no room for is read again later.
 func (w *worker) pageRead(c *conn, r *replay, p *raftstore.RetainedPage, err error) {
-	cl := c.client
+	cl := &c.client
 	if err != nil {
 		if !errors.Is(err, raftstore.ErrClosed) {
 			w.goOnReplaying(c) // the shard has no leader: nobody else waits for it
@@ -314,7 +314,7 @@ func (w *worker) replayOne(c *conn, r *replay, m *session.Message) {
 		c.client.replaying++
 		left := w.toShard(c.shard, m)
 		w.shards.Submit(c.shard, raftstore.EnqueueFor{
-			ClientID: c.client.ClientID, Epoch: c.epoch,
+			ClientID: w.clientID(c), Epoch: c.epoch,
 			Delivery: raftstore.Delivery{Message: *m, QoS: qos, Retain: true, IDs: ids},
 			Replay:   r.filter, Shard: r.shard,
 		}, func(r raftstore.Result) {

@@ -33,7 +33,7 @@ func (r *reader) forget(n *testNode) {
 	if conn == nil || conn.client.catchUp == nil || len(conn.client.replays) == 0 {
 		return
 	}
-	cl := conn.client
+	cl := &conn.client
 	for topic, index := range cl.live {
 		name, err := router.ParseTopic([]byte(topic))
 		if err != nil || index <= cutAt(cl.replays[0].cuts, n.store.TopicShard(name)) {

@@ -204,7 +204,7 @@ func TestReplayWithABusyLiveFlow(t *testing.T) {
 		pages.late = isPage
 		sub.send(&mqtt.Subscribe{PacketID: 1, Filters: []mqtt.Subscription{{Filter: []byte("r/#")}}})
 		publish("new")
-		cl := sub.loop.worker().conn(sub.id).client
+		cl := &sub.loop.worker().conn(sub.id).client
 		if len(cl.live) > maxSentLive {
 			t.Errorf("%d topics are remembered", len(cl.live))
 		}

@@ -72,7 +72,7 @@ func (w *worker) subscribe(c *conn, p *mqtt.Subscribe) {
 	c.client.restartReplays(durable)
 	w.withClaim(c, func(c *conn) {
 		left := w.bytesToShard(c.shard, size)
-		w.shards.Submit(c.shard, raftstore.Subscribe{ClientID: c.client.ClientID, Epoch: c.epoch, Filters: durable},
+		w.shards.Submit(c.shard, raftstore.Subscribe{ClientID: w.clientID(c), Epoch: c.epoch, Filters: durable},
 			func(r raftstore.Result) {
 				left()
 				w.loop.Post(func(w *worker) { w.subscribed(s, durable, places, r) })
@@ -96,7 +96,7 @@ func (w *worker) judge(c *conn, i int, line *mqtt.Subscription) (router.Filter, 
 		return f, mqtt.TopicFilterInvalid // cases 13, 14
 	case f.Group() != "" && line.NoLocal:
 		return f, mqtt.ProtocolError // [MQTT-3.8.3-4]
-	case !w.Access.Unrestricted() && !w.Access.MaySubscribe(&c.client.Identity, f, uint8(line.QoS)):
+	case !w.Access.Unrestricted() && !w.Access.MaySubscribe(w.identity(c), f, uint8(line.QoS)):
 		return f, mqtt.NotAuthorized
 	case w.MaxSubscriptions > 0 && c.client.subscriptions() >= w.MaxSubscriptions:
 		return f, mqtt.QuotaExceeded // case 23
@@ -108,8 +108,7 @@ func (w *worker) judge(c *conn, i int, line *mqtt.Subscription) (router.Filter, 
 func (w *worker) enter(c *conn, f router.Filter, o router.Options, s *suback) (existed bool) {
 	existed, version := w.table.Subscribe(f, c.subscriber(), o)
 	if !existed {
-		c.client.filters.Add(f)
-		w.subscriptions++
+		w.addFilter(c, f)
 	}
 	s.routes.version = max(s.routes.version, version)
 	return existed
@@ -139,8 +138,7 @@ func (w *worker) subscribed(s suback, subs []raftstore.Subscription, places []in
 		s.routes.durable, s.routes.shard, s.routes.index = true, c.shard, r.Index
 		for i, sub := range subs {
 			if !r.Existed[i] {
-				c.client.filters.Add(sub.Filter)
-				w.subscriptions++
+				w.addFilter(c, sub.Filter)
 			}
 			s.wantRetained(&subs[i], r.Existed[i])
 		}
@@ -173,7 +171,6 @@ func (w *worker) unsubscribe(c *conn, p *mqtt.Unsubscribe) {
 		existed, _ := w.table.Unsubscribe(f, c.subscriber())
 		if existed {
 			reasons[i] = mqtt.Success
-			w.subscriptions--
 		}
 		if c.persistent || existed && f.Group() != "" {
 			durable = append(durable, f)
@@ -183,7 +180,7 @@ func (w *worker) unsubscribe(c *conn, p *mqtt.Unsubscribe) {
 		ended[f] = true
 	}
 	if !c.persistent {
-		c.client.filters.Delete(func(f router.Filter) bool { return ended[f] })
+		w.deleteFilters(c, func(f router.Filter) bool { return ended[f] })
 	}
 	c.client.forget(ended)
 	id, packetID := c.id, p.PacketID
@@ -194,7 +191,7 @@ func (w *worker) unsubscribe(c *conn, p *mqtt.Unsubscribe) {
 	c.client.asking++
 	w.withClaim(c, func(c *conn) {
 		left := w.bytesToShard(c.shard, size)
-		w.shards.Submit(c.shard, raftstore.Unsubscribe{ClientID: c.client.ClientID, Epoch: c.epoch, Filters: durable},
+		w.shards.Submit(c.shard, raftstore.Unsubscribe{ClientID: w.clientID(c), Epoch: c.epoch, Filters: durable},
 			func(r raftstore.Result) {
 				left()
 				w.loop.Post(func(w *worker) {
@@ -209,10 +206,8 @@ func (w *worker) unsubscribe(c *conn, p *mqtt.Unsubscribe) {
 					if c.persistent {
 						c.client.forget(ended) // a replay that was resumed meanwhile, too
 					}
-					had := c.client.filters.Len()
 					if c.persistent {
-						c.client.filters.Delete(func(f router.Filter) bool { return ended[f] })
-						w.subscriptions -= had - c.client.filters.Len()
+						w.deleteFilters(c, func(f router.Filter) bool { return ended[f] })
 					}
 					for j, i := range places {
 						if r.Existed[j] && c.persistent {
@@ -228,7 +223,7 @@ func (w *worker) unsubscribe(c *conn, p *mqtt.Unsubscribe) {
 }
 
 // subscriptions is how many the client has, those not yet granted included.
-func (cl *client) subscriptions() int { return cl.filters.Len() + int(cl.granting) }
+func (cl *client) subscriptions() int { return int(cl.filters + cl.granting) }
 
 // forget drops the replays of filters.
 func (cl *client) forget(ended map[router.Filter]bool) {

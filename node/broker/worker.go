@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"dunlin/cluster"
+	"dunlin/node/auth"
 	"dunlin/node/listen"
 	"dunlin/proto/mqtt"
 	"dunlin/raftstore"
@@ -20,7 +21,8 @@ type worker struct {
 	loop  listen.Loop
 	index int
 
-	conns slab // by listen.ID.Index
+	conns     slab     // by listen.ID.Index
+	listeners []string // that they came by
 
 	// Scratch of the step under way, reused.
 	packet   mqtt.Packet
@@ -29,7 +31,9 @@ type worker struct {
 	matches  router.Matches
 	delivery session.Delivery
 	ids1     [1]uint32
-	packed   []byte // the message under way in packed form, if packedAs is its serial
+	who      auth.Identity // see identity
+	text     []byte        // see names.go
+	packed   []byte        // the message under way in packed form, if packedAs is its serial
 	packedAs uint64
 
 	pendings  pendings                    // publishes that wait for legs
@@ -104,9 +108,9 @@ func (w *worker) Open(id listen.ID, info listen.Info) bool {
 		return false
 	}
 	c := w.conns.make(id.Index())
-	*c = conn{id: id, phase: fresh, client: &client{
-		remote: info.Remote, listener: info.Listener, loopback: info.Loopback, since: w.now(),
-	}}
+	*c = conn{id: id, phase: fresh}
+	c.client.since = w.now()
+	w.meet(c, &info)
 	if info.TLS != nil && len(info.TLS.VerifiedChains) > 0 {
 		w.certificates[id] = info.TLS.PeerCertificates[0]
 	}
@@ -173,8 +177,8 @@ func (w *worker) trim() {
 	n := len(w.conns.chunks)
 	for range (n + trimTicks - 1) / trimTicks {
 		w.trimmed = (w.trimmed + 1) % n
-		for i := range w.conns.chunks[w.trimmed] {
-			switch c := &w.conns.chunks[w.trimmed][i]; {
+		for i := range w.conns.chunks[w.trimmed].conns {
+			switch c := &w.conns.chunks[w.trimmed].conns[i]; {
 			case c.phase == up:
 				c.live.Trim()
 				c.client.age(w.now())
@@ -266,7 +270,7 @@ func (w *worker) Closed(id listen.ID, _ error) {
 	if c.phase != closing {
 		w.depart(c, nil)
 	}
-	*c = conn{}
+	w.conns.free(c)
 	delete(w.certificates, id)
 	w.Broker.conns.Add(-1)
 	w.counters.Closed++
@@ -285,12 +289,11 @@ func (w *worker) leave(c *conn) {
 // withdraw takes a connection's subscriptions out of the node's table.
 func (w *worker) withdraw(c *conn) {
 	if !c.persistent {
-		for f := range c.client.filters.All() {
+		for f := range w.filters(c).All() {
 			w.table.Unsubscribe(f, c.subscriber())
 		}
 	}
-	w.subscriptions -= c.client.filters.Len()
-	c.client.filters = router.Filters{}
+	w.deleteFilters(c, func(router.Filter) bool { return true })
 }
 
 // detach tells the shard that the connection is over; for done see depart. Where
@@ -298,7 +301,7 @@ func (w *worker) withdraw(c *conn) {
 // is lost costs a commit of its own.
 func (w *worker) detach(c *conn, done func()) {
 	d := raftstore.Detach{
-		ClientID: c.client.ClientID, Epoch: c.epoch, Fire: !c.graceful,
+		ClientID: w.clientID(c), Epoch: c.epoch, Fire: !c.graceful,
 		HasExpiry: true, Expiry: c.client.agreed.SessionExpiry,
 		Late: done == nil && !c.client.will && c.client.connect == nil, // a CONNECT under way may have a will
 		// A queue may have given more, which the shard has pushed to a connection that is gone.
@@ -306,7 +309,7 @@ func (w *worker) detach(c *conn, done func()) {
 	}
 	if c.guest {
 		c.guest = false
-		w.guests.Leave(c.shard, c.client.ClientID, c.subscriber())
+		w.guests.Leave(c.shard, w.clientID(c), c.subscriber())
 	}
 	if b := c.client.bid; b != nil {
 		c.client.bid = nil
