@@ -136,7 +136,9 @@ func (l *loop) receiveAgain(index uint32, c *conn) {
 // hand gives b to the Handler and keeps what it does not consume. b lies in the
 // read buffer or is the connection's partial.
 func (l *loop) hand(index uint32, c *conn, b []byte) {
+	l.handed = c.in
 	n, want := l.callReceive(l.id(index, c), b)
+	l.handed = 0
 	if !c.is(connOpen) {
 		return
 	}
@@ -179,8 +181,12 @@ func (l *loop) keep(c *conn, rest []byte, want int) {
 	p.b = p.b[:copy(p.b[:len(rest)], rest)]
 }
 
+// dropPartial frees a connection's partial. If it ends while the Handler reads that,
+// perhaps in the flush of a fan-out, its buffer is left to the garbage collector.
 func (l *loop) dropPartial(c *conn) {
-	l.buffers.put(l.partials.at(c.in).b)
+	if c.in != l.handed {
+		l.buffers.put(l.partials.at(c.in).b)
+	}
 	l.partials.put(c.in)
 	c.in = 0
 }

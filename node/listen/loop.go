@@ -44,6 +44,7 @@ type loop struct {
 	open      int // conns that are not free
 	opening   int // of these connOpening
 	partials  slab[partial]
+	handed    uint32 // as conn.in, of the connection whose bytes Receive has now
 	outputs   slab[output]
 	strata    slab[strata]
 	buffers   buffers
