@@ -73,7 +73,7 @@ func (l *loop) discard(index uint32, c *conn) {
 		if n == len(l.readBuf) || c.is(connEnding) {
 			l.markReady(index, c)
 		}
-	case err == errAgain && (c.out != 0 || c.is(connDrain)):
+	case err == errAgain:
 		// It waits for the peer to take the output, or to end its stream.
 	case c.out != 0 && err == nil:
 		// The peer has said all, and may still listen.

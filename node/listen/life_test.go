@@ -326,3 +326,39 @@ func port(t *testing.T, addr string) string {
 	must(t, err)
 	return p
 }
+
+// calmDriver has sockets with nothing to read, and notes how they end.
+type calmDriver struct {
+	stillDriver
+	halves, ends int
+}
+
+func (*calmDriver) read(int32, []byte) (int, error) { return 0, errAgain }
+func (d *calmDriver) closeWrite(int32)              { d.halves++ }
+func (d *calmDriver) hangUp(int32)                  { d.ends++ }
+
+// What was sent in earlier turns may not be with the peer yet: a connection waits for it
+// also if in the turn that closes it there seems to be something to read.
+func TestCloseWaitsForThePeer(t *testing.T) {
+	o, err := Options{}.withDefaults()
+	must(t, err)
+	d := &calmDriver{}
+	l := newLoop(0, o, d)
+	l.handler = &funcs{}
+	index, c := l.conns.take()
+	c.flags = connOpen
+	l.open++
+	l.Close(l.id(index, c))
+	l.markReady(index, c)
+	l.readAll()
+	l.flush()
+	l.hangUpClosing()
+	if d.halves != 1 || d.ends != 0 {
+		t.Errorf("half closed %d times, closed %d times", d.halves, d.ends)
+	}
+	l.now += maxLinger
+	l.sweepLingering()
+	if d.ends != 1 {
+		t.Errorf("closed %d times", d.ends)
+	}
+}
