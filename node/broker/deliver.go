@@ -213,10 +213,16 @@ func (w *worker) deliver(c *conn, d *session.Delivery) session.Outcome {
 		w.skip(c, d)
 	}
 	w.drops(c)
-	if !ready && c.live.Waiting() {
-		w.loop.Await(c.id) // Writable drains
-	}
+	w.awaitSocket(c)
 	return outcome
+}
+
+// awaitSocket has Writable called for a session whose queue waits for that: whatever let
+// it begin to wait, a delivery, an acknowledgement or Writable itself, asks here.
+func (w *worker) awaitSocket(c *conn) {
+	if c.live.Waiting() {
+		w.loop.Await(c.id)
+	}
 }
 
 // drops sees to deliveries that were given up after they had been queued.
@@ -244,9 +250,7 @@ func (w *worker) skip(c *conn, d *session.Delivery) {
 func (w *worker) drain(c *conn) {
 	w.loop.End(c.id, c.live.Drain(w.now(), w.MaxUnsent, w.loop.Begin(c.id)))
 	w.drops(c)
-	if c.live.Waiting() {
-		w.loop.Await(c.id)
-	}
+	w.awaitSocket(c)
 }
 
 // expects says whether a pushed delivery is for this connection's claim, and the

@@ -83,6 +83,7 @@ func (w *worker) take(c *conn, f mqtt.Frame) error {
 	act, out := c.live.Receive(p, w.now(), w.loop.Begin(c.id))
 	w.loop.End(c.id, out)
 	w.drops(c)
+	w.awaitSocket(c)
 	switch act.Verb {
 	case session.Route:
 		w.publish(c, &p.Publish)
