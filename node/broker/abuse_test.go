@@ -241,6 +241,35 @@ func TestSubscriptionsAreCountedBeforeTheShardHasThem(t *testing.T) {
 	})
 }
 
+// Who has as many subscriptions as may be can still make each of them again, as clients do
+// when they come back (case 23, [MQTT-3.8.4-3]).
+func TestSubscriptionsAreReplacedAtTheirBound(t *testing.T) {
+	inBubble(t, func(t *testing.T) { // the bound is 100
+		c := newCell(t, 1, 1, nil)
+		for name, conn := range map[string]*testConn{"ephemeral": c.connect(0, 0, "e"), "persistent": c.persistent(0, 0, "p")} {
+			for _, add := range []string{"", "one more"} {
+				s := mqtt.Subscribe{PacketID: 1}
+				for j := range 100 {
+					s.Filters = append(s.Filters, mqtt.Subscription{Filter: fmt.Append(nil, "t/", j)})
+				}
+				if add != "" {
+					s.Filters[99].Filter = []byte(add)
+				}
+				conn.send(&s)
+				for j, reason := range conn.one(mqtt.SUBACK).Suback.Reasons {
+					want := mqtt.Success
+					if j == 99 && add != "" {
+						want = mqtt.QuotaExceeded
+					}
+					if reason != want {
+						t.Fatalf("%s: SUBACK %v for filter %d %q, want %v", name, reason, j, add, want)
+					}
+				}
+			}
+		}
+	})
+}
+
 func TestHandleOfALoanIsNeverZero(t *testing.T) {
 	var ls loans
 	m := session.Message{QoS: 1}

@@ -29,9 +29,10 @@ func (w *worker) subscribe(c *conn, p *mqtt.Subscribe) {
 	var durable []raftstore.Subscription // to commit at the shard
 	var places []int                     // their places in reasons
 	size := messageCost                  // of what goes to the shard
+	held := c.client.held()
 	for i := range p.Filters {
 		line := &p.Filters[i]
-		f, reason := w.judge(c, i, line)
+		f, reason := w.judge(c, i, line, held)
 		if reason == mqtt.ProtocolError {
 			w.end(c, reason)
 			return
@@ -84,9 +85,24 @@ func (w *worker) subscribe(c *conn, p *mqtt.Subscribe) {
 // filterWork is what a filter counts in the turn's work.
 const filterWork = 8
 
-// judge parses line i of a SUBSCRIBE and says what to grant. ProtocolError ends
-// the connection.
-func (w *worker) judge(c *conn, i int, line *mqtt.Subscription) (router.Filter, mqtt.Reason) {
+// held returns a test whether the client has a filter, which looks through them once,
+// when it is first asked.
+func (cl *client) held() func(router.Filter) bool {
+	var all map[router.Filter]bool
+	return func(f router.Filter) bool {
+		if all == nil {
+			all = make(map[router.Filter]bool, cl.filters.Len())
+			for have := range cl.filters.All() {
+				all[have] = true
+			}
+		}
+		return all[f]
+	}
+}
+
+// judge parses line i of a SUBSCRIBE and says what to grant. held is the client's.
+// ProtocolError ends the connection.
+func (w *worker) judge(c *conn, i int, line *mqtt.Subscription, held func(router.Filter) bool) (router.Filter, mqtt.Reason) {
 	if w.MaxSubscriptions > 0 && i >= w.MaxSubscriptions {
 		return router.Filter{}, mqtt.QuotaExceeded // case 22
 	}
@@ -98,8 +114,8 @@ func (w *worker) judge(c *conn, i int, line *mqtt.Subscription) (router.Filter, 
 		return f, mqtt.ProtocolError // [MQTT-3.8.3-4]
 	case !w.Access.Unrestricted() && !w.Access.MaySubscribe(w.identity(c), f, uint8(line.QoS)):
 		return f, mqtt.NotAuthorized
-	case w.MaxSubscriptions > 0 && c.client.subscriptions() >= w.MaxSubscriptions:
-		return f, mqtt.QuotaExceeded // case 23
+	case w.MaxSubscriptions > 0 && c.client.subscriptions() >= w.MaxSubscriptions && !held(f):
+		return f, mqtt.QuotaExceeded // case 23; what replaces one is no more
 	}
 	return f, mqtt.Reason(line.QoS)
 }
