@@ -12,6 +12,7 @@ import (
 // loop has no part in it, since it may have ended when the answer comes (P6).
 type bid struct {
 	waiting []func(c *conn) // see withClaim; of the loop
+	lost    session.Epoch   // see lose; of the loop
 
 	mu struct {
 		sync.Mutex
@@ -40,11 +41,22 @@ func (w *worker) bid(c *conn, claim raftstore.Claim, taken func(c *conn, b *bid,
 		w.loop.Post(func(w *worker) {
 			if c := w.conn(id); c != nil && c.client.bid == b {
 				c.client.bid = nil
+				if r.Err == nil && r.Claim.Epoch <= b.lost {
+					r = raftstore.Result{Err: raftstore.ErrFenced}
+				}
 				taken(c, b, r)
 			}
 		})
 	})
 	return true
+}
+
+// lose notes that what was claimed under an epoch has gone to another connection
+// already: the shard's answer may be slower than that news. b may be nil.
+func (b *bid) lose(e session.Epoch) {
+	if b != nil {
+		b.lost = max(b.lost, e)
+	}
 }
 
 // answer takes the shard's answer and says what is to be submitted for a connection

@@ -118,6 +118,9 @@ func (x *catchUp) isOver() bool {
 		!x.reading && !x.anew && !x.forgot && !x.probing && !x.inReplay
 }
 
+// owns says whether the client identifier is the connection's, under that epoch.
+func (c *conn) owns(e session.Epoch) bool { return (c.claimed || c.guest) && c.epoch == e }
+
 func (c *conn) subscriber() router.Subscriber { return router.Subscriber(c.id) }
 
 // latestCut is the latest of a slot's connections of which the outcome of a publish is

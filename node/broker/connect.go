@@ -313,10 +313,14 @@ func (w *worker) doEvictions() {
 // ended already, how: a client that said goodbye and is back elsewhere has no will
 // that is due (P6).
 func (w *worker) evict(e *eviction) {
-	if c := w.conn(e.id); c != nil && (c.claimed || c.guest) && c.epoch == e.epoch {
+	switch c := w.conn(e.id); {
+	case c == nil:
+	case c.owns(e.epoch):
 		c.claimed = false // the new claim fences ours: there is nothing to detach
 		w.counters.Takeovers++
 		w.end(c, mqtt.SessionTakenOver)
+	default:
+		c.client.bid.lose(e.epoch)
 	}
 	w.settleLast(w.shards.SessionShard(e.clientID), e.done)
 }

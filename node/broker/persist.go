@@ -128,8 +128,12 @@ func (b *Broker) Ended(conn router.Subscriber, epoch session.Epoch, reason mqtt.
 		return
 	}
 	w.loop.Post(func(w *worker) {
-		if c := w.conn(listen.ID(conn)); c != nil && (c.claimed || c.guest) && c.epoch == epoch {
+		switch c := w.conn(listen.ID(conn)); {
+		case c == nil:
+		case c.owns(epoch):
 			w.bereave(c, reason)
+		default:
+			c.client.bid.lose(epoch)
 		}
 	})
 }

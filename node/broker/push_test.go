@@ -123,3 +123,34 @@ func TestPushesBeforeTheClaimsAnswer(t *testing.T) {
 		})
 	}
 }
+
+// What a claim has won may be another's before the answer to the claim comes: then its
+// client is not connected (P5).
+func TestSessionIsLostBeforeTheClaimsAnswer(t *testing.T) {
+	for name, lose := range map[string]func(b *Broker, conn router.Subscriber, e session.Epoch){
+		"evicted": func(b *Broker, conn router.Subscriber, e session.Epoch) { b.Evict(conn, "s", e, func() {}) },
+		"ended": func(b *Broker, conn router.Subscriber, e session.Epoch) {
+			b.Ended(conn, e, mqtt.SessionTakenOver)
+		},
+		"of an earlier claim": func(b *Broker, conn router.Subscriber, e session.Epoch) { b.Evict(conn, "s", e-1, func() {}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				c := newCell(t, 1, 1, nil)
+				n := c.nodes[0]
+				s := &claims{Store: n.store, change: func(*raftstore.Result) {}}
+				n.b.Attach(s, n.store, n.store, n, n)
+				conn := c.dial(0, 0)
+				conn.send(&mqtt.Connect{Version: mqtt.V5, ClientID: []byte("s"), SessionExpiry: 100})
+				lose(n.b, router.Subscriber(conn.id), s.epoch)
+				c.settle()
+				s.answer()
+				c.settle()
+				connected := conn.one(mqtt.CONNACK).Connack.Reason == mqtt.Success
+				if want := name == "of an earlier claim"; connected != want || conn.closed == want {
+					t.Errorf("connected: %v, closed: %v", connected, conn.closed)
+				}
+			})
+		})
+	}
+}
