@@ -29,4 +29,5 @@ type Action struct {
 	Reason mqtt.Reason
 	Index  uint64 // outbound deliveries
 	Handle uint64 // what Delivery.Handle was
+	Stored bool   // of Route: the store has the packet identifier from an earlier connection
 }

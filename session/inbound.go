@@ -28,7 +28,7 @@ func (l *Live) publish(p *mqtt.Publish, out []byte) (Action, []byte) {
 // far it got then, and who has it refuses a second copy (R1, R2).
 func (l *Live) publish2(id uint16, out []byte) (Action, []byte) {
 	t := l.busy()
-	switch t.ids.get(id) {
+	switch s := t.ids.get(id); s {
 	case unknown, resumed:
 		if t.used >= l.receiveMax {
 			return l.fail(mqtt.ReceiveMaximumExceeded, out) // case 25
@@ -36,7 +36,7 @@ func (l *Live) publish2(id uint16, out []byte) (Action, []byte) {
 		t.used++
 		t.ids.set(id, routed)
 		t.recs.push(id, false)
-		return Action{Verb: Route}, out
+		return Action{Verb: Route, Stored: s == resumed}, out
 	case received:
 		// [MQTT-4.3.3-10], case 26.
 		if t.recs.n == 0 {

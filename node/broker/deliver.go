@@ -196,7 +196,7 @@ func (w *worker) deliver(c *conn, d *session.Delivery) session.Outcome {
 	if c.phase != up {
 		return session.Expired // on its way out: its session ends or resends
 	}
-	if !w.Access.Unrestricted() && !w.Access.MayReceive(w.identity(c), d.Message.Topic, uint8(d.QoS)) {
+	if !w.mayReceive(c, d.Message.Topic, d.QoS) {
 		w.counters.DeliveryDenied++
 		w.skip(c, d)
 		return session.Sent
@@ -215,6 +215,11 @@ func (w *worker) deliver(c *conn, d *session.Delivery) session.Outcome {
 	w.drops(c)
 	w.awaitSocket(c)
 	return outcome
+}
+
+// mayReceive asks the authorizer, if there is anything to ask.
+func (w *worker) mayReceive(c *conn, t router.Topic, qos mqtt.QoS) bool {
+	return w.Access.Unrestricted() || w.Access.MayReceive(w.identity(c), t, uint8(qos))
 }
 
 // awaitSocket has Writable called for a session whose queue waits for that: whatever let

@@ -42,18 +42,22 @@ func (w *worker) conclude(p *publisher, reason mqtt.Reason, unknown bool) {
 }
 
 // publish takes a PUBLISH of c: may it, must something be committed before it
-// may be seen, and then the routes.
-func (w *worker) publish(c *conn, p *mqtt.Publish) {
+// may be seen, and then the routes. stored says that its packet identifier is
+// committed already.
+func (w *worker) publish(c *conn, p *mqtt.Publish, stored bool) {
 	w.counters.Received[p.QoS]++
 	topic, err := router.ParseTopic(p.Topic)
 	if err != nil {
 		w.end(c, mqtt.TopicNameInvalid)
 		return
 	}
+	from := publisher{
+		subscriber: c.subscriber(), clientID: w.clientID(c), conn: c.id, cut: w.conns.cut(c), packetID: p.PacketID,
+	}
 	if isReserved(topic) || !w.mayPublish(w.identity(c), topic, p.QoS, p.Retain) {
 		// Case 41: version 3 has no way to be told, so it is acknowledged.
 		w.counters.PublishDenied++
-		w.answer(c.id, p.PacketID, mqtt.NotAuthorized)
+		w.reject(from, stored, mqtt.NotAuthorized)
 		return
 	}
 	m := &w.message
@@ -61,9 +65,6 @@ func (w *worker) publish(c *conn, p *mqtt.Publish) {
 	m.Topic, m.Payload, m.Properties = topic, p.Payload, p.Properties
 	m.QoS, m.Retain = p.QoS, p.Retain
 	m.HasExpiry, m.Expiry, m.Received = p.HasExpiry, p.MessageExpiry, w.now()
-	from := publisher{
-		subscriber: c.subscriber(), clientID: w.clientID(c), conn: c.id, cut: w.conns.cut(c), packetID: p.PacketID,
-	}
 	if from.isCut() {
 		w.conclude(&from, mqtt.Success, true)
 		return

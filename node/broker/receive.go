@@ -86,7 +86,7 @@ func (w *worker) take(c *conn, f mqtt.Frame) error {
 	w.awaitSocket(c)
 	switch act.Verb {
 	case session.Route:
-		w.publish(c, &p.Publish)
+		w.publish(c, &p.Publish, act.Stored)
 	case session.Acked:
 		w.acknowledged(c, act, false)
 	case session.Received:

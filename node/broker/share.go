@@ -177,7 +177,7 @@ type taken uint8
 
 const (
 	memberTook taken = iota
-	memberFull       // its queue is full, or the message too large for it
+	memberFull       // its queue is full, the message too large for it, or not for its client
 	memberGone
 )
 
@@ -185,6 +185,10 @@ const (
 func (w *worker) deliverShared(c *conn, m *session.Message, it *item, sh *sharing, ids []uint32) taken {
 	if c == nil || c.phase != up {
 		return memberGone
+	}
+	if !w.mayReceive(c, m.Topic, it.qos) {
+		w.counters.DeliveryDenied++
+		return memberFull
 	}
 	d := &w.delivery
 	*d = session.Delivery{Message: m, QoS: it.qos, Retain: it.retain, IDs: ids}
