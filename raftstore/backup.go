@@ -238,7 +238,12 @@ func (st *state) refound(outage session.Time) {
 	}
 	st.refoundGroups()
 	st.refoundMail()
-	for slot, rec := range st.sessions.each {
+	for slot := range st.sessions.size() {
+		st.sessions.tidy()
+		if !st.sessions.used(slot) {
+			continue
+		}
+		rec := st.sessions.at(slot)
 		rec.KeepShared()
 		if rec.Stored() { // others number nothing but their will
 			rec.SkipNumbers(backupGap)

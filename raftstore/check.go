@@ -26,7 +26,10 @@ func (st *state) check() error {
 			return fmt.Errorf("session %q is due at %d, scheduled for %d", rec.clientID, rec.Due(), due)
 		}
 	}
-	if used := int(st.sessions.size) - len(st.sessions.free); used != st.sessions.ids.used {
+	if err := st.sessions.check(); err != nil {
+		return err
+	}
+	if used := int(st.sessions.size()) - len(st.sessions.free); used != st.sessions.ids.used {
 		return fmt.Errorf("%d session slots in use, %d identifiers", used, st.sessions.ids.used)
 	}
 	if err := st.deadlines.check(); err != nil {
@@ -134,4 +137,34 @@ func (t *retained) check() error {
 		err = fmt.Errorf("retained messages of %d bytes, counted %d", bytes, t.bytes)
 	}
 	return err
+}
+
+// check verifies where the records lie; who is in use and named, state.check does.
+func (t *sessions) check() error {
+	open, packed := 0, 0
+	for slot := range t.size() {
+		switch p := t.spots[slot]; {
+		case p.open():
+			open++
+		case p != 0:
+			packed++
+			if at := cellSlot(t.cells.at(p)); at != slot {
+				return fmt.Errorf("the cell of slot %d has the record of %d", slot, at)
+			}
+		}
+	}
+	if all := openChunk*len(t.open.chunks) - len(t.open.free); all != open {
+		return fmt.Errorf("%d open records, %d of sessions", all, open)
+	}
+	for units := range t.cells.rows {
+		row := &t.cells.rows[units]
+		packed -= int(row.n)
+		if per := perPiece(max(uint32(units), 1)); row.n+2*per <= uint32(len(row.pieces))*per {
+			return fmt.Errorf("%d pieces for %d cells of %d units", len(row.pieces), row.n, units)
+		}
+	}
+	if packed != 0 {
+		return fmt.Errorf("%d packed records too many", packed)
+	}
+	return nil
 }

@@ -246,7 +246,7 @@ func dump(st *state) []byte {
 			}
 		}
 	}
-	say("%d slots for sessions, free %v", st.sessions.size, st.sessions.free)
+	say("%d slots for sessions, free %v", st.sessions.size(), st.sessions.free)
 	for slot, rec := range st.sessions.each {
 		say("session %d %s of %q: node %d connection %d, attached %t, stored %t, epoch %d, origin %d, expiry %d, due %d, low %d, next %d",
 			slot, rec.clientID, rec.user, rec.node, rec.conn, rec.Attached(), rec.Stored(), rec.Epoch(), rec.Origin(), rec.Expiry(), rec.Due(), rec.Low(), rec.NextIndex())

@@ -58,7 +58,7 @@ func (st *state) freeze() *frozen {
 	f.w.to = &f.out
 	f.messages.slots, f.messages.free = len(st.messages.slots), slices.Clone(st.messages.free)
 	f.messages.saved = make(map[uint32]message)
-	f.sessions.size, f.sessions.free = st.sessions.size, slices.Clone(st.sessions.free)
+	f.sessions.size, f.sessions.free = st.sessions.size(), slices.Clone(st.sessions.free)
 	f.sessions.saved = make(map[uint32][]byte)
 	f.retained.tree = st.retained.tree.Clone()
 	f.publishers.departed = st.publishers.departed
@@ -121,10 +121,7 @@ func (st *state) recordChanges(slot uint32) {
 			continue
 		}
 		if _, kept := f.sessions.saved[slot]; !kept {
-			f.sessions.saved[slot] = nil
-			if rec := st.sessions.at(slot); rec.Epoch() != 0 {
-				f.sessions.saved[slot] = appendRecord(nil, slot, rec)
-			}
+			f.sessions.saved[slot] = st.sessions.appendTo(nil, slot)
 		}
 	}
 }
@@ -258,8 +255,8 @@ func (f *frozen) session() bool {
 	}
 	if b, kept := t.saved[t.next]; kept {
 		f.w.b = append(f.w.b, b...)
-	} else if rec := f.st.sessions.at(t.next); rec.Epoch() != 0 {
-		f.w.b = appendRecord(f.w.b, t.next, rec)
+	} else {
+		f.w.b = f.st.sessions.appendTo(f.w.b, t.next)
 	}
 	f.w.item()
 	delete(t.saved, t.next)

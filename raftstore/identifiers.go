@@ -14,22 +14,22 @@ type identifiers struct {
 	seed  maphash.Seed
 	table []uint32 // slot + 1, 0 where empty; length a power of two
 	used  int
-	named func(slot uint32) string
+	of    *sessions
 }
 
-func newIdentifiers(named func(slot uint32) string) identifiers {
-	return identifiers{seed: maphash.MakeSeed(), table: make([]uint32, 8), named: named}
+func newIdentifiers(of *sessions) identifiers {
+	return identifiers{seed: maphash.MakeSeed(), table: make([]uint32, 8), of: of}
 }
 
-func (t *identifiers) home(clientID string) uint32 {
-	return uint32(maphash.String(t.seed, clientID)) & t.mask()
+func (t *identifiers) home(slot uint32) uint32 {
+	return uint32(t.of.nameHash(slot, t.seed)) & t.mask()
 }
 
 func (t *identifiers) mask() uint32 { return uint32(len(t.table)) - 1 }
 
 func (t *identifiers) find(clientID []byte) (slot uint32, ok bool) {
 	for i := uint32(maphash.Bytes(t.seed, clientID)) & t.mask(); t.table[i] != 0; i = (i + 1) & t.mask() {
-		if slot := t.table[i] - 1; t.named(slot) == string(clientID) {
+		if slot := t.table[i] - 1; t.of.isNamed(slot, clientID) {
 			return slot, true
 		}
 	}
@@ -51,7 +51,7 @@ func (t *identifiers) add(slot uint32) {
 }
 
 func (t *identifiers) place(slot uint32) {
-	i := t.home(t.named(slot))
+	i := t.home(slot)
 	for t.table[i] != 0 {
 		i = (i + 1) & t.mask()
 	}
@@ -61,7 +61,7 @@ func (t *identifiers) place(slot uint32) {
 // remove takes a slot out, whose record is still there, and moves up what would
 // no longer be found behind the gap.
 func (t *identifiers) remove(slot uint32) {
-	gap := t.home(t.named(slot))
+	gap := t.home(slot)
 	for t.table[gap] != slot+1 {
 		if t.table[gap] == 0 {
 			panic("raftstore: a session that is removed is not there")
@@ -70,7 +70,7 @@ func (t *identifiers) remove(slot uint32) {
 	}
 	for i := (gap + 1) & t.mask(); t.table[i] != 0; i = (i + 1) & t.mask() {
 		// An item whose home lies cyclically in (gap, i] stays where it is.
-		home := t.home(t.named(t.table[i] - 1))
+		home := t.home(t.table[i] - 1)
 		if (i-home)&t.mask() >= (i-gap)&t.mask() {
 			t.table[gap] = t.table[i]
 			gap = i

@@ -6,7 +6,7 @@ import "fmt"
 
 // check verifies the whole state after an entry, while that is affordable.
 func (sh *shard) check() {
-	if sh.st.sessions.size > 256 {
+	if sh.st.sessions.size() > 256 {
 		return
 	}
 	if err := sh.st.check(); err != nil {

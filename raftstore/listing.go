@@ -45,15 +45,15 @@ func (s *Store) Sessions(sh router.ShardID, cursor uint32, limit int) (page []Se
 }
 
 func (st *state) list(cursor uint32, limit int) (page []SessionInfo, next uint32, more bool) {
-	for slot := cursor; slot < st.sessions.size; slot++ {
-		rec := st.sessions.at(slot)
-		if rec.Epoch() == 0 {
+	var read record
+	for slot := cursor; slot < st.sessions.size(); slot++ {
+		if !st.sessions.used(slot) {
 			continue
 		}
 		if len(page) == limit {
 			return page, slot, true
 		}
-		page = append(page, rec.info())
+		page = append(page, st.sessions.look(slot, &read).info())
 	}
 	return page, 0, false
 }

@@ -152,11 +152,10 @@ func (t *proposers) took(res *Result) {
 // lost ends what the connections of a node own, whose start is over: their wills
 // are due. tell is called with each before.
 func (st *state) lost(node Node, tell func(*record)) {
-	for slot, rec := range st.sessions.each {
-		if rec.Attached() && rec.node == node {
-			tell(rec)
-			st.detach(slot, rec, Detach{Fire: true, Expiry: rec.Expiry(), Taken: allTaken})
-		}
+	for slot := range st.sessions.ownedBy(node) {
+		rec := st.sessions.at(slot)
+		tell(rec)
+		st.detach(slot, rec, Detach{Fire: true, Expiry: rec.Expiry(), Taken: allTaken})
 	}
 }
 

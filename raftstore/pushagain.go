@@ -22,7 +22,7 @@ const repushEvery = 5 * time.Millisecond
 func (sh *shard) pushAllAgain() {
 	sh.again = sh.again[:0]
 	var nodes []Node
-	for _, rec := range sh.st.sessions.each {
+	for _, rec := range sh.st.sessions.eachOpen(0) { // the others have no window
 		if rec.Attached() && !slices.Contains(nodes, rec.node) {
 			nodes = append(nodes, rec.node)
 			sh.again = append(sh.again, repush{to: rec.node})
@@ -71,17 +71,15 @@ func (sh *shard) goOnPushing() {
 // pushSome pushes windows of r's node as long as that has room, one after another,
 // and says whether any are left.
 func (sh *shard) pushSome(r *repush) (more bool) {
-	sessions := sh.st.sessions
 	for {
-		for ; r.slot < sessions.size; r.slot++ {
-			rec := sessions.at(r.slot)
+		for slot, rec := range sh.st.sessions.eachOpen(r.slot) {
 			if rec.node != r.to || !rec.Attached() {
 				continue
 			}
-			if !sh.world.Room(r.to) {
+			if r.slot = slot; !sh.world.Room(r.to) {
 				return true
 			}
-			sh.pushWindow(r.slot, rec)
+			sh.pushWindow(slot, rec)
 		}
 		if !r.over {
 			return false

@@ -51,6 +51,7 @@ type restoring struct {
 	seen    [sectionEnd]bool
 	slots   uint64 // of messages
 	records uint64 // slots of sessions
+	record  record // in hand
 	bad     bool   // a queue names a message that is not there
 	share   int    // bytes of messages that stay in memory
 	err     error  // of the scratch files
@@ -122,13 +123,13 @@ func (rs *restoring) endMessages() {
 func (rs *restoring) finish() error {
 	st := rs.st
 	t := st.sessions
-	if rs.records < uint64(t.size) || rs.records-uint64(t.size) > uint64(len(t.free)) || rs.bad {
+	if rs.records < uint64(t.size()) || rs.records-uint64(t.size()) > uint64(len(t.free)) || rs.bad {
 		return errMalformed
 	}
-	for uint64(t.size) < rs.records {
+	for uint64(t.size()) < rs.records {
 		t.extend()
 	}
-	if !unused(t.free, rs.records, func(slot uint32) bool { return t.at(slot).Epoch() == 0 }) ||
+	if !unused(t.free, rs.records, func(slot uint32) bool { return !t.used(slot) }) ||
 		!unused(st.messages.free, rs.slots, func(slot uint32) bool { return st.messages.slots[slot].refs == 0 }) {
 		return errMalformed
 	}

@@ -116,6 +116,7 @@ func (st *state) apply(entry []byte, res []Result) []Result {
 			panic(fmt.Sprintf("raftstore: shard %d: command %d of kind %d: %v", st.shard, st.index, k, errMalformed))
 		}
 	}
+	st.sessions.tidy()
 	st.retained.publish(st.index)
 	st.digestTables()
 	return res

@@ -112,7 +112,7 @@ func (st *state) transient(body reader) {
 // publisher is the handle of the publishing session, for no-local
 // [MQTT-3.8.3-3]; 0 if it does not live in this shard.
 func (st *state) publisher(clientID []byte) router.Subscriber {
-	if slot, rec := st.sessions.find(clientID); rec != nil {
+	if slot, ok := st.sessions.ids.find(clientID); ok {
 		return subscriber(slot)
 	}
 	return 0

@@ -216,6 +216,13 @@ func (d *Durable) HasPublished() bool { return d.seq > 0 }
 // Subscribes says whether the session has any subscription.
 func (d *Durable) Subscribes() bool { return len(d.subs) > 0 }
 
+// Bare says that a connection owns the session, and that it holds nothing: no will,
+// subscription or message, and no identifier that awaits PUBREL. What Append writes of
+// such a one is all of it, and has no reference.
+func (d *Durable) Bare() bool {
+	return d.Attached() && d.will == nil && d.out == nil && d.inbound == nil && d.subs == "" && d.replays == nil
+}
+
 // Seconds is n seconds of Time.
 func Seconds(n uint32) Time { return Time(n) * 1e9 }
 
