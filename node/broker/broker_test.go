@@ -48,6 +48,21 @@ func TestConnackTellsWhatTheServerDecides(t *testing.T) {
 	})
 }
 
+// A client without a keep alive is found to be gone by the kernel, others are not asked.
+func TestProbesWithoutKeepAlive(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		c := newCell(t, 1, 1, nil)
+		for _, keepAlive := range []uint16{0, 10} {
+			conn := c.dial(0, 0)
+			conn.send(&mqtt.Connect{Version: mqtt.V5, CleanStart: true, KeepAlive: keepAlive})
+			conn.one(mqtt.CONNACK)
+			if conn.probed != (keepAlive == 0) || (conn.idle != 0) != (keepAlive > 0) {
+				t.Errorf("keep alive %d: probed %v, idle after %v", keepAlive, conn.probed, conn.idle)
+			}
+		}
+	})
+}
+
 func TestEmptyClientIDBeforeVersion5(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		c := newCell(t, 1, 1, nil)

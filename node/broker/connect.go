@@ -244,7 +244,11 @@ func (w *worker) connected(c *conn, claimed raftstore.Claimed) {
 	h.ack.SessionPresent = claimed.Present
 	c.phase = up
 	w.counters.Connected++
-	w.loop.SetIdle(c.id, time.Duration(c.client.agreed.Patience()))
+	if patience := time.Duration(c.client.agreed.Patience()); patience > 0 {
+		w.loop.SetIdle(c.id, patience)
+	} else {
+		w.loop.Probe(c.id) // [MQTT-3.1.2-24] does not find out
+	}
 	w.loop.End(c.id, h.ack.Append(w.loop.Begin(c.id), c.version))
 	c.live.ResumeInbound(claimed.Inbound)
 	w.resume(c, claimed.Window)

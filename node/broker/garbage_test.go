@@ -185,6 +185,7 @@ func (l *deafLoop) End(_ listen.ID, b []byte)        { l.out = b }
 func (l *deafLoop) Unsent(listen.ID) int             { return 0 }
 func (l *deafLoop) Await(listen.ID)                  {}
 func (l *deafLoop) Close(listen.ID)                  {}
+func (l *deafLoop) Probe(listen.ID)                  {}
 func (l *deafLoop) SetIdle(listen.ID, time.Duration) {}
 func (l *deafLoop) Pause(listen.ID)                  {}
 func (l *deafLoop) Resume(listen.ID)                 {}

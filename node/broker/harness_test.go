@@ -228,6 +228,7 @@ type testConn struct {
 	paused  bool
 	closed  bool
 	idle    time.Duration
+	probed  bool
 	unsent  int
 	flushed bool // unsent is taken by the kernel at the end of the turn
 	awaits  bool // Writable is owed when unsent is 0
@@ -312,6 +313,7 @@ func (l *testLoop) Close(id listen.ID) {
 	}
 }
 
+func (l *testLoop) Probe(id listen.ID)                    { l.conns[id].probed = true }
 func (l *testLoop) SetIdle(id listen.ID, d time.Duration) { l.conns[id].idle = d }
 func (l *testLoop) Pause(id listen.ID)                    { l.conns[id].paused = true }
 func (l *testLoop) Resume(id listen.ID)                   { l.conns[id].paused = false }

@@ -29,7 +29,7 @@ func (w *worker) subscribe(c *conn, p *mqtt.Subscribe) {
 	var durable []raftstore.Subscription // to commit at the shard
 	var places []int                     // their places in reasons
 	size := messageCost                  // of what goes to the shard
-	held := c.client.held()
+	held := w.holds(c)
 	for i := range p.Filters {
 		line := &p.Filters[i]
 		f, reason := w.judge(c, i, line, held)
@@ -85,14 +85,14 @@ func (w *worker) subscribe(c *conn, p *mqtt.Subscribe) {
 // filterWork is what a filter counts in the turn's work.
 const filterWork = 8
 
-// held returns a test whether the client has a filter, which looks through them once,
+// holds returns a test whether the client has a filter, which looks through them once,
 // when it is first asked.
-func (cl *client) held() func(router.Filter) bool {
+func (w *worker) holds(c *conn) func(router.Filter) bool {
 	var all map[router.Filter]bool
 	return func(f router.Filter) bool {
 		if all == nil {
-			all = make(map[router.Filter]bool, cl.filters.Len())
-			for have := range cl.filters.All() {
+			all = make(map[router.Filter]bool, c.client.filters)
+			for have := range w.filters(c).All() {
 				all[have] = true
 			}
 		}

@@ -28,6 +28,8 @@ type driver interface {
 	// without an error is the end of the stream.
 	read(sock int32, b []byte) (int, error)
 	write(sock int32, b []byte) (int, error)
+	// probe begins TCP keepalive, after so many seconds of silence.
+	probe(sock int32, after int)
 	// closeWrite ends the stream to the peer after what was written.
 	closeWrite(sock int32)
 	// hangUp closes the socket; what was written still goes out.

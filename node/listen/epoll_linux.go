@@ -177,6 +177,12 @@ func (e *epoll) write(sock int32, b []byte) (int, error) {
 	}
 }
 
+// probe cannot fail but for a socket that has, of which the loop hears.
+func (e *epoll) probe(sock int32, after int) {
+	_ = unix.SetsockoptInt(int(sock), unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, after)
+	_ = unix.SetsockoptInt(int(sock), unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+}
+
 func (e *epoll) closeWrite(sock int32) {
 	_, _, _ = unix.RawSyscall(unix.SYS_SHUTDOWN, uintptr(sock), unix.SHUT_WR, 0)
 }

@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // maxWaiting bounds the connections that an acceptor holds for its loop.
@@ -35,12 +34,7 @@ type goAcceptor struct {
 }
 
 func (goroutines) bind(addr *net.TCPAddr, drivers []driver) ([]acceptor, *net.TCPAddr, error) {
-	config := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{
-		Enable:   true,
-		Idle:     keepAliveIdle * time.Second,
-		Interval: keepAliveInterval * time.Second,
-		Count:    keepAliveCount,
-	}}
+	config := net.ListenConfig{KeepAlive: -1} // see probe
 	bound, err := config.Listen(context.Background(), "tcp", addr.String())
 	if err != nil {
 		return nil, nil, err

@@ -80,6 +80,16 @@ func (d *goDriver) read(sock int32, b []byte) (int, error)  { return d.at(sock).
 func (d *goDriver) write(sock int32, b []byte) (int, error) { return d.at(sock).write(b) }
 func (d *goDriver) closeWrite(sock int32)                   { d.at(sock).closeWrite() }
 
+// probe cannot fail but for a connection that has, of which the loop hears.
+func (d *goDriver) probe(sock int32, after int) {
+	_ = d.at(sock).conn.SetKeepAliveConfig(net.KeepAliveConfig{
+		Enable:   true,
+		Idle:     time.Duration(after) * time.Second,
+		Interval: keepAliveInterval * time.Second,
+		Count:    keepAliveCount,
+	})
+}
+
 func (d *goDriver) hangUp(sock int32) {
 	d.at(sock).hangUp()
 	d.sockets.put(uint32(sock))

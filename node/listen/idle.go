@@ -1,6 +1,9 @@
 package listen
 
-import "time"
+import (
+	"math/rand/v2"
+	"time"
+)
 
 // sweepChunks bounds the work of one tick: up to 131,072 connections a loop is exact
 // to a tick, beyond that as much later as it has more.
@@ -15,6 +18,12 @@ func (l *loop) SetIdle(id ID, d time.Duration) {
 	if d > 0 {
 		// One more, because the tick that runs has partly passed.
 		c.idle = uint32(min((d+tick-1)/tick, 1<<31)) + 1
+	}
+}
+
+func (l *loop) Probe(id ID) {
+	if _, c := l.find(id); c != nil {
+		l.driver.probe(c.sock, keepAliveIdle+rand.N(keepAliveIdle))
 	}
 }
 

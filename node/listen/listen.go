@@ -84,6 +84,10 @@ type Loop interface {
 	// time while the connection is paused does not count.
 	SetIdle(id ID, d time.Duration)
 
+	// Probe has the kernel ask, after minutes of silence, whether the peer is there yet,
+	// and end the connection if it is not: for those without an idle limit.
+	Probe(id ID)
+
 	// Pause stops reading from the connection until Resume: back-pressure. What
 	// Receive left unconsumed is handed to it again after Resume, with or without
 	// more behind it.

@@ -24,12 +24,14 @@ const (
 	minReadBuffer = 1 << 10
 )
 
-// TCP keepalive finds the dead peers of clients without an MQTT keep alive; the
-// others have something better. With a million connections probes must be rare.
+// TCP keepalive, where Loop.Probe asks for it. The kernel's long timers are coarse: those
+// of many connections that came within some seconds, or fell silent together, expire at
+// once, and of that many probes it drops those beyond what a queue of its own takes. So the
+// first is due at a random time, and it takes many that went unanswered to end a connection.
 const (
-	keepAliveIdle     = 300 // seconds of silence before the first probe
-	keepAliveInterval = 30  // seconds
-	keepAliveCount    = 5   // probes
+	keepAliveIdle     = 300 // seconds of silence before the first probe, at least; less than twice as many
+	keepAliveInterval = 60  // seconds
+	keepAliveCount    = 9   // probes
 )
 
 func (o Options) withDefaults() (Options, error) {

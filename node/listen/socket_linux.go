@@ -32,8 +32,7 @@ func bindTCP(addr *net.TCPAddr, share bool) (int, *net.TCPAddr, error) {
 	options := []struct{ level, name, value int }{
 		{unix.SOL_SOCKET, unix.SO_REUSEADDR, 1},
 		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
-		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, keepAliveIdle},
+		// What it accepts has these too, without use before SO_KEEPALIVE is set: see probe.
 		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, keepAliveInterval},
 		{unix.IPPROTO_TCP, unix.TCP_KEEPCNT, keepAliveCount},
 	}
