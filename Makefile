@@ -16,7 +16,7 @@ CHAOSTIME ?= 45s
 CHAOSFLAGS ?=
 NODES     ?= 3
 LOAD      ?= 1000000
-LOADFLAGS ?=
+LOADFLAGS ?= -load.rate=800 -load.data=/dev/shm
 
 BIN    := bin/dunlin
 BUILD  := CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X dunlin/node.release=$(VERSION)'
@@ -83,7 +83,7 @@ chaos: build ## faults in clusters of namespaces, 15 minutes; CHAOS=Long: 40; CH
 	DUNLIN_BIN=$(CURDIR)/$(BIN) go test -count 1 -timeout 90m -v -run '$(CHAOS)' ./e2e/chaos -chaos.duration=$(CHAOSTIME) \
 		$(if $(findstring Long,$(CHAOS)),-chaos.long=10m) $(CHAOSFLAGS)
 
-load: build ## a million connections on one machine, quiet and with 23 GB; LOAD=52000: so many; LOADFLAGS adds, say, -load.nodes=52
+load: build ## a million connections on one machine, quiet and with 23 GB; LOAD=52000: so many; LOADFLAGS: see docs/performance.md
 	DUNLIN_BIN=$(CURDIR)/$(BIN) go test -count 1 -timeout 30m -v -run Million ./e2e/load -load.connections=$(LOAD) $(LOADFLAGS)
 
 image: ## container image (comes with the Helm chart)
