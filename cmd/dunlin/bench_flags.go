@@ -68,7 +68,7 @@ func (b *benchFlags) bind(cmd *cobra.Command) {
 	}
 	f.Float64VarP(&b.ConnectRate, "connrate", "R", 1000, "`connects` begun a second; 0: as many as --pending allows")
 	f.Float64VarP(&b.connectEvery, "interval", "i", 0, "the same, as `milliseconds` from one connect to the next")
-	f.IntVar(&b.Pending, "pending", 256, "connects under way at once, at most")
+	f.IntVar(&b.Pending, "pending", 256, "connects under way at once, at most; of conn --churn all clients' are")
 	f.StringVar(&b.Prefix, "prefix", "bench-"+strings.ToLower(rand.Text()[:6])+"-", "what client `identifiers` begin with; pub-0, sub-0 or conn-0 follows")
 	f.IntVarP(&b.First, "startnumber", "n", 0, "`number` of the first client")
 	f.Uint16VarP(&b.keep, "keepalive", "k", 300, "keep-alive in `seconds`; 0: none")

@@ -195,7 +195,7 @@ func fillLogs(b *testing.B, n, far *harness.Node) {
 		full = 0
 	}
 	for {
-		run(b, "connects-512", server{publish: n.MQTT, subscribe: n.MQTT, pids: []int{n.Pid()}}, 5*time.Second)
+		run(b, "connects-64", server{publish: n.MQTT, subscribe: n.MQTT, pids: []int{n.Pid()}}, 5*time.Second)
 		if far.Metrics()["dunlin_raft_log_written_bytes_total"] >= full {
 			return
 		}

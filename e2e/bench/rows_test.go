@@ -49,7 +49,6 @@ var loads = map[string]string{
 	"durable-rate-1":     "p2p -c 50 -t load/%i -q 1 --clean=false --rate 2000 -F 1000 --latency-from-write",
 	"connects":           "conn -c 1 --churn",
 	"connects-64":        "conn -c 64 --churn",
-	"connects-512":       "conn -c 512 --churn",
 	"subscribes":         "sub -c 64 --churn -t load/%i/%n/+ -q 1",
 	"durable-subscribes": "sub -c 64 --churn -t load/%i/%n/+ -q 1 --clean=false",
 }

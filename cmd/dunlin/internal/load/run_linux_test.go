@@ -105,8 +105,11 @@ func TestChurn(t *testing.T) {
 		t.Run(string(v), func(t *testing.T) {
 			c := relay(t, floor.Pairs)
 			c.Verb, c.Subscribers, c.Churn, c.Topic, c.QoS, c.Limit = v, 8, true, "churn/%i/%n/+", 1, 0
-			c.Duration = 200 * time.Millisecond
+			c.Duration, c.Pending = 200*time.Millisecond, 3
 			r := mustRun(t, c, Options{})
+			if r.Connections.Connected != 8 {
+				t.Errorf("%d of 8 clients had a turn", r.Connections.Connected)
+			}
 			if r.Rounds == 0 || r.Latency.Round.Count() != r.Rounds {
 				t.Errorf("%+v", r)
 			}

@@ -82,6 +82,9 @@ func (c *Config) complete() {
 	if c.Pending == 0 {
 		c.Pending = 256
 	}
+	if c.Churn && c.Verb == Conn {
+		c.Pending = max(c.Pending, c.Subscribers) // who has gone is back at once: nobody else would get a turn
+	}
 	if c.Patience == 0 {
 		c.Patience = 10 * time.Second
 	}
