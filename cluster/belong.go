@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -124,7 +125,7 @@ type foreigner struct{ identity, cluster string }
 // foreign counts a word of a node of another cluster, and tells of the first one.
 // If it was taken for a guest, it is no member any more.
 func (c *Cluster) foreign(m member) {
-	c.metrics.strangers.WithLabelValues(foreignReason).Inc()
+	c.count(foreignReason, cmp.Or(m.clusterAddr, m.gossipAddr))
 	key := foreigner{m.identity, *m.cluster}
 	c.mu.Lock()
 	own, told := c.mu.cluster, c.mu.foreigners[key]

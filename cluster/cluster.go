@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -108,12 +107,13 @@ type Frame struct {
 
 // Cluster is this node's membership and its peers.
 type Cluster struct {
-	opts                 Options
-	routes               Routes
-	recv                 Receiver
-	log                  *slog.Logger
-	metrics              *metrics
-	serverTLS, clientTLS *tls.Config
+	opts    Options
+	routes  Routes
+	recv    Receiver
+	log     *slog.Logger
+	metrics *metrics
+	keyring *memberlist.Keyring // nil: gossip in the clear
+	told    strangers
 
 	raft    *raftnet.Net
 	leases  Leases // constant after Start
@@ -159,18 +159,16 @@ func New(o Options, routes Routes, recv Receiver) (*Cluster, error) {
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	server, client, err := o.TLS.load()
-	if err != nil {
-		return nil, err
-	}
 	c := &Cluster{
-		opts:      o,
-		routes:    routes,
-		recv:      recv,
-		log:       o.Logger,
-		metrics:   newMetrics(),
-		serverTLS: server,
-		clientTLS: client,
+		opts:    o,
+		routes:  routes,
+		recv:    recv,
+		log:     o.Logger,
+		metrics: newMetrics(),
+	}
+	var err error
+	if c.keyring, err = newKeyring(o.GossipKeys); err != nil {
+		return nil, err
 	}
 	calls := o.Raft
 	calls.Logger = o.Logger

@@ -30,7 +30,9 @@
 // # Trust
 //
 // A member is trusted; a stranger is not heard. Gossip is marked with the
-// cluster's id and encrypted, the cluster port wants a certificate of the
-// cluster's CA, and a Hello is judged before anything else of a stream is read: it
-// says which cluster a node belongs to, and of another's nothing is taken.
+// cluster's id and encrypted (keyring.go), the cluster port wants a certificate of the
+// cluster's CA (credentials.go), and a Hello is judged before anything else of a stream
+// is read: it says which cluster a node belongs to, and of another's nothing is taken.
+// Keys and certificates change while nodes run. What a stranger can hold until it is
+// refused is bounded (handshake.go, gossipport.go), and all are counted (stranger.go).
 package cluster

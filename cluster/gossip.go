@@ -42,8 +42,8 @@ func (c *Cluster) startGossip(ctx context.Context) error {
 	conf := memberlist.DefaultLANConfig()
 	conf.Name = gossipKey(c.opts.Identity, c.opts.Start)
 	conf.Label = gossipLabel(c.opts.ClusterID)
-	conf.SecretKey = c.opts.GossipKey
-	conf.LogOutput = &gossipLog{l: c.log}
+	conf.Keyring = c.keyring
+	conf.LogOutput = &gossipLog{l: c.log, refused: func(why, from string) { c.count(why, from) }}
 	conf.Delegate = gossipDelegate{c}
 	conf.Events = gossipDelegate{c}
 	conf.Alive = gossipDelegate{c}
@@ -64,28 +64,31 @@ func (c *Cluster) startGossip(ctx context.Context) error {
 	conf.PushPullInterval = 10 * time.Second
 	conf.TCPTimeout = 2 * time.Second
 
-	if c.opts.Transport != nil {
-		t, err := c.opts.Transport(c.opts.GossipAddr)
-		if err != nil {
-			return fmt.Errorf("cluster: gossip-addr: %w", err)
-		}
-		conf.Transport = t
-	}
 	var err error
 	if conf.BindAddr, conf.BindPort, err = c.ipPort(ctx, c.opts.GossipAddr); err != nil {
 		return fmt.Errorf("cluster: gossip-addr: %w", err)
 	}
-	conf.AdvertisePort = conf.BindPort
+	advertise := ""
 	if c.opts.GossipAdvertise != "" {
-		if conf.AdvertiseAddr, conf.AdvertisePort, err = c.ipPort(ctx, c.opts.GossipAdvertise); err != nil {
+		if advertise, conf.AdvertisePort, err = c.ipPort(ctx, c.opts.GossipAdvertise); err != nil {
 			return fmt.Errorf("cluster: gossip-advertise: %w", err)
 		}
+		conf.AdvertiseAddr = advertise
+	}
+	if c.opts.Transport != nil {
+		conf.Transport, err = c.opts.Transport(c.opts.GossipAddr)
+	} else {
+		conf.Transport, conf.BindPort, err = c.openGossipPort(conf.BindAddr, conf.BindPort)
+	}
+	if err != nil {
+		return fmt.Errorf("cluster: gossip-addr: %w", err)
+	}
+	if advertise == "" {
+		conf.AdvertisePort = conf.BindPort
 	}
 	ml, err := memberlist.Create(conf)
 	if err != nil {
-		if conf.Transport != nil {
-			_ = conf.Transport.Shutdown()
-		}
+		_ = conf.Transport.Shutdown()
 		return fmt.Errorf("cluster: gossip: %w", err)
 	}
 	c.gossip, c.gossipAddr = ml, ml.LocalNode().Address()
@@ -218,7 +221,7 @@ func (gossipDelegate) MergeRemoteState([]byte, bool)   {}
 func (d gossipDelegate) NotifyAlive(n *memberlist.Node) error {
 	m, err := d.c.readMember(n)
 	if err != nil {
-		d.c.metrics.strangers.WithLabelValues("gossip").Inc()
+		d.c.count("gossip", n.Address())
 		return err
 	}
 	if own := d.c.belongs(); relate(own, m.cluster) == stranger {

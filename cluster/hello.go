@@ -3,10 +3,13 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	grpcpeer "google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -25,8 +28,8 @@ var errWrongStart = errors.New("another start of the node answers")
 // hello is the Hello to p, but for what a Forward stream adds.
 func (c *Cluster) hello(p *peer) *clusterpb.Hello {
 	return &clusterpb.Hello{
-		VersionMin: versionMin,
-		VersionMax: versionMax,
+		VersionMin: c.opts.Frames.Min,
+		VersionMax: c.opts.Frames.Max,
 		ClusterId:  c.opts.ClusterID,
 		Identity:   c.opts.Identity,
 		Start:      c.opts.Start,
@@ -66,7 +69,7 @@ func (p *peer) welcome(st grpc.ClientStream) (*clusterpb.Welcome, error) {
 			return nil, &foreignError{theirs: *w.Cluster, own: own}
 		}
 	}
-	if w.Identity != p.identity || w.Version < versionMin || w.Version > versionMax {
+	if own := p.c.opts.Frames; w.Identity != p.identity || w.Version < own.Min || w.Version > own.Max {
 		// A refusal comes without a Welcome and with a status.
 		if err := st.RecvMsg(new(batch)); err != nil {
 			return nil, err
@@ -83,23 +86,25 @@ func (c *Cluster) greet(ctx context.Context) (*clusterpb.Hello, *clusterpb.Welco
 	md, _ := metadata.FromIncomingContext(ctx)
 	v := md.Get(helloKey)
 	if len(v) != 1 {
-		return nil, nil, c.refuse("no hello")
+		return nil, nil, c.refuse(ctx, "no hello")
 	}
 	var h clusterpb.Hello
 	if err := proto.Unmarshal([]byte(v[0]), &h); err != nil {
-		return nil, nil, c.refuse("malformed hello")
+		return nil, nil, c.refuse(ctx, "malformed hello")
 	}
 	if h.ClusterId != c.opts.ClusterID {
-		return nil, nil, c.refuse("wrong cluster id")
+		return nil, nil, c.refuse(ctx, "wrong cluster id")
 	}
 	if h.Identity == "" || h.Start == 0 || h.Identity == c.opts.Identity {
-		return nil, nil, c.refuse("bad identity")
+		return nil, nil, c.refuse(ctx, "bad identity")
 	}
-	if h.VersionMin > versionMax || h.VersionMax < versionMin || h.VersionMin > h.VersionMax {
-		return nil, nil, c.refuse("no common version")
+	own, theirs := c.opts.Frames, FrameVersions{h.VersionMin, h.VersionMax}
+	if theirs.Min > own.Max || theirs.Max < own.Min || theirs.Min > theirs.Max {
+		err := fmt.Errorf("node %s speaks frames of versions %v, this node of %v: releases too far apart are not in one cluster", h.Identity, theirs, own)
+		return nil, nil, c.refuseFor(ctx, noCommonVersion, err)
 	}
 	w := &clusterpb.Welcome{
-		Version:  min(h.VersionMax, versionMax),
+		Version:  min(theirs.Max, own.Max), // the highest that both speak
 		Identity: c.opts.Identity,
 		Start:    c.opts.Start,
 		Cluster:  proto.String(c.belongs()),
@@ -108,9 +113,31 @@ func (c *Cluster) greet(ctx context.Context) (*clusterpb.Hello, *clusterpb.Welco
 }
 
 // refuse counts a stranger and returns what it is told.
-func (c *Cluster) refuse(why string) error {
-	c.metrics.strangers.WithLabelValues(why).Inc()
-	return status.Error(codes.PermissionDenied, "refused: "+why)
+func (c *Cluster) refuse(ctx context.Context, why string) error { return c.refuseFor(ctx, why, nil) }
+
+// refuseFor is refuse with more to say of why.
+func (c *Cluster) refuseFor(ctx context.Context, why string, more error) error {
+	from := ""
+	if p, ok := grpcpeer.FromContext(ctx); ok {
+		from = p.Addr.String()
+	}
+	c.stranger(why, from, more)
+	text := refusedText + why
+	if more != nil {
+		text += ": " + more.Error()
+	}
+	return status.Error(codes.PermissionDenied, text)
+}
+
+const (
+	refusedText     = "refused: "
+	noCommonVersion = "no common version"
+)
+
+// apart says that a stream was refused since the peer's release speaks no version of frames
+// that this one does: as long as both processes live it will be.
+func apart(err error) bool {
+	return strings.HasPrefix(status.Convert(err).Message(), refusedText+noCommonVersion)
 }
 
 // answer sends w.

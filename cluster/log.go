@@ -13,23 +13,26 @@ import (
 // for debugging. What remains is about wrong settings and strangers, comes with
 // every packet of theirs, and is told now and then.
 type gossipLog struct {
-	l  *slog.Logger
-	mu struct {
+	l       *slog.Logger
+	refused func(why, from string) // is told of each stranger
+	mu      struct {
 		sync.Mutex
-		told [len(tellingGossip)]struct {
-			at   time.Time // zero: never
-			more int       // of its kind since
-		}
+		told [len(tellingGossip)]seldom
 	}
 }
 
-// tellingGossip is how those lines begin that an operator can do something about.
-var tellingGossip = [...]string{
-	"Conflicting address", "Decrypt packet failed", "failed to receive", "discarding", "Was able to connect",
-	"handler queue full", "Rejected", "ignoring alive message", "Ignoring an alive message",
+// tellingGossip is how those lines begin that an operator can do something about, and
+// what a stranger is refused for of whom one speaks: "" if it is of none, or NotifyAlive
+// has counted it.
+var tellingGossip = [...]struct{ begins, stranger string }{
+	{"Conflicting address", ""}, {"Decrypt packet failed", "gossip key"},
+	{"failed to receive", "gossip stream"}, {"discarding", "gossip label"},
+	{"Was able to connect", ""}, {"handler queue full", ""}, {"Rejected", ""}, {"ignoring alive message", ""}, {"Ignoring an alive message", ""},
 }
 
-const gossipQuiet = time.Minute // between two lines of a kind
+// looked is the line about who has opened a stream and closed it again, to see whether
+// the port is there.
+const looked = `discarding stream with unacceptable label ""`
 
 // Write takes a line such as
 //
@@ -54,18 +57,16 @@ func (w *gossipLog) tells(text []byte, now time.Time) (more int, tell bool) {
 		return 0, false // Cluster.foreign tells
 	}
 	for i, kind := range tellingGossip {
-		if !bytes.HasPrefix(text, []byte(kind)) {
+		if !bytes.HasPrefix(text, []byte(kind.begins)) {
 			continue
+		}
+		if kind.stranger != "" && !bytes.HasPrefix(text, []byte(looked)) {
+			_, from, _ := bytes.Cut(text, []byte("from="))
+			w.refused(kind.stranger, string(from))
 		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		k := &w.mu.told[i]
-		if !k.at.IsZero() && now.Sub(k.at) < gossipQuiet {
-			k.more++
-			return 0, false
-		}
-		more, k.more, k.at = k.more, 0, now
-		return more, true
+		return w.mu.told[i].tells(now)
 	}
 	return 0, false
 }

@@ -1,6 +1,11 @@
 package cluster
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"math"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // metrics are the counters of a Cluster; gauges are read from it when scraped,
 // so that a peer that is gone leaves no series behind.
@@ -14,6 +19,7 @@ var (
 	descMembers     = prometheus.NewDesc("dunlin_cluster_members", "Members of the cluster as this node sees it, by state.", []string{"state"}, nil)
 	descUnconfirmed = prometheus.NewDesc("dunlin_cluster_unconfirmed_bytes", "Forwarded bytes that the peer has not confirmed.", []string{"node"}, nil)
 	descFeedLag     = prometheus.NewDesc("dunlin_cluster_feed_lag_versions", "Own route changes that the peer has not confirmed.", []string{"node"}, nil)
+	descExpiry      = prometheus.NewDesc("dunlin_cluster_certificate_expiry_seconds", "Time until the certificate expires that peers are shown; infinite without TLS.", nil, nil)
 	descWaiting     = prometheus.NewDesc("dunlin_cluster_route_waiters", "Callers that wait for peers to hold a route.", nil, nil)
 )
 
@@ -47,6 +53,7 @@ func (c *Cluster) Describe(ch chan<- *prometheus.Desc) {
 	ch <- descUnconfirmed
 	ch <- descFeedLag
 	ch <- descWaiting
+	ch <- descExpiry
 	for _, m := range c.metrics.all() {
 		m.Describe(ch)
 	}
@@ -73,6 +80,11 @@ func (c *Cluster) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(descFeedLag, prometheus.GaugeValue, float64(lag), p.label)
 	}
 	ch <- prometheus.MustNewConstMetric(descWaiting, prometheus.GaugeValue, float64(c.barrier.Waiting()))
+	expiry := math.Inf(1)
+	if c.opts.TLS != nil {
+		expiry = time.Until(c.opts.TLS().Expiry()).Seconds()
+	}
+	ch <- prometheus.MustNewConstMetric(descExpiry, prometheus.GaugeValue, expiry)
 	for _, m := range c.metrics.all() {
 		m.Collect(ch)
 	}

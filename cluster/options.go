@@ -2,14 +2,11 @@ package cluster
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -36,7 +33,7 @@ type Options struct {
 	Cluster string
 
 	// GossipAddr and ClusterAddr are listened on, host:port. Beyond loopback the
-	// first needs a GossipKey and the second TLS. Port 0 takes a free one.
+	// first needs GossipKeys and the second TLS. Port 0 takes a free one.
 	GossipAddr  string
 	ClusterAddr string
 	// GossipAdvertise and ClusterAdvertise are what the others are told, host:port;
@@ -49,8 +46,12 @@ type Options struct {
 	// several addresses. This node's own may be among them.
 	Join []string
 
-	GossipKey []byte     // 16, 24 or 32 bytes for AES, nil for none
-	TLS       TLSOptions // of the cluster port
+	// GossipKeys are of 16, 24 or 32 bytes, for AES: the first encrypts, each of them
+	// decrypts (UseGossipKeys). None: gossip in the clear.
+	GossipKeys [][]byte
+	// TLS is what this node shows and asks for at cluster ports, its own and those of
+	// others. It is asked at each handshake, from any goroutine; nil: no TLS.
+	TLS func() *Credentials
 
 	// Meta is told to the others, for people: mqtt, http.
 	Meta map[string]string
@@ -64,6 +65,11 @@ type Options struct {
 	// of the other's data, and two voters are one. The node must end without taking
 	// leave, which the others would take for the other's; nil for nobody.
 	Copied func(addr string)
+
+	// Refused is called, from any goroutine, for each word of a stranger that is
+	// counted: why, and from which address if it is known; nil for nobody. It may not
+	// block, and may be called as fast as packets come.
+	Refused func(why, from string)
 
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer // nil for none
@@ -83,6 +89,9 @@ type Options struct {
 	// HandshakeTimeout bounds the opening of a stream.
 	HandshakeTimeout time.Duration
 
+	// Frames are the versions of frames that this node speaks.
+	Frames FrameVersions
+
 	// Raft bounds the calls of Raft groups; its Logger is this one's.
 	Raft raftnet.Options
 
@@ -94,14 +103,10 @@ type Options struct {
 	Resolve   func(ctx context.Context, host string) ([]netip.Addr, error)
 }
 
-// TLSOptions name the PEM files of the cluster port's TLS: all or none. Both
-// sides show a certificate of the CA, which must therefore be the cluster's own:
-// whoever has one is a member.
-type TLSOptions struct {
-	CertFile, KeyFile, CAFile string
-	// ServerName, if set, is looked for in the certificate of the side called.
-	ServerName string
-}
+// FrameVersions are the versions of frames from Min to Max.
+type FrameVersions struct{ Min, Max uint32 }
+
+func (v FrameVersions) String() string { return fmt.Sprintf("%d to %d", v.Min, v.Max) }
 
 // DefaultOptions are those of a node alone on this machine, but for its name.
 func DefaultOptions() Options {
@@ -116,6 +121,7 @@ func DefaultOptions() Options {
 		MaxReliableFrames:  1 << 16,
 		ProbeInterval:      500 * time.Millisecond,
 		HandshakeTimeout:   3 * time.Second,
+		Frames:             FrameVersions{versionMin, versionMax},
 		Raft:               raftnet.DefaultOptions(),
 		Dial: func(ctx context.Context, addr string) (net.Conn, error) {
 			return dialer.DialContext(ctx, "tcp", addr)
@@ -141,10 +147,8 @@ func (o *Options) validate() error {
 	case o.ProbeInterval <= 0, o.HandshakeTimeout <= 0:
 		return errors.New("cluster: intervals must be positive")
 	}
-	switch len(o.GossipKey) {
-	case 0, 16, 24, 32:
-	default:
-		return fmt.Errorf("cluster: gossip key of %d bytes: must be 16, 24 or 32", len(o.GossipKey))
+	if err := checkGossipKeys(o.GossipKeys); err != nil {
+		return err
 	}
 	for _, a := range []struct{ name, addr string }{
 		{"gossip-addr", o.GossipAddr}, {"cluster-addr", o.ClusterAddr},
@@ -162,10 +166,10 @@ func (o *Options) validate() error {
 			return fmt.Errorf("cluster: join %q: must be host:port", j)
 		}
 	}
-	if !loopback(o.GossipAddr) && len(o.GossipKey) == 0 {
+	if !loopback(o.GossipAddr) && len(o.GossipKeys) == 0 {
 		return fmt.Errorf("cluster: gossip-addr %q is not loopback: a gossip key is required", o.GossipAddr)
 	}
-	if !loopback(o.ClusterAddr) && o.TLS == (TLSOptions{}) {
+	if !loopback(o.ClusterAddr) && o.TLS == nil {
 		return fmt.Errorf("cluster: cluster-addr %q is not loopback: certificate, key and CA are required", o.ClusterAddr)
 	}
 	return nil
@@ -182,53 +186,4 @@ func loopback(addr string) bool {
 	}
 	ip, err := netip.ParseAddr(host)
 	return err == nil && ip.IsLoopback()
-}
-
-// load reads the files into the configurations of the listening and the calling
-// side, nil for no TLS.
-func (t TLSOptions) load() (server, client *tls.Config, err error) {
-	if t == (TLSOptions{}) {
-		return nil, nil, nil
-	}
-	if t.CertFile == "" || t.KeyFile == "" || t.CAFile == "" {
-		return nil, nil, errors.New("cluster: certificate, key and CA go together")
-	}
-	cert, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
-	if err != nil {
-		return nil, nil, fmt.Errorf("cluster: certificate %s: %w", t.CertFile, err)
-	}
-	pem, err := os.ReadFile(t.CAFile)
-	if err != nil {
-		return nil, nil, fmt.Errorf("cluster: CA %s: %w", t.CAFile, err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, nil, fmt.Errorf("cluster: CA %s: no certificate in it", t.CAFile)
-	}
-	server = &tls.Config{
-		MinVersion:   tls.VersionTLS13,
-		Certificates: []tls.Certificate{cert},
-		ClientAuth:   tls.RequireAndVerifyClientCert,
-		ClientCAs:    roots,
-	}
-	client = &tls.Config{
-		MinVersion:   tls.VersionTLS13,
-		Certificates: []tls.Certificate{cert},
-		// Members are called by changing addresses that no certificate names, so
-		// the standard check of names is replaced by one of the chain alone.
-		InsecureSkipVerify: true,
-		VerifyConnection: func(cs tls.ConnectionState) error {
-			others := x509.NewCertPool()
-			for _, c := range cs.PeerCertificates[1:] {
-				others.AddCert(c)
-			}
-			_, err := cs.PeerCertificates[0].Verify(x509.VerifyOptions{
-				DNSName:       t.ServerName,
-				Roots:         roots,
-				Intermediates: others,
-			})
-			return err
-		},
-	}
-	return server, client, nil
 }

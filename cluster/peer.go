@@ -13,8 +13,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 
 	"dunlin/cluster/raftnet"
@@ -59,6 +57,8 @@ type peer struct {
 	kin       context.Context // ends when it is known to be of this cluster, or with ctx
 	becomeKin context.CancelFunc
 
+	apart sync.Once // it was told that the two have no version in common
+
 	wg sync.WaitGroup // all goroutines that may touch the peer
 
 	// Guarded by Cluster.mu.
@@ -82,12 +82,8 @@ func (c *Cluster) newPeer(ctx context.Context, id router.NodeID, m member) (*pee
 		theirs:   m.cluster,
 	}
 	p.in.numbers = func() uint64 { return c.numbers.Add(1) }
-	creds := insecure.NewCredentials()
-	if c.clientTLS != nil {
-		creds = credentials.NewTLS(c.clientTLS)
-	}
 	opts := []grpc.DialOption{
-		grpc.WithTransportCredentials(creds),
+		grpc.WithTransportCredentials(c.clientCredentials()),
 		grpc.WithNoProxy(),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithInitialWindowSize(streamWindow),
@@ -177,6 +173,14 @@ func (p *peer) keep(ctx context.Context, run func(context.Context) error) {
 		}
 		if foreign := (*foreignError)(nil); errors.As(err, &foreign) {
 			<-ctx.Done() // the roster knows
+			return
+		}
+		if apart(err) {
+			p.apart.Do(func() {
+				p.c.log.Warn("a member refuses the streams of this node: their releases have no version in common",
+					"peer", p.member.name, "identity", p.identity, "addr", p.member.clusterAddr, "err", err)
+			})
+			<-ctx.Done()
 			return
 		}
 		p.c.metrics.reconnects.Inc()

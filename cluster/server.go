@@ -5,8 +5,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	grpcpeer "google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
@@ -33,12 +31,8 @@ type server struct {
 }
 
 func (c *Cluster) newServer() *grpc.Server {
-	creds := insecure.NewCredentials()
-	if c.serverTLS != nil {
-		creds = credentials.NewTLS(c.serverTLS)
-	}
 	s := grpc.NewServer(
-		grpc.Creds(creds),
+		grpc.Creds(c.serverCredentials()),
 		grpc.ForceServerCodecV2(codec{}),
 		grpc.MaxRecvMsgSize(c.opts.MaxFrameBytes+frameHeaderSize+maxBatch),
 		grpc.MaxHeaderListSize(maxHello),
@@ -92,7 +86,7 @@ func (c *Cluster) admit(st grpc.ServerStream, guests bool) (*peer, *clusterpb.He
 		case p.start < h.Start:
 			c.post(event{kind: eventGone, peer: p, reason: goneReplaced})
 		default:
-			return nil, nil, nil, c.refuse("outdated start")
+			return nil, nil, nil, c.refuse(ctx, "outdated start")
 		}
 		select {
 		case <-changed:

@@ -2,17 +2,8 @@ package cluster_test
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
-	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
@@ -40,8 +31,9 @@ func TestOptionsAreChecked(t *testing.T) {
 		{"gossip beyond loopback", func(o *cluster.Options) { o.GossipAddr = "0.0.0.0:7946" }, "gossip key is required"},
 		{"gossip on all interfaces", func(o *cluster.Options) { o.GossipAddr = ":7946" }, "gossip key is required"},
 		{"cluster beyond loopback", func(o *cluster.Options) { o.ClusterAddr = "10.1.2.3:7947" }, "certificate, key and CA are required"},
-		{"half of TLS", func(o *cluster.Options) { o.TLS.CertFile = "x" }, "go together"},
-		{"short key", func(o *cluster.Options) { o.GossipKey = []byte("short") }, "16, 24 or 32"},
+		{"short key", func(o *cluster.Options) { o.GossipKeys = [][]byte{[]byte("short")} }, "16, 24 or 32"},
+		{"a key twice", func(o *cluster.Options) { o.GossipKeys = [][]byte{oldKey, oldKey} }, "stands twice"},
+		{"many keys", func(o *cluster.Options) { o.GossipKeys = make([][]byte, 9) }, "at most 8"},
 		{"no port", func(o *cluster.Options) { o.ClusterAddr = "127.0.0.1" }, "host:port"},
 		{"join without port", func(o *cluster.Options) { o.Join = []string{"other"} }, "host:port"},
 		{"no identity", func(o *cluster.Options) { o.Identity = "" }, "identity"},
@@ -118,13 +110,19 @@ func TestStrangersAtTheClusterPort(t *testing.T) {
 		{"another start meant", "Feed", func(h *clusterpb.Hello) { h.ToStart = 9 }, codes.FailedPrecondition},
 		{"no member", "Forward", func(*clusterpb.Hello) {}, codes.Unavailable},
 		{"unknown method", "Other", func(*clusterpb.Hello) {}, codes.Unimplemented},
+		{"unknown service", "/dunlin.cluster.v2.Peer/Feed", func(*clusterpb.Hello) {}, codes.Unimplemented},
+		{"path without slash", "Forward", func(*clusterpb.Hello) {}, codes.Unimplemented}, // case 53
 	} {
 		var h *clusterpb.Hello
 		if c.hello != nil {
 			h = good()
 			c.hello(h)
 		}
-		err := call(t, a, "/dunlin.cluster.v1.Peer/"+c.method, h, []byte("rubbish"))
+		method := c.method
+		if method[0] != '/' && c.name != "path without slash" {
+			method = "/dunlin.cluster.v1.Peer/" + method
+		}
+		err := call(t, a, method, h, []byte("rubbish"))
 		if status.Code(err) != c.want {
 			t.Errorf("%s: %v, not %v", c.name, err, c.want)
 		}
@@ -178,90 +176,6 @@ func metric(t *testing.T, reg *prometheus.Registry, name string) (sum float64) {
 	}
 	t.Fatalf("no metric %s", name)
 	return 0
-}
-
-func TestMutualTLS(t *testing.T) {
-	ours, theirs := newCA(t), newCA(t)
-	key := []byte("0123456789abcdef")
-	secure := func(name string, ca *authority, join ...string) cluster.Options {
-		o := loopback(t, name, join...)
-		o.TLS = ca.issue(t, name)
-		o.GossipKey = key
-		return o
-	}
-	a := newNode(t, secure("a", ours)).ready()
-	b := newNode(t, secure("b", ours, a.GossipAddr())).ready()
-	a.broker.until("b", func() bool { return len(a.broker.members) == 1 })
-	a.Forward(a.peer("b"), cluster.Frame{Body: a.body(0), Reliable: true, Token: 1})
-	a.broker.until("confirmation", func() bool { return len(a.broker.confirmed) == 1 })
-
-	// Without a certificate, or with one of another CA, nobody gets to a Hello.
-	if err := call(t, b, "/dunlin.cluster.v1.Peer/Feed", &clusterpb.Hello{}, nil); status.Code(err) != codes.Unavailable {
-		t.Errorf("plaintext: %v", err)
-	}
-	x := newNode(t, secure("x", theirs, a.GossipAddr()))
-	x.broker.until("meeting by gossip", func() bool { return len(x.broker.members) > 0 })
-	if met(x.Cluster, x.want) {
-		t.Error("a node with a certificate of another CA has exchanged routes")
-	}
-}
-
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	pem  []byte
-}
-
-func newCA(t *testing.T) *authority {
-	t.Helper()
-	a := &authority{}
-	a.cert = &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ca"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
-	}
-	var err error
-	if a.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, a.cert, a.cert, &a.key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a.pem = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	return a
-}
-
-func (a *authority) issue(t *testing.T, name string) cluster.TLSOptions {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}, a.cert, &key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	kb, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	write := func(file string, b []byte) string {
-		path := filepath.Join(dir, file)
-		if err := os.WriteFile(path, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return path
-	}
-	return cluster.TLSOptions{
-		CertFile: write("cert.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
-		KeyFile:  write("key.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: kb})),
-		CAFile:   write("ca.pem", a.pem),
-	}
 }
 
 // Shutdown leaves neither goroutine nor port behind.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"dunlin/raftstore"
+	"dunlin/raftstore/level"
 )
 
 // stalled ends the process at once: a leader whose disk hangs would keep its
@@ -28,6 +29,9 @@ func (n *Node) poisoned(err error) {
 func (n *Node) broken(err error) {
 	if errors.Is(err, raftstore.ErrScratch) {
 		n.poisoned(err)
+	}
+	if later := (*level.Error)(nil); errors.As(err, &later) {
+		n.abort("the cluster has risen above what this release can work at: this node stops at once", err)
 	}
 	n.abort("panic while applying a command: this node stops at once", err)
 }

@@ -8,7 +8,10 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"dunlin/cluster/bulk"
 	"dunlin/cluster/raftnet"
@@ -161,6 +164,56 @@ func (b backups) Set(ctx context.Context, settings map[string]string) error {
 		}
 	}
 	return nil
+}
+
+// pageBytes is about how much of records is told at a time.
+const pageBytes = 1 << 20
+
+// Records implements admin.Backups. A page ends with kind and name of its last record.
+func (b backups) Records(_ context.Context, after string) (page []admin.Record, next string, err error) {
+	state := b.n.control.State()
+	if state.Cluster == "" {
+		return nil, "", errNotEntered
+	}
+	kind, name, _ := strings.Cut(after, " ")
+	size := 0
+	for _, k := range slices.Sorted(maps.Keys(state.Records)) {
+		for _, r := range state.Records[k].All() {
+			if string(k) < kind || string(k) == kind && r.Name <= name {
+				continue
+			}
+			if size >= pageBytes {
+				last := page[len(page)-1]
+				return page, last.Kind + " " + last.Name, nil
+			}
+			page = append(page, admin.Record{Kind: string(k), Name: r.Name, Value: r.Value})
+			size += len(r.Name) + len(r.Value)
+		}
+	}
+	return page, "", nil
+}
+
+// putsAtATime is how many records are given to the cluster together, to be in few commits.
+const putsAtATime = 32
+
+// Put implements admin.Restores.
+func (b backups) Put(ctx context.Context, records []admin.Record) error {
+	var g errgroup.Group
+	g.SetLimit(putsAtATime)
+	for _, r := range records {
+		g.Go(func() error {
+			cmd := &meta.PutRecord{Kind: meta.Kind(r.Kind), Name: r.Name, Value: r.Value}
+			err := cmd.Check()
+			if err == nil {
+				_, err = b.n.control.Propose(ctx, cmd)
+			}
+			if err != nil {
+				return fmt.Errorf("record %q of kind %q: %w", r.Name, r.Kind, refused(err))
+			}
+			return nil
+		})
+	}
+	return g.Wait()
 }
 
 // caller makes a call to the leader of a shard.

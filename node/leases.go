@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"dunlin/cluster/control"
@@ -35,6 +36,7 @@ func (n *Node) newLease() error {
 		l.Wake()
 		n.routesChanged() // for its Members
 	})
+	n.control.Watch(n.noteRevoked())
 	return nil
 }
 
@@ -116,22 +118,42 @@ func (l leading) LeadShard(sh router.ShardID, reign uint64, table *router.Table)
 	l.n.mourn()
 }
 
-// releaseTimeout bounds how long a node that stops waits for its shards, and then
-// how long it tries to say that nobody need wait for its lease.
-const releaseTimeout = 300 * time.Millisecond
+// A node that stops waits so long for its shards, and then tries to say that nobody need wait for
+// its lease: so long if there are those who would wait and could hear it, seconds as they do, and
+// else hardly, as when all nodes stop.
+const (
+	settleTimeout   = 300 * time.Millisecond
+	releaseTimeout  = 3 * time.Second
+	hopelessTimeout = 300 * time.Millisecond
+)
 
 // release gives the lease up, when no client is left and the shards know how each
 // went: the others take those for lost of whom they do not (P6).
 func (n *Node) release(ctx context.Context) {
-	settling, settled := context.WithTimeout(ctx, releaseTimeout)
+	settling, settled := context.WithTimeout(ctx, settleTimeout)
 	defer settled()
 	if err := n.broker.Settle(settling); err != nil {
 		n.log.Info("not all shards know that this node's clients are gone", "err", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, releaseTimeout)
+	patience := hopelessTimeout
+	if mostReached(n.control.Voters(), n.data.Identity(), n.gossiped()) {
+		patience = releaseTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if err := n.lease.Release(ctx); err != nil {
 		n.log.Info("the others wait for the end of this node's lease", "err", err)
 	}
 	n.lease.Close()
+}
+
+// mostReached says that a majority of the voters is there, of whom this node may be one.
+func mostReached(voters []string, self string, others []control.Member) bool {
+	there := 0
+	for _, v := range voters {
+		if v == self || slices.ContainsFunc(others, func(m control.Member) bool { return m.Identity == v && m.Reachable }) {
+			there++
+		}
+	}
+	return there > len(voters)/2
 }

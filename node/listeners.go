@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"math"
@@ -23,7 +24,8 @@ type listeners struct {
 	certs     *secure.Store               // nil without TLS
 }
 
-func newListeners(cfg config.Config, log *slog.Logger) (listeners, error) {
+// newListeners reads the files of TLS; for expel see secure.Open.
+func newListeners(cfg config.Config, expel func(withdrawn func([][]*x509.Certificate) bool), log *slog.Logger) (listeners, error) {
 	origins, err := websocket.ParseOrigins(cfg.WebSocket.Origins)
 	if err != nil {
 		return listeners{}, fmt.Errorf("websocket.origins: %w", err)
@@ -41,7 +43,7 @@ func newListeners(cfg config.Config, log *slog.Logger) (listeners, error) {
 			continue
 		}
 		if ls.certs == nil {
-			if ls.certs, err = secure.Open(cfg.TLS.Files(), log); err != nil {
+			if ls.certs, err = secure.Open(cfg.TLS.Files(), expel, log); err != nil {
 				return listeners{}, err
 			}
 		}
@@ -66,6 +68,11 @@ func (ls listeners) refresh() {
 	if ls.certs != nil {
 		ls.certs.Refresh()
 	}
+}
+
+// withdrawn says whether a client's certificate is revoked.
+func (ls listeners) withdrawn(chains [][]*x509.Certificate) bool {
+	return ls.certs != nil && ls.certs.Withdrawn(chains)
 }
 
 // wait returns when what connections that are gone had under way has ended.
@@ -124,9 +131,13 @@ func (ls listeners) observeTLS(emit metrics.Emit) {
 	}
 	emit(metrics.TLSUnderWay, float64(sum.Running), "running")
 	emit(metrics.TLSUnderWay, float64(sum.Waiting), "waiting")
-	expiry := math.Inf(1)
+	expiry, lists := math.Inf(1), math.Inf(1)
 	if ls.certs != nil {
 		expiry = time.Until(ls.certs.Expiry()).Seconds()
+		if until := ls.certs.ListsExpiry(); !until.IsZero() {
+			lists = time.Until(until).Seconds()
+		}
 	}
 	emit(metrics.TLSExpiry, expiry)
+	emit(metrics.CRLExpiry, lists)
 }

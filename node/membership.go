@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 
 	"dunlin/cluster/control"
 	"dunlin/node/admin"
@@ -15,16 +16,30 @@ import (
 type membership struct{ n *Node }
 
 func (m membership) Status(ctx context.Context) (admin.ClusterStatus, error) {
+	var loads map[string]nodeLoad
+	var asking sync.WaitGroup // each waits for nodes that do not answer
+	asking.Go(func() { loads = m.n.loads(ctx) })
 	st := m.n.control.Status(ctx)
+	asking.Wait()
 	if st.Cluster == "" {
 		return admin.ClusterStatus{}, errNotEntered
 	}
-	out := admin.ClusterStatus{Cluster: st.Cluster, Factor: st.Factor}
+	out := admin.ClusterStatus{Cluster: st.Cluster, Factor: st.Factor, Level: uint32(st.Level)}
+	drains := control.Drains(m.n.control.State())
 	for _, x := range st.Nodes {
-		out.Nodes = append(out.Nodes, admin.ClusterNode{
+		node := admin.ClusterNode{
 			Number: x.Number, Name: x.Name, Identity: x.Identity, Start: x.Start,
 			Alive: x.Alive, Admitted: x.Admitted, Leaving: x.Leaving,
-		})
+			Release: x.Release, OldestLevel: uint32(x.Levels.Oldest), NewestLevel: uint32(x.Levels.Newest),
+		}
+		l, told := loads[x.Identity]
+		if told {
+			node.Clients, node.ToAsk = &l.Clients, l.ToAsk
+		}
+		if d, ok := drains[x.Identity]; ok {
+			node.Drain = &admin.NodeDrain{Cordon: d.Cordon, ForGood: d.Moved, UntilRestart: d.Start != 0, Rate: d.Rate, Phase: l.Phase}
+		}
+		out.Nodes = append(out.Nodes, node)
 	}
 	for _, g := range st.Groups {
 		group := admin.Group{Group: strconv.Itoa(int(g.Group)), Leader: g.Leader, Term: g.Term, Commit: g.Commit}
@@ -68,8 +83,10 @@ func refused(err error) error {
 	switch {
 	case errors.Is(err, control.ErrNoNode), errors.Is(err, control.ErrNoGroup):
 		return admin.NotFound(err)
-	case errors.Is(err, meta.ErrLast), errors.Is(err, control.ErrNotNow):
+	case errors.Is(err, meta.ErrLast), errors.Is(err, control.ErrNotNow), errors.Is(err, meta.ErrFull):
 		return admin.Conflict(err)
+	case errors.Is(err, meta.ErrInvalid), errors.Is(err, meta.ErrTooLarge):
+		return admin.Invalid(err)
 	case errors.Is(err, control.ErrUnknown):
 		return fmt.Errorf("%w: %w", admin.ErrUnknown, err)
 	}

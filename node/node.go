@@ -4,6 +4,7 @@ package node
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,11 +23,15 @@ import (
 	"dunlin/cluster/shardnet"
 	"dunlin/cluster/shardroutes"
 	"dunlin/node/admin"
+	"dunlin/node/audit"
 	"dunlin/node/broker"
 	"dunlin/node/config"
+	"dunlin/node/limit"
 	"dunlin/node/listen"
+	"dunlin/node/listen/secure"
 	"dunlin/node/metrics"
 	"dunlin/raftstore"
+	"dunlin/raftstore/meta"
 	"dunlin/router"
 	"dunlin/session"
 )
@@ -36,21 +41,32 @@ type Node struct {
 	cfg config.Config
 	log *slog.Logger
 
-	data    *control.Data
-	table   *router.Table
-	broker  *broker.Broker
-	cluster *cluster.Cluster
-	control *control.Control
-	lease   *lease.Lease
-	store   atomic.Pointer[raftstore.Store] // nil until the node has entered the cluster
-	links   *shardnet.Net
-	calls   *bulk.Calls
-	routes  atomic.Pointer[shardroutes.Routes] // likewise
-	front   listeners
-	access  *access
-	loops   *listen.Loops
-	admin   *admin.Server
+	data     *control.Data
+	table    *router.Table
+	broker   *broker.Broker
+	cluster  *cluster.Cluster
+	control  *control.Control
+	lease    *lease.Lease
+	store    atomic.Pointer[raftstore.Store] // nil until the node has entered the cluster
+	links    *shardnet.Net
+	calls    *bulk.Calls
+	routes   atomic.Pointer[shardroutes.Routes] // likewise
+	front    listeners
+	access   *access
+	doorman  *limit.Door
+	marks    *marks
+	secrets  *secrets
+	bans     *bans
+	draining *draining
+	tokens   *tokens
+	audit    *audit.Log // nil: nothing is written down
+	roster   chan struct{}
+	revoked  chan meta.Node // that have lost their lease
+	web      *secure.Store  // of http-addr; nil: no TLS
+	loops    *listen.Loops
+	admin    *admin.Server
 
+	pressure limit.Pressure
 	registry *prometheus.Registry
 	clock    func() session.Time
 	started  time.Time
@@ -81,7 +97,9 @@ func New(cfg config.Config, log *slog.Logger) (*Node, error) {
 			return nil, fmt.Errorf("%s-addr: %w", l.Name, err)
 		}
 	}
-	n := &Node{cfg: cfg, log: log, started: time.Now(), failed: make(chan error, 1), mourning: make(chan struct{}, 1)}
+	n := &Node{
+		cfg: cfg, log: log, started: time.Now(), failed: make(chan error, 1), mourning: make(chan struct{}, 1), roster: make(chan struct{}, 1), revoked: make(chan meta.Node, maxRevoked),
+	}
 	n.life, n.end = context.WithCancelCause(context.Background())
 	n.door.shut, n.door.close = context.WithCancel(context.Background())
 	built := false
@@ -99,20 +117,42 @@ func New(cfg config.Config, log *slog.Logger) (*Node, error) {
 	}); err != nil {
 		return nil, fmt.Errorf("data-dir: %w", err)
 	}
-	if n.access, err = newAccess(cfg, log); err != nil {
+	if n.audit, err = openAudit(cfg, log); err != nil {
 		return nil, err
 	}
+	n.doorman = newDoorman(cfg, &n.pressure, func() time.Duration { return time.Duration(n.clock()) }, log)
+	if n.access, err = newAccess(cfg, n.doorman, log); err != nil {
+		return nil, err
+	}
+	if n.secrets, err = newSecrets(cfg, n.useGossipKeys, log); err != nil {
+		return nil, err
+	}
+
+	n.marks = n.newMarks()
+	n.marks.look() // a node that is full from the start takes nothing in
 
 	// From the ground up; each floor is handed the one above by the interface
 	// that it declares for it.
 	n.table = router.NewTable()
 	o := brokerOptions(cfg, n.clock, log)
-	o.Auth, o.Access, o.Status = n.access.auth, n.access.guard, n.status
+	o.Auth, o.Methods, o.Former, o.Access, o.Status = n.access.auth, n.access.methods, n.access.former(), n.access.rules, n.status
+	o.Admission, o.Pressure = n.doorman, &n.pressure
+	if len(cfg.TLS.CRLFiles) > 0 {
+		o.Withdrawn = func(chains [][]*x509.Certificate) bool { return n.front.withdrawn(chains) }
+	}
+	o.Denied = n.denied
 	n.broker = broker.New(o, n.table)
 	if n.cluster, err = cluster.New(n.clusterOptions(), n.table, n.broker); err != nil {
 		return nil, err
 	}
 	if n.control, err = control.Open(n.data, n.controlOptions()); err != nil {
+		return nil, err
+	}
+	n.bans = newBans(n.control.Records(meta.KindBan), n.doorman, n.broker.Banish, func() bool { return n.store.Load() != nil }, log)
+	n.draining = newDraining(cfg.ServerReference, n.control, n.broker, n.life, &n.tasks, log)
+	n.access.attach(n.control.Records(meta.KindUser), n.control.Records(meta.KindRules), n.broker.Expel)
+	n.access.decoys.stored = n.control.Records(meta.KindSecret)
+	if n.tokens, err = newTokens(cfg, n.control.Records(meta.KindToken), log); err != nil {
 		return nil, err
 	}
 	if err = n.newLease(); err != nil {
@@ -124,19 +164,25 @@ func New(cfg config.Config, log *slog.Logger) (*Node, error) {
 	n.calls = bulk.New(n.cluster.Raft(), known...)
 	n.serveBackups()
 	n.serveAgreement()
-	if n.front, err = newListeners(cfg, log); err != nil {
+	n.serveDraining()
+	if n.front, err = newListeners(cfg, n.broker.Revoke, log); err != nil {
 		return nil, err
 	}
-	if n.loops, err = listen.New(loopOptions(cfg, n.started, log), n.broker.Worker); err != nil {
+	if n.loops, err = listen.New(loopOptions(cfg, gate{n.doorman}, n.started, log), n.broker.Worker); err != nil {
 		return nil, err
 	}
-	n.admin = admin.New(admin.Options{
-		Version: Version(), Cluster: members{n}, Membership: membership{n}, Replication: membership{n}, Clients: clients{n}, Shards: shards{n},
+	if n.web, err = openWeb(cfg, log); err != nil {
+		return nil, err
+	}
+	n.admin = admin.New(n.adminOptions(admin.Options{
+		Version: Version(), Cluster: members{n}, Membership: membership{n}, Replication: membership{n}, Drains: drains{n}, Clients: clients{n}, Shards: shards{n},
+		Users: newUserStore(n), Rules: ruleset{n, n.control.Records(meta.KindRules)}, Bans: n.bans,
 		Backups: backups{n}, Restores: backups{n}, Agreement: agreement{n}, Metrics: n.registry, Log: log,
-	})
+	}))
 	if err := n.admin.Listen(cfg.HTTPAddr, cfg.DataDir); err != nil {
 		return nil, fmt.Errorf("http-addr: %w", err)
 	}
+	n.auditReloads()
 	built = true
 	return n, nil
 }
@@ -166,6 +212,14 @@ func (n *Node) Run(ctx context.Context) error {
 	n.tasks.Go(n.mournAlways)
 	n.tasks.Go(func() { n.front.watch(life) })
 	n.tasks.Go(func() { n.access.watch(life) })
+	n.tasks.Go(func() { n.marks.watch(life) })
+	n.tasks.Go(func() { n.secrets.watch(life) })
+	n.tasks.Go(func() { n.tokens.watch(life) })
+	if n.web != nil {
+		n.tasks.Go(func() { n.web.Watch(life, filesPoll) })
+	}
+	n.tasks.Go(func() { n.auditMembers(life) })
+	n.audit.Did(audit.Event{What: "node.start", Target: n.cfg.NodeName + " " + n.data.Identity(), Result: audit.Done})
 	go func() {
 		select {
 		case err := <-n.failed:
@@ -190,6 +244,7 @@ func (n *Node) Run(ctx context.Context) error {
 	case cause != nil:
 		err = cause
 	}
+	n.audit.Did(audit.Event{What: "node.stop", Target: n.cfg.NodeName + " " + n.data.Identity(), Result: audit.Done})
 	patience := n.cfg.ShutdownTimeout
 	if err != nil {
 		patience = min(patience, time.Second) // what failed may not be able to answer any more (D2)
@@ -201,10 +256,17 @@ func (n *Node) Run(ctx context.Context) error {
 }
 
 // Reload has the files looked at that may change while the node runs: certificates
-// for clients, and who may do what. They are looked at every few seconds anyway.
+// for clients and for peers, gossip keys, and who may do what. They are looked at every
+// few seconds anyway.
 func (n *Node) Reload() {
+	n.audit.Did(audit.Event{What: "reload.asked", Who: "signal", Result: audit.Done})
 	n.front.refresh()
 	n.access.refresh()
+	n.secrets.refresh()
+	n.tokens.refresh()
+	if n.web != nil {
+		n.web.Refresh()
+	}
 }
 
 // fail has Run take the node down.
@@ -307,6 +369,7 @@ func (n *Node) undo(ctx context.Context) error {
 		errs = append(errs, n.admin.Shutdown(ctx))
 	}
 	n.tasks.Wait() // their context ended before
+	n.audit.Close()
 	return errors.Join(errs...)
 }
 
@@ -326,20 +389,43 @@ func brokerOptions(cfg config.Config, clock func() session.Time, log *slog.Logge
 		Policy: session.Policy{
 			MaxKeepAlive: uint16(min(l.MaxKeepalive/time.Second, 65535)), MaxSessionExpiry: expiry,
 		},
-		ConnectTimeout: cfg.ConnectTimeout,
-		MaxConnections: l.MaxConnections, MaxSubscriptions: l.MaxSubscriptions,
-		MaxUnsent: l.MaxUnsent / 4, MaxSharedBytes: sharedBytes,
-		Clock: clock, Log: log,
+		ConnectTimeout:   cfg.ConnectTimeout,
+		MaxSubscriptions: l.MaxSubscriptions, MaxNodeSubscriptions: l.MaxNodeSubscriptions, MaxLoopDelay: l.Admission.MaxLoopDelay,
+		MaxTopicBytes: lower(l.MaxTopicLength, router.MaxBytes), MaxTopicLevels: lower(l.MaxTopicLevels, router.MaxLevels),
+		MaxUnsent: l.MaxUnsent / 4, MaxWaiting: int(l.BufferMemory / 2), MaxSharedBytes: sharedBytes,
+		Flow:        flow(l),
+		OwnClientID: cfg.Auth.OwnClientID,
+		Clock:       clock, Log: log,
 	}
+}
+
+// lower is n if that is below what holds anyway, else 0.
+func lower(n, anyway int) int {
+	if n < anyway {
+		return n
+	}
+	return 0
+}
+
+// ratePatience is how long a client may go on sending faster than it may.
+const ratePatience = 10 * time.Second
+
+func flow(l config.Limits) limit.Flow {
+	f := limit.Flow{Messages: int64(l.MessageRate), Bytes: l.ByteRate}
+	if l.RateAction == config.RateDisconnect {
+		f.Patience = ratePatience
+	}
+	return f
 }
 
 // sharedBytes is what one event loop holds of share group messages lent to other
 // nodes before it slows publishers down.
 const sharedBytes = 16 << 20
 
-func loopOptions(cfg config.Config, start time.Time, log *slog.Logger) listen.Options {
+func loopOptions(cfg config.Config, gate listen.Gate, start time.Time, log *slog.Logger) listen.Options {
 	return listen.Options{
 		Loops: cfg.Loops, Portable: cfg.PortableLoops,
-		OpenTimeout: cfg.ConnectTimeout, SendTimeout: cfg.SendTimeout, MaxUnsent: cfg.Limits.MaxUnsent, Start: start, Logger: log,
+		OpenTimeout: cfg.ConnectTimeout, SendTimeout: cfg.SendTimeout, MaxUnsent: cfg.Limits.MaxUnsent, MaxHeld: int(cfg.Limits.BufferMemory / 2),
+		Gate: gate, Start: start, Logger: log,
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"dunlin/node/broker"
 	"dunlin/node/metrics"
 	"dunlin/proto/mqtt"
 	"dunlin/session"
@@ -14,19 +15,28 @@ import (
 func (n *Node) observe(emit metrics.Emit) {
 	emit(metrics.Build, 1, Version(), runtime.Version())
 	ready := 0.0
-	if n.serving.Load() && n.missing() == nil {
+	if (members{n}).Ready() == nil {
 		ready = 1
 	}
 	emit(metrics.Ready, ready)
+	drained := 0.0
+	if n.draining.inForce() {
+		drained = 1
+	}
+	emit(metrics.Drained, drained)
 	leased := 0.0
 	if n.lease.Held() {
 		leased = 1
 	}
 	emit(metrics.Leased, leased)
 	emit(metrics.Counts, float64(len(n.lease.Counted())))
+	emit(metrics.Level, float64(n.control.Level()))
 	n.observeLoops(emit)
 	n.front.observe(emit)
 	n.access.observe(emit)
+	n.observeAdmission(emit)
+	n.observeAudit(emit)
+	n.marks.observe(emit)
 	n.observeBroker(emit)
 	n.observeRoutes(emit)
 }
@@ -39,7 +49,7 @@ func (n *Node) observeLoops(emit metrics.Emit) {
 	}{
 		{metrics.Panics, s.Panics}, {metrics.Connections, s.Open},
 		{metrics.ConnectionsAccepted, s.Accepted}, {metrics.ConnectionsRefused, s.Refused},
-		{metrics.AcceptErrors, s.AcceptErrors}, {metrics.SlowConsumers, s.Slow},
+		{metrics.AcceptErrors, s.AcceptErrors}, {metrics.SlowConsumers, s.Slow}, {metrics.Crowded, s.Crowded},
 		{metrics.ReceivedBytes, s.BytesIn}, {metrics.SentBytes, s.BytesOut},
 		{metrics.Opening, s.Opening}, {metrics.Unopened, s.Unopened},
 		{metrics.LoopTurns, s.Turns}, {metrics.LoopReads, s.Reads},
@@ -47,6 +57,7 @@ func (n *Node) observeLoops(emit metrics.Emit) {
 	} {
 		emit(x.m, float64(x.v))
 	}
+	emit(metrics.BufferedBytes, float64(s.Held), "sockets")
 }
 
 func (n *Node) observeBroker(emit metrics.Emit) {
@@ -55,7 +66,7 @@ func (n *Node) observeBroker(emit metrics.Emit) {
 		m *metrics.Metric
 		v uint64
 	}{
-		{metrics.ConnectsRefused, s.ConnectRefused}, {metrics.ConnectsDenied, s.AuthDenied}, {metrics.IdleTimeouts, s.Idle},
+		{metrics.ConnectsRefused, s.ConnectRefused}, {metrics.ConnectsReferred, s.Referred}, {metrics.SentAway, s.SentAway}, {metrics.ConnectsDenied, s.AuthDenied}, {metrics.CertificatesRevoked, s.Revoked}, {metrics.SilentShed, s.Shed}, {metrics.Banished, s.Banished}, {metrics.IdleTimeouts, s.Idle}, {metrics.Lapsed, s.Lapsed}, {metrics.Expelled, s.Expelled},
 		{metrics.ProtocolErrors, s.ProtocolErrors}, {metrics.Takeovers, s.Takeovers},
 		{metrics.UnknownOutcomes, s.Unknown}, {metrics.Fenced, s.Fenced},
 		{metrics.PublishesDenied, s.PublishDenied}, {metrics.SubscriptionDenied, s.SubscribeRefused},
@@ -68,11 +79,15 @@ func (n *Node) observeBroker(emit metrics.Emit) {
 	} {
 		emit(x.m, float64(x.v))
 	}
+	emit(metrics.Clients, float64(n.broker.Connected()))
 	emit(metrics.PendingPublishes, float64(s.Pending))
 	emit(metrics.WithheldAnswers, float64(s.Withheld))
 	emit(metrics.WillsUnderWay, float64(s.Wills))
 	emit(metrics.LentBytes, float64(s.LentBytes))
 	emit(metrics.Subscriptions, float64(s.Subscriptions))
+	emit(metrics.AuthExchanges, float64(s.Exchanges))
+	emit(metrics.Reauthentications, float64(s.Reauthenticated), "ok")
+	emit(metrics.Reauthentications, float64(s.ReauthDenied), "refused")
 	for qos := range 3 {
 		emit(metrics.MessagesReceived, float64(s.Received[qos]), strconv.Itoa(qos))
 		emit(metrics.MessagesSent, float64(s.Sent[qos]), strconv.Itoa(qos))
@@ -80,6 +95,10 @@ func (n *Node) observeBroker(emit metrics.Emit) {
 	for kind := mqtt.CONNECT; kind <= mqtt.AUTH; kind++ {
 		emit(metrics.PacketsReceived, float64(s.Packets[kind]), strings.ToLower(kind.String()))
 	}
+	for l := range broker.Limit(broker.Limits) {
+		emit(metrics.TrafficLimited, float64(s.Limited[l]), l.String())
+	}
+	emit(metrics.BufferedBytes, float64(s.Waiting), "queues")
 	for outcome, reason := range map[session.Outcome]string{
 		session.QueueFull: "queue_full", session.Expired: "expired",
 		session.TooLarge: "too_large", session.Evicted: "evicted",

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 
 	"dunlin/cluster/control"
@@ -119,6 +121,15 @@ func (r *Recovery) Write(to io.Writer, tell func(shard int)) error {
 	w, err := backup.NewWriter(to, h)
 	if err != nil {
 		return err
+	}
+	for _, k := range slices.Sorted(maps.Keys(r.state.Records)) {
+		var all []backup.Record
+		for _, x := range r.state.Records[k].All() {
+			all = append(all, backup.Record{Kind: string(k), Name: x.Name, Value: x.Value})
+		}
+		if err := w.Records(all); err != nil {
+			return err
+		}
 	}
 	for _, s := range r.shards {
 		if s.from == nil {

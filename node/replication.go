@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"math"
 	"path/filepath"
 	"slices"
 	"time"
@@ -26,6 +27,13 @@ func (n *Node) enter(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.access.look(ctx)
+	n.access.rules.warn()
+	n.tasks.Go(func() { n.access.follow(ctx) })
+	n.bans.follows.look(ctx)
+	n.tasks.Go(func() { n.bans.follows.watch(ctx) })
+	n.draining.follows.look(ctx)
+	n.tasks.Go(func() { n.draining.follows.watch(ctx) })
 	n.links.Enter(raftstore.Node(self.Node))
 	shards := n.control.State().Shards
 	routes, err := shardroutes.New(n.routeOptions(shards))
@@ -73,10 +81,22 @@ func (n *Node) storeOptions(shards int) raftstore.Options {
 	o.Limits.Sessions = part(l.MaxSessions)
 	o.Limits.Retained = part(l.RetainedMessages)
 	o.Limits.RetainedBytes = part(int(l.RetainedBytes))
+	o.UserSessions = userPart(l.MaxUserSessions, shards)
 	o.QueueMemory, o.ScratchDir = int(l.QueueMemory), filepath.Join(n.cfg.DataDir, scratchName)
 	o.Stalled, o.StallTimeout = n.stalled, n.cfg.DiskStallTimeout
 	o.Limits.QueueMessages, o.Limits.QueueBytes = l.QueueMessages, l.QueueBytes
 	return o
+}
+
+// userPart is a shard's part of the sessions that a user may have; 0: any number. Which
+// shard has how many of them is by chance, which the part allows for: five standard
+// deviations of what would be in a shard, and two. See docs/limits.md for what follows.
+func userPart(whole, shards int) int {
+	share := float64(whole) / float64(shards)
+	if whole == 0 {
+		return 0
+	}
+	return min(whole, int(math.Ceil(share+5*math.Sqrt(share)+2)))
 }
 
 func (n *Node) clusterOptions() cluster.Options {
@@ -86,11 +106,11 @@ func (n *Node) clusterOptions() cluster.Options {
 	o.GossipAddr, o.GossipAdvertise = cfg.GossipAddr, cfg.GossipAdvertiseAddr
 	o.ClusterAddr, o.ClusterAdvertise = cfg.ClusterAddr, cfg.ClusterAdvertiseAddr
 	o.Join = cfg.Join
-	o.GossipKey = cfg.GossipKey
-	o.TLS = cluster.TLSOptions{CertFile: cfg.ClusterTLS.Cert, KeyFile: cfg.ClusterTLS.Key, CAFile: cfg.ClusterTLS.CA}
+	o.GossipKeys, o.TLS = n.secrets.gossipKeys(), n.secrets.credentials()
 	o.Meta = map[string]string{"mqtt": cfg.MQTTAddr, "http": cfg.HTTPAddr}
 	o.MaxFrameBytes = max(o.MaxFrameBytes, int(cfg.Limits.MaxPacketSize)+1<<20)
 	o.Logger, o.Registerer, o.Changed, o.Copied = n.log, n.registry, n.membersChanged, n.copied
+	o.Refused = n.strangerRefused
 	return o
 }
 
@@ -98,6 +118,10 @@ func (n *Node) clusterOptions() cluster.Options {
 func (n *Node) membersChanged() {
 	n.lease.Wake()
 	n.routesChanged()
+	select {
+	case n.roster <- struct{}{}:
+	default:
+	}
 }
 
 // routesChanged has those look who feed others.
@@ -110,8 +134,8 @@ func (n *Node) routesChanged() {
 func (n *Node) controlOptions() control.Options {
 	return control.Options{
 		Name: n.cfg.NodeName, BootstrapExpect: n.cfg.Bootstrap(), Shards: n.cfg.Shards, Factor: n.cfg.ReplicationFactor,
-		SnapshotBytes: uint64(n.cfg.SnapshotLogSize),
-		Net:           n.cluster.Raft(), Members: n.gossiped, Belongs: n.cluster.Belong, Failed: n.fail, Broken: n.broken, Logger: n.log,
+		SnapshotBytes: uint64(n.cfg.SnapshotLogSize), Release: Version(), Clients: n.broker.Connected,
+		Net: n.cluster.Raft(), Members: n.gossiped, Belongs: n.cluster.Belong, Failed: n.fail, Broken: n.broken, Logger: n.log,
 	}
 }
 

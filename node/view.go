@@ -42,7 +42,7 @@ func (m members) Ready() error {
 	if m.n.control.Leaving() {
 		return errors.New("leaving the cluster")
 	}
-	return nil
+	return m.n.draining.missing()
 }
 
 // clients shows the node's clients to administrators.

@@ -184,9 +184,16 @@ func (s *Store) Begin(sh router.ShardID) error {
 	return nil
 }
 
+// Restoring says whether this node's replica of sh, which leads, is between Restore and
+// Begin: meanwhile its leadership is to stay.
+func (s *Store) Restoring(sh router.ShardID) bool {
+	r := s.posts[sh].replica.Load()
+	return r != nil && r.suspended.Load() && r.raft.State() == raft.Leader
+}
+
 // same says whether this node has led the shard ever since it was suspended.
 func (r *replica) same() error {
-	if !r.suspended || r.raft.State() != raft.Leader || r.raft.CurrentTerm() != r.suspendedIn {
+	if !r.suspended.Load() || r.raft.State() != raft.Leader || r.raft.CurrentTerm() != r.suspendedIn {
 		return fmt.Errorf("%w: another node led the shard meanwhile", ErrUnknown)
 	}
 	return nil
@@ -202,24 +209,25 @@ const restorePatience = 10 * time.Second
 func (r *replica) suspend() error {
 	sh := r.sh
 	switch {
-	case !sh.st.fx.leads || !sh.leading.Load() || r.suspended:
+	case !sh.st.fx.leads || !sh.leading.Load() || r.suspended.Load():
 		return ErrNotLeader
 	case len(sh.flight) > 0:
 		return errBusy
 	case !sh.st.empty():
 		return ErrNotEmpty
 	}
-	r.suspended, r.suspendedIn = true, r.raft.CurrentTerm()
+	r.suspendedIn = r.raft.CurrentTerm()
+	r.suspended.Store(true)
 	r.turn(false)
 	return nil
 }
 
 // resume ends it, if it is.
 func (r *replica) resume() {
-	if !r.suspended {
+	if !r.suspended.Load() {
 		return
 	}
-	r.suspended = false
+	r.suspended.Store(false)
 	r.turn(r.raft.State() == raft.Leader)
 }
 

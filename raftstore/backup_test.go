@@ -73,9 +73,13 @@ func TestBackupAndRestore(t *testing.T) {
 		}
 		time.Sleep(5 * time.Second)
 		expect(t, "waits", c.told("gone") || m.store.Load().Leads(0), false)
+		for _, other := range c.nodes {
+			expect(t, "keeps its leader", other.store.Load().Restoring(0), other == m)
+		}
 		if err := m.store.Load().Begin(0); err != nil {
 			t.Fatal(err)
 		}
+		expect(t, "keeps it no more", m.store.Load().Restoring(0), false)
 		time.Sleep(5 * time.Second)
 		for i, m := range c.nodes {
 			page, _, _ := m.store.Load().Sessions(0, 0, 10)

@@ -1,7 +1,9 @@
 package raftstore
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 
 	"dunlin/session"
 )
@@ -141,6 +143,9 @@ func (t *retained) check() error {
 
 // check verifies where the records lie; who is in use and named, state.check does.
 func (t *sessions) check() error {
+	if t.users != nil && !maps.Equal(t.users, t.countStored()) {
+		return errors.New("the stored sessions of users are not what is counted")
+	}
 	open, packed := 0, 0
 	for slot := range t.size() {
 		switch p := t.spots[slot]; {

@@ -79,8 +79,12 @@ func (st *state) applyClaim(body *reader, res *Result) {
 	}
 	st.epochs++
 	rec.node, rec.conn = c.node, c.conn
+	begins := rec.Epoch() == 0
 	if will := rec.Attach(session.Epoch(st.epochs), c.terms); will != nil {
 		st.fire(rec, will)
+	}
+	if begins {
+		st.sessions.begun(rec)
 	}
 	if st.guests != nil {
 		st.guests.supersede(c.clientID, c.node, c.conn)
@@ -202,6 +206,7 @@ func (st *state) end(slot uint32, rec *record, taken uint64) {
 		}
 	}
 	st.fx.drop(dropShareEnded, st.reclaim(rec, taken))
+	st.sessions.ends(rec)
 	if will := rec.End(&st.messages); will != nil {
 		st.fire(rec, will)
 	}

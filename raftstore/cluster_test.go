@@ -60,6 +60,8 @@ type member struct {
 	start     uint64
 	scratch   string         // directory to which it spills all it can; "" for none
 	to        [4]chan func() // frames under way, by node
+
+	userSessions int // of its Options
 }
 
 func newTrio(t testing.TB, snapshotBytes uint64) *trio {
@@ -101,7 +103,7 @@ func (m *member) run(t testing.TB) {
 	if m.scratch != "" {
 		o.ScratchDir, o.minSpill = m.scratch, 1
 	}
-	o.Shards, o.Logger = 1, slog.New(slog.NewTextHandler(io.Discard, nil))
+	o.Shards, o.UserSessions, o.Logger = 1, m.userSessions, slog.New(slog.NewTextHandler(io.Discard, nil))
 	for i := range m.to {
 		ch := make(chan func(), 1024)
 		m.to[i] = ch
@@ -155,7 +157,7 @@ func (b begins) LeadShard(sh router.ShardID, reign uint64, table *router.Table) 
 func (m *member) startReplica(t testing.TB) {
 	_, m.transport = raft.NewInmemTransport(m.addr)
 	m.t.connect()
-	if err := m.store.Load().StartReplica(0, Group{
+	if _, err := m.store.Load().StartReplica(0, Group{
 		ID: raft.ServerID(m.addr), Log: m.log, Stable: m.stable, Snapshots: counted{m.snapshots, m.t},
 		Transport: m.transport, SnapshotBytes: m.t.snapshotBytes, Tune: func(c *raft.Config) { *c = *quiet(m) },
 	}); err != nil {

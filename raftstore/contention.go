@@ -1,6 +1,10 @@
 package raftstore
 
-import "dunlin/session"
+import (
+	"hash/maphash"
+
+	"dunlin/session"
+)
 
 // contention damps clients that fight over one identifier, each of which takes the
 // session from the other (case 36): a takeover costs the shard a handover and a
@@ -9,8 +13,9 @@ import "dunlin/session"
 type contention struct {
 	most    int                     // takeovers in a window, beyond which an identifier cools down; 0: no bound
 	began   session.Time            // of the window that takeovers are counted in
-	counts  map[string]int          // by client identifier
-	cooling map[string]session.Time // until when takeovers are refused
+	counts  map[uint64]int          // by the digest of a client identifier, which may be long
+	cooling map[uint64]session.Time // until when takeovers are refused
+	seed    maphash.Seed            // of digests: nobody chooses identifiers that share one
 }
 
 // Beyond maxContended identifiers at once, the next are not watched.
@@ -21,12 +26,12 @@ const (
 )
 
 func newContention(most int) contention {
-	return contention{most: most, counts: make(map[string]int), cooling: make(map[string]session.Time)}
+	return contention{most: most, counts: make(map[uint64]int), cooling: make(map[uint64]session.Time), seed: maphash.MakeSeed()}
 }
 
 // refuses says whether a connection that wants to take the identifier from another
 // is to be refused, and counts it.
-func (c *contention) refuses(clientID string, now session.Time) bool {
+func (c *contention) refuses(clientID []byte, now session.Time) bool {
 	if c.most == 0 {
 		return false
 	}
@@ -39,17 +44,18 @@ func (c *contention) refuses(clientID string, now session.Time) bool {
 			}
 		}
 	}
-	if until, cools := c.cooling[clientID]; cools && now < until {
+	key := maphash.Bytes(c.seed, clientID)
+	if until, cools := c.cooling[key]; cools && now < until {
 		return true
 	}
-	n, watched := c.counts[clientID]
+	n, watched := c.counts[key]
 	if n++; watched || len(c.counts) < maxContended {
-		c.counts[clientID] = n
+		c.counts[key] = n
 	}
 	if n <= c.most || len(c.cooling) == maxContended {
 		return false
 	}
-	delete(c.counts, clientID)
-	c.cooling[clientID] = now + coolDown
+	delete(c.counts, key)
+	c.cooling[key] = now + coolDown
 	return true
 }

@@ -1,7 +1,10 @@
 package raftstore
 
 import (
+	"bytes"
+	"encoding/binary"
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -43,19 +46,32 @@ func TestContention(t *testing.T) {
 	})
 }
 
-// P10: an attacker with many identifiers costs no more memory than so many.
+// P10: an attacker with many identifiers, and long ones, costs no more memory than so many.
 func TestContentionIsBounded(t *testing.T) {
 	c := newContention(1)
+	before, long := inUse(), bytes.Repeat([]byte("x"), 16<<10)
 	for i := range 3 * maxContended {
+		binary.LittleEndian.PutUint64(long, uint64(i))
 		for range 3 {
-			c.refuses(fmt.Sprint(i), 1)
+			c.refuses(long, 1)
 		}
+	}
+	if now := inUse(); now > before+4<<20 {
+		t.Errorf("%d bytes are held", now-before)
 	}
 	if len(c.counts) > maxContended || len(c.cooling) > maxContended {
 		t.Errorf("%d counted, %d cooling", len(c.counts), len(c.cooling))
 	}
-	expect(t, "much later", c.refuses("x", 1+contentionWindow), false)
+	expect(t, "much later", c.refuses([]byte("x"), 1+contentionWindow), false)
 	expect(t, "counted", len(c.counts), 1)
+}
+
+// inUse is what is in use of the heap after a collection.
+func inUse() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }
 
 // A claim that is asked for again, since its answer was lost, evicts nobody: its

@@ -1,9 +1,7 @@
 package raftstore
 
 import (
-	"bytes"
 	"encoding/hex"
-	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -31,6 +29,9 @@ func TestUnknownCommandStops(t *testing.T) {
 		})
 	}
 }
+
+// firstRelease is an entry with a command of each kind, and more.
+const firstRelease = "01ac029003f403d804010701020304050607021801630175000000000009073c14010203080101017700017803050163020303040a0163020103612f232e0405080163020103612f2306120170011e0000000705040103612f62000170071701630201010104011e0000000705040103612f62000170080c000163020d010e000164020e0905016302ac020a05016302ac020b10011e0000000705040103612f620001700c0201630d01050e01060f0207080719016302050000012309011e0000000705040103612f62000170110a0163020123000109ac020807020163020c030e12130a2473686172652f672f610163030403000a04131b0a2473686172652f672f61011e0000000705040103612f620001701417030204010a2473686172652f672f6101630005050600001424030205020a2473686172652f672f610163070204011e0000000705040103612f620001701422030206030a2473686172652f672f61016307011e0000000705040103612f620001701412030207040a2473686172652f672f6101630815020304100402030405"
 
 // Entries outlive releases: this one was written by the first.
 func TestEntryOfTheFirstRelease(t *testing.T) {
@@ -71,8 +72,7 @@ func TestEntryOfTheFirstRelease(t *testing.T) {
 	}
 	s := source{node: 2, start: 3, low: 4}
 	b = appendCommand(b, kindFrom, s.encode(nil, 5))
-	const golden = "01ac029003f403d804010701020304050607021801630175000000000009073c14010203080101017700017803050163020303040a0163020103612f232e0405080163020103612f2306120170011e0000000705040103612f62000170071701630201010104011e0000000705040103612f62000170080c000163020d010e000164020e0905016302ac020a05016302ac020b10011e0000000705040103612f620001700c0201630d01050e01060f0207080719016302050000012309011e0000000705040103612f62000170110a0163020123000109ac020807020163020c030e12130a2473686172652f672f610163030403000a04131b0a2473686172652f672f61011e0000000705040103612f620001701417030204010a2473686172652f672f6101630005050600001424030205020a2473686172652f672f610163070204011e0000000705040103612f620001701422030206030a2473686172652f672f61016307011e0000000705040103612f620001701412030207040a2473686172652f672f6101630815020304100402030405"
-	if got := hex.EncodeToString(b); got != golden {
+	if got := hex.EncodeToString(b); got != firstRelease {
 		t.Errorf("an entry of version %d is now written\n%s", entryVersion, got)
 	}
 }
@@ -83,48 +83,4 @@ func TestShardTimeMovesForwardOnly(t *testing.T) {
 		st.apply(appendEntryHead(nil, entryHead{time: c.entry}), nil)
 		expect(t, "time", st.now, c.want)
 	}
-}
-
-// FuzzApply gives a shard entries that never went through Submit. It may stop
-// only as apply says, and what it does not refuse leaves a sound state.
-func FuzzApply(f *testing.F) {
-	for seed := range uint64(4) {
-		in := &inputs{Rand: rand.New(rand.NewPCG(seed, 0)), epochs: map[string][]session.Epoch{}}
-		b := appendEntryHead(nil, entryHead{time: 7})
-		for range 12 {
-			if k, body := in.command(0).encode(nil, func() session.Time { return 0 }); k != kindTransient {
-				b = appendCommand(b, k, body)
-			}
-		}
-		f.Add(b)
-	}
-	snapshot := snapshotOf(f, populated(1, 100))
-	f.Fuzz(func(t *testing.T, entry []byte) {
-		st, err := restoreState(0, bytes.NewReader(snapshot))
-		if err != nil {
-			t.Fatal(err)
-		}
-		st.fx.leads = true
-		refused := func() (refused bool) {
-			defer func() {
-				switch r := recover().(type) {
-				case nil:
-				case string:
-					if refused = strings.HasPrefix(r, "raftstore: shard 0"); !refused {
-						panic(r)
-					}
-				default:
-					panic(r)
-				}
-			}()
-			st.apply(entry, nil)
-			return false
-		}()
-		if refused {
-			return
-		}
-		if err := st.check(); err != nil {
-			t.Fatal(err)
-		}
-	})
 }

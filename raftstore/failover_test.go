@@ -13,8 +13,14 @@ import (
 // inTrio runs a test with three replicas that have a leader.
 func inTrio(t *testing.T, test func(c *trio)) {
 	t.Helper()
+	inTrioOf(t, 4<<10, test)
+}
+
+// inTrioOf is inTrio with snapshots after so many bytes of log.
+func inTrioOf(t *testing.T, snapshotBytes uint64, test func(c *trio)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		c := newTrio(t, 4<<10)
+		c := newTrio(t, snapshotBytes)
 		c.await(t)
 		test(c)
 		for _, m := range c.nodes {

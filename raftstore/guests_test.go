@@ -196,7 +196,7 @@ func openAlone(t *testing.T) (s *Store, guest *func(router.Subscriber)) {
 	if err := raft.BootstrapCluster(c, g.Log, g.Stable, g.Snapshots, g.Transport, self); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.StartReplica(0, g); err != nil {
+	if _, err := s.StartReplica(0, g); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(5 * time.Second)

@@ -45,6 +45,9 @@ func (sh *shard) mustEvict(body []byte, done func(Result)) bool {
 	switch {
 	case sh.guests.bars(&c):
 		why = ErrNotYours
+	case sh.quota.exceeds(sh.st.sessions, &c):
+		sh.metrics.overQuota.Inc()
+		why = ErrQuota // before anybody is evicted for it
 	case h == nil && !rivals:
 		return false
 	case c.sole:
@@ -56,7 +59,7 @@ func (sh *shard) mustEvict(body []byte, done func(Result)) bool {
 		}
 		return true
 	}
-	if sh.contention.refuses(string(c.clientID), sh.clock()) {
+	if sh.contention.refuses(c.clientID, sh.clock()) {
 		sh.metrics.contended.Inc()
 		if done != nil {
 			done(Result{Err: ErrContended})

@@ -88,7 +88,9 @@ func (l *lane) submitLocked(cmd Command, done func(Result)) {
 		return
 	}
 	k, body := cmd.encode(l.mu.scratch[:0], l.shard.clock)
-	l.mu.scratch = body[:0]
+	if l.mu.scratch = body[:0]; cap(body) > maxEntryBytes {
+		l.mu.scratch = nil // a lane that is quiet from now on keeps no large message
+	}
 	if l.mu.bytes > maxLaneBytes && k.refusable() || l.mu.bytes > maxInboxBytes && k == kindTransient {
 		l.mu.Unlock()
 		done(Result{Err: ErrUnknown, Dropped: 1})
@@ -150,6 +152,8 @@ func late(cmd Command) bool {
 		return c.Late
 	case Detach:
 		return c.Late
+	case forget:
+		return true
 	}
 	return false
 }
@@ -330,8 +334,8 @@ func (l *lane) retry() {
 	if len(l.mu.queue)+len(l.mu.claims)+len(l.mu.reads) > 0 {
 		l.wakeLocked(laneLook)
 	}
-	if f := l.mu.open; f.late != session.Never {
-		l.wakeLocked(max(time.Duration(f.late-now), 0))
+	if f := l.mu.open; f.late != session.Never && f.late > now {
+		l.wakeLocked(time.Duration(f.late - now)) // what is overdue goes behind what is under way
 	}
 	l.mu.Unlock()
 	for _, done := range late {

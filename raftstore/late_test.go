@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -117,5 +118,35 @@ func TestLateCommandsWaitForCompany(t *testing.T) {
 		do(0, Acks{Items: acks.Items})
 		next("somebody waits", 0, []kind{kindAcks})
 		expect(t, "answered", answered.Load(), 10+maxEntryCommands)
+	})
+}
+
+// unreachable is thought to lead every shard, but cannot be reached.
+type unreachable struct{ asked atomic.Int32 }
+
+func (n *unreachable) Leader(router.ShardID) (Node, bool) { return 2, true }
+
+func (n *unreachable) Ask(_ Node, _ router.ShardID, _ []byte, reply func([]byte, error)) {
+	if n.asked.Add(1) > 10_000 {
+		panic("asked without a pause")
+	}
+	go reply(nil, errors.New("not reached"))
+}
+
+// What is overdue and cannot go, for what is before it has not gone, is no cause to ask
+// again and again: a node that has lost its quorum, and then its clients, would be busy
+// with that alone, and not end when it is to.
+func TestLateCommandsThatCannotGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := new(unreachable)
+		s := led(t, 1, n)
+		for range maxFrames*maxEntryCommands + 1 {
+			s.Submit(0, Detach{ClientID: "c", Epoch: 1, Late: true}, nil)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if asked, most := int(n.asked.Load()), maxFrames*int(2*time.Second/laneRetry); asked == 0 || asked > most {
+			t.Errorf("asked %d times in a second, not 1 to %d", asked, most)
+		}
 	})
 }

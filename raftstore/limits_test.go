@@ -179,6 +179,9 @@ func TestPublisherMemory(t *testing.T) {
 	expect(t, "still remembered", len(sh.st.publishers.seen), 1)
 	sh.now += session.Seconds(1)
 	sh.settle()
+	expect(t, "not worth an entry yet", len(sh.st.publishers.seen), 1)
+	sh.now += forgetPatience
+	sh.settle()
 	expect(t, "forgotten", len(sh.st.publishers.seen), 0)
 	expect(t, "forgotten by the replica", len(sh.replica.publishers.seen), 0)
 }

@@ -15,6 +15,7 @@ type metrics struct {
 	pushes     prometheus.Counter
 	reads      prometheus.Counter
 	contended  prometheus.Counter
+	overQuota  prometheus.Counter
 	spills     prometheus.Counter
 	spillReads prometheus.Counter
 	drops      [dropReasons]prometheus.Counter
@@ -24,7 +25,7 @@ type metrics struct {
 
 // gauges is what a shard last said of its size.
 type gauges struct {
-	sessions, messages, messageBytes, retained, retainedBytes, letters, memory, spilled, files atomic.Int64
+	sessions, messages, messageBytes, retained, retainedBytes, letters, memory, spilled, files, publishers atomic.Int64
 }
 
 func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
@@ -38,6 +39,7 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 		pushes:     counter("deliveries_pushed_total", "Deliveries handed to the owners of sessions."),
 		reads:      counter("retained_reads_total", "Pages of retained messages asked for."),
 		contended:  counter("claims_contended_total", "Claims refused because their client identifier changes hands too often."),
+		overQuota:  counter("claims_over_quota_total", "Claims refused because their user has as many stored sessions as he may."),
 		spills:     counter("spills_total", "Queued messages written to scratch files, for want of memory."),
 		spillReads: counter("spill_reads_total", "Queued messages read back from scratch files for sessions, or to rewrite a file."),
 		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -57,7 +59,7 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 	if reg == nil {
 		return m
 	}
-	reg.MustRegister(m.applies, m.commands, m.wills, m.pushes, m.reads, m.contended, m.spills, m.spillReads, m.batch, dropped)
+	reg.MustRegister(m.applies, m.commands, m.wills, m.pushes, m.reads, m.contended, m.overQuota, m.spills, m.spillReads, m.batch, dropped)
 	for _, g := range []struct {
 		name, help string
 		of         func(*gauges) *atomic.Int64
@@ -69,6 +71,7 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 		{"queued_memory_bytes", "Bytes of the messages queued that are held in memory.", func(g *gauges) *atomic.Int64 { return &g.memory }},
 		{"spilled_bytes", "Bytes of the messages queued that are in scratch files instead.", func(g *gauges) *atomic.Int64 { return &g.spilled }},
 		{"scratch_bytes", "Size of the scratch files.", func(g *gauges) *atomic.Int64 { return &g.files }},
+		{"publishers", "Publishers of QoS 2 that shards remember, up to 20 minutes after their sessions have ended.", func(g *gauges) *atomic.Int64 { return &g.publishers }},
 		{"retained_messages", "Topics with a retained message.", func(g *gauges) *atomic.Int64 { return &g.retained }},
 		{"retained_bytes", "Bytes of the retained messages.", func(g *gauges) *atomic.Int64 { return &g.retainedBytes }},
 	} {
@@ -120,6 +123,7 @@ func (m *metrics) size(sh *shard) {
 	} else {
 		g.files.Store(0)
 	}
+	g.publishers.Store(int64(len(st.publishers.seen)))
 	g.letters.Store(int64(st.mail.waiting()))
 	g.retained.Store(int64(st.retained.tree.Len()))
 	g.retainedBytes.Store(int64(st.retained.bytes))

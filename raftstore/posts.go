@@ -24,28 +24,28 @@ type post struct {
 // StartReplica has this node take part in the Raft group of sh, which it does
 // not yet. The group was bootstrapped in g's stores, or they are empty and its
 // leader adds this node. It returns when Raft runs, what g's stores hold of the
-// state restored; the stores and the transport stay the caller's, who closes them
-// after StopReplica or Close.
-func (s *Store) StartReplica(sh router.ShardID, g Group) error {
+// state restored, and gives it as Raft would; the stores and the transport stay the
+// caller's, who closes them after StopReplica or Close.
+func (s *Store) StartReplica(sh router.ShardID, g Group) (*raft.Raft, error) {
 	if g.Log == nil || g.Stable == nil || g.Snapshots == nil || g.Transport == nil {
-		return fmt.Errorf("raftstore: start replica of shard %d: the group is incomplete", sh)
+		return nil, fmt.Errorf("raftstore: start replica of shard %d: the group is incomplete", sh)
 	}
 	p := &s.posts[sh]
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
 	case p.mu.closed:
-		return ErrClosed
+		return nil, ErrClosed
 	case p.replica.Load() != nil:
-		return fmt.Errorf("raftstore: start replica of shard %d: it runs", sh)
+		return nil, fmt.Errorf("raftstore: start replica of shard %d: it runs", sh)
 	}
 	r := newReplica(s.shards[sh], g, s.rep)
 	s.prepare(r)
 	if err := r.start(); err != nil {
-		return fmt.Errorf("raftstore: start replica of shard %d: %w", sh, err)
+		return nil, fmt.Errorf("raftstore: start replica of shard %d: %w", sh, err)
 	}
 	p.replica.Store(r)
-	return nil
+	return r.raft, nil
 }
 
 // StopReplica ends this node's replica of sh, if it has one, and returns when

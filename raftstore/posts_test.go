@@ -20,7 +20,7 @@ func TestReplicaStopsAndStarts(t *testing.T) {
 		if id, ok := s.Leader(0); id != raft.ServerID(m.addr) || !ok {
 			t.Errorf("leader %q, %t", id, ok)
 		}
-		if err := s.StartReplica(0, Group{Log: m.log, Stable: m.stable, Snapshots: m.snapshots, Transport: m.transport}); err == nil {
+		if _, err := s.StartReplica(0, Group{Log: m.log, Stable: m.stable, Snapshots: m.snapshots, Transport: m.transport}); err == nil {
 			t.Error("two replicas of one shard")
 		}
 
@@ -47,7 +47,8 @@ func TestReplicaStopsAndStarts(t *testing.T) {
 		expect(t, "digest", digest, otherDigest)
 
 		m.kill()
-		expect(t, "closed", s.StartReplica(0, Group{Log: m.log, Stable: m.stable, Snapshots: m.snapshots, Transport: m.transport}), ErrClosed)
+		_, err := s.StartReplica(0, Group{Log: m.log, Stable: m.stable, Snapshots: m.snapshots, Transport: m.transport})
+		expect(t, "closed", err, ErrClosed)
 	})
 }
 

@@ -2,6 +2,7 @@ package raftstore
 
 import (
 	"encoding/binary"
+	"maps"
 	"slices"
 
 	"dunlin/session"
@@ -13,6 +14,7 @@ import (
 // remembers of a publisher goes only after the publisher's session ended.
 type publishers struct {
 	seen     map[uint64]*publisher
+	most     int         // that were in seen since it was made: a map gives no memory back
 	departed []departure // sessions of this shard that ended, by time; never written again
 
 	changes func(origin uint64) // called before a publisher changes; nil for nobody
@@ -44,6 +46,7 @@ func (t *publishers) accept(origin, seq, low uint64) bool {
 	if p == nil {
 		p = &publisher{}
 		t.seen[origin] = p
+		t.most = max(t.most, len(t.seen))
 	}
 	return p.take(seq, low)
 }
@@ -95,7 +98,15 @@ func (t *publishers) due(now session.Time, sends func(origin uint64) bool) (orig
 func (t *publishers) forget(origin uint64) {
 	t.change(origin)
 	delete(t.seen, origin)
+	if t.most > fewPublishers && len(t.seen) <= t.most/8 {
+		seen := make(map[uint64]*publisher, len(t.seen))
+		maps.Copy(seen, t.seen)
+		t.seen, t.most = seen, len(seen)
+	}
 }
+
+// fewPublishers are those for whom no smaller map is made.
+const fewPublishers = 1024
 
 func (t *publishers) change(origin uint64) {
 	if t.changes != nil {

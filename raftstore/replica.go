@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -28,16 +29,16 @@ type replica struct {
 	stall   *time.Timer    // calls stalled, after something was proposed
 
 	// Of the shard's goroutine.
-	maker       uint64    // names this start of the node in the entries it makes
-	ready       bool      // raft is set
-	suspended   bool      // nothing is taken: see Restore
-	suspendedIn uint64    // term in which this node led then
-	first       *proposal // the first entry of the term that this node was elected for, until it is applied
-	oldest      uint64    // number of the proposal that stalled last saw first
-	heard       bool      // another node led since this one started
-	index       uint64    // of the latest entry applied
-	recent      recent    // the digests of the latest entries
-	grown       uint64    // bytes of entries since the latest snapshot
+	maker       uint64      // names this start of the node in the entries it makes
+	ready       bool        // raft is set
+	suspended   atomic.Bool // nothing is taken: see Restore
+	suspendedIn uint64      // term in which this node led then
+	first       *proposal   // the first entry of the term that this node was elected for, until it is applied
+	oldest      uint64      // number of the proposal that stalled last saw first
+	heard       bool        // another node led since this one started
+	index       uint64      // of the latest entry applied
+	recent      recent      // the digests of the latest entries
+	grown       uint64      // bytes of entries, and what they cost, since the latest snapshot
 
 	before, after func(l *raft.Log) // hooks of the tests, around commit; nil for none
 }
@@ -51,6 +52,10 @@ const maxCalls = 4
 const maxFlight = 2
 
 const defaultSnapshotBytes = 64 << 20
+
+// entryCost is what an entry takes beside its data, in the log and in the memory that
+// finds it there: of short ones this is most, and there may be a million.
+const entryCost = 52
 
 func newReplica(sh *shard, g Group, rep *Replication) *replica {
 	if g.SnapshotBytes == 0 {
@@ -184,7 +189,7 @@ func (r *replica) turn(leads bool) {
 	sh.leading.Store(false)
 	sh.stopLeading()
 	r.first = nil
-	if !leads || r.suspended {
+	if !leads || r.suspended.Load() {
 		return
 	}
 	sh.proposed = sh.st.now // what time it is, startLeading knows
@@ -210,8 +215,7 @@ const applyTimeout = time.Second
 
 // propose gives the entry to Raft, which keeps it.
 func (r *replica) propose(p *proposal) {
-	r.raft.Apply(p.entry, applyTimeout) // what comes of it, commit learns
-	p.entry = nil
+	r.raft.Apply(p.give(), applyTimeout) // what comes of it, commit learns
 	if len(r.sh.flight) == 1 {
 		r.oldest = 0
 		r.stall.Reset(stallTimeout)
@@ -250,7 +254,7 @@ func (r *replica) commit(l *raft.Log) {
 		// Never ahead of the leader's clock: the entry was made before it came here.
 		sh.base.Store(int64(sh.clock() - sh.st.now))
 	}
-	if r.grown += uint64(len(l.Data)); r.grown >= r.group.SnapshotBytes && r.ready {
+	if r.grown += uint64(len(l.Data)) + entryCost; r.grown >= r.group.SnapshotBytes && r.ready {
 		r.grown = 0
 		r.running.Go(r.snapshot)
 	}

@@ -16,7 +16,7 @@ import (
 func TestSalvageStopped(t *testing.T) {
 	for _, snapshotted := range []bool{false, true} {
 		var living bytes.Buffer
-		inTrio(t, func(c *trio) {
+		inTrioOf(t, 1<<20, func(c *trio) { // none but the snapshot that is asked for
 			m := c.leader()
 			s := m.do(Claim{ClientID: "s", User: "u", Conn: 1, Expiry: 3600, Inflight: 2})
 			m.do(Subscribe{ClientID: "s", Epoch: s.Claim.Epoch, Filters: []Subscription{subscription("a", 1)}})

@@ -29,7 +29,8 @@ type record struct {
 //
 // Invariants: ids names exactly the used slots, under their own identifiers;
 // every other slot is on the free list once; spots says of each used slot where its
-// record lies, of others nothing, and nothing else lies there; what is packed is bare.
+// record lies, of others nothing, and nothing else lies there; what is packed is bare;
+// users, if there are any, count the stored sessions.
 type sessions struct {
 	names  sync.RWMutex // held while identifiers come, go or move, for those who look from elsewhere
 	spots  []spot       // by slot, in use or on the free list
@@ -39,6 +40,7 @@ type sessions struct {
 	room   []byte   // for what is packed
 	ids    identifiers
 	free   []uint32
+	users  users // whose stored sessions they are; nil if nobody has asked. No part of the state
 }
 
 func newSessions() *sessions {

@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -42,6 +43,7 @@ type shard struct {
 	cold       cold
 	couriers   couriers
 	contention contention
+	quota      quota
 	batch      *batch
 	behind     bool // the inbox was left as it is
 	spare      []*batch
@@ -76,8 +78,25 @@ type proposal struct {
 	items    []item // of batch
 	released []waitingClaim
 	settled  []*handover
+	users    []string // of the stored sessions that begin in it, where these are counted
 	commands int
 }
+
+// give hands the entry over to be kept, in little more memory than it takes: there was room
+// in it for what then is not logged, or was once, and the log bounds what it keeps by what
+// entries take (P10).
+func (p *proposal) give() []byte {
+	entry := p.entry
+	if cap(entry) <= len(entry)+len(entry)/4+maxSpareRoom {
+		p.entry = nil
+		return entry
+	}
+	p.entry = entry[:0] // for the next one
+	return bytes.Clone(entry)
+}
+
+// maxSpareRoom is what is not worth a copy of a short entry.
+const maxSpareRoom = 64
 
 // An entry is cut at this many commands or bytes, so that no replica is busy
 // with one for long.
@@ -89,7 +108,7 @@ const (
 func newShard(id router.ShardID, o *Options, w world, s *Store, m *metrics) *shard {
 	sh := &shard{
 		id: id, store: s, world: w, clock: o.Clock, broken: o.Broken, log: o.Logger, metrics: m, limits: o.Limits,
-		wake: make(chan struct{}, 1), handovers: newHandovers(), contention: newContention(o.MaxTakeovers), batch: &batch{},
+		wake: make(chan struct{}, 1), handovers: newHandovers(), contention: newContention(o.MaxTakeovers), quota: quota{most: o.UserSessions}, batch: &batch{},
 	}
 	sh.pages.running = &s.running
 	sh.guests.init(s.self(), func(conn router.Subscriber) { w.Ended(s.self(), conn, 0, mqtt.SessionTakenOver) })
@@ -204,7 +223,7 @@ const maxSilence = session.Time(10 * time.Second)
 // asking, or session.Never: also while there is no room for one. What is due by the time of an entry that is under
 // way needs no other.
 func (sh *shard) nextStep() session.Time {
-	due := sh.st.nextDue()
+	due := sh.st.nextEntry()
 	switch {
 	case !sh.st.fx.leads || due == session.Never || !sh.driver.room(), len(sh.flight) > 0 && due <= sh.proposed:
 		return session.Never
@@ -246,6 +265,7 @@ func (sh *shard) propose(b *batch, items []item) {
 		b.open++
 	}
 	p.released, p.settled = sh.handovers.release()
+	sh.keepQuota(p)
 	sh.proposed = max(sh.now(), sh.st.now)
 	if p.commands = sh.gather(p); b != nil && p.commands == 0 && !p.answers() {
 		sh.release(p) // nothing but the shard's own
@@ -274,6 +294,7 @@ func (sh *shard) stopLeading() {
 	}
 	sh.st.fx.leads, sh.began, sh.again = false, false, nil
 	sh.guests.admit(false)
+	sh.quota.end(sh.st.sessions)
 	sh.couriers.begin()
 	for _, p := range sh.flight {
 		for _, c := range p.released {
@@ -343,6 +364,7 @@ func (sh *shard) applied(entry []byte, p *proposal) {
 	sh.results = st.apply(entry, recycle(sh.results))
 	if st.fx.leads {
 		sh.flight = append(sh.flight[:0], sh.flight[1:]...)
+		sh.quota.applied(p)
 		for i := range p.items {
 			if p.items[i].kind == kindTransient {
 				st.transient(reader{b: p.batch.body(&p.items[i])})
@@ -390,11 +412,13 @@ func (sh *shard) release(p *proposal) {
 // many commands are in it.
 func (sh *shard) gather(p *proposal) (commands int) {
 	if cap(p.entry) == 0 && len(p.items) > 0 {
-		bytes := 64
+		size := 64
 		for i := range p.items {
-			bytes += p.items[i].to - p.items[i].from + 8
+			if it := &p.items[i]; it.kind < kindTransientFirst {
+				size += it.to - it.from + 8
+			}
 		}
-		p.entry = make([]byte, 0, bytes)
+		p.entry = make([]byte, 0, size)
 	}
 	p.entry = appendEntryHead(p.entry[:0], sh.driver.head(p))
 	for _, c := range p.released {
@@ -411,6 +435,8 @@ func (sh *shard) gather(p *proposal) (commands int) {
 		case it.kind == kindRefused:
 			sh.st.fx.drop(dropOverload, 1)
 		case it.kind == kindClaim && sh.mustEvict(body, it.waiter()):
+			it.waits = true
+		case it.kind == kindClaim && sh.overQuota(body, it.waiter(), p):
 			it.waits = true
 		default:
 			if it.kind.numbered() {

@@ -107,13 +107,13 @@ func (st *state) apply(entry []byte, res []Result) []Result {
 			continue
 		}
 		if int(k) >= len(applies) || applies[k] == nil {
-			panic(fmt.Sprintf("raftstore: shard %d: unknown command %d after command %d", st.shard, k, st.index))
+			panic(fmt.Sprintf("raftstore: shard %d: unknown command %d after command %d: a later release wrote it, or it is damaged", st.shard, k, st.index))
 		}
 		st.index++
 		res = append(res, Result{Index: st.index})
 		st.do(k, &body, &res[len(res)-1])
 		if r.err != nil || body.err != nil {
-			panic(fmt.Sprintf("raftstore: shard %d: command %d of kind %d: %v", st.shard, st.index, k, errMalformed))
+			panic(fmt.Sprintf("raftstore: shard %d: command %d of kind %d: %v: a later release wrote it, or it is damaged", st.shard, st.index, k, errMalformed))
 		}
 	}
 	st.sessions.tidy()
@@ -181,9 +181,23 @@ func (st *state) expire() {
 }
 
 // nextDue is when expire has something to do next, or session.Never.
-func (st *state) nextDue() session.Time {
+func (st *state) nextDue() session.Time { return st.nextDueBut(0) }
+
+// nextEntry is when what is due is worth an entry of its own, or session.Never.
+func (st *state) nextEntry() session.Time { return st.nextDueBut(forgetPatience) }
+
+// forgetPatience is how long publishers that may be forgotten wait for others: each by
+// itself would cost an entry here, and then one in every shard.
+var forgetPatience = session.Seconds(10)
+
+// nextDueBut is nextDue, but for publishers, whose time is later by that.
+func (st *state) nextDueBut(forget session.Time) session.Time {
 	_, due := st.deadlines.next()
-	for _, t := range [...]session.Time{st.retained.next(), st.publishers.next()} {
+	departed := st.publishers.next()
+	if departed != session.Never {
+		departed += forget
+	}
+	for _, t := range [...]session.Time{st.retained.next(), departed} {
 		if due == session.Never || t != session.Never && t < due {
 			due = t
 		}

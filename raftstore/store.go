@@ -42,6 +42,7 @@ type Options struct {
 	QueueMemory  int           // bytes of queued messages that all shards together hold in memory; the rest goes to ScratchDir
 	ScratchDir   string        // emptied by whoever opens the store; "": all queued messages are held in memory
 	minSpill     int           // for the tests; 0: the constant
+	UserSessions int           // stored sessions of one user in each shard that this node leads; 0: no bound
 	MaxTakeovers int           // of one client identifier in 10 s; beyond it they are refused for 10 s (ErrContended); 0: no bound
 	// Broken is called when a shard cannot apply what was committed, or otherwise
 	// contradicts itself: the node must end at once, acknowledging nothing more (D6).
@@ -87,7 +88,7 @@ func (o *Options) validate() error {
 	switch {
 	case o.Shards < 1 || o.Shards > 64:
 		return fmt.Errorf("raftstore: %d shards, allowed are 1 to 64", o.Shards)
-	case l.Sessions < 0 || l.QueuedBytes < 0 || l.Retained < 0 || l.RetainedBytes < 0 || l.QueueMessages < 0 || l.QueueBytes < 0 || l.InflightBytes < 0 || o.MaxTakeovers < 0:
+	case l.Sessions < 0 || l.QueuedBytes < 0 || l.Retained < 0 || l.RetainedBytes < 0 || l.QueueMessages < 0 || l.QueueBytes < 0 || l.InflightBytes < 0 || o.MaxTakeovers < 0 || o.UserSessions < 0:
 		return errors.New("raftstore: a limit is negative")
 	case o.QueueMemory < 0:
 		return errors.New("raftstore: the memory for queues is negative")

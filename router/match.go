@@ -18,6 +18,7 @@ type Matches struct {
 	Nodes  []NodeID  // each node with ordinary subscribers once, this one never
 	Shards []ShardID // each shard with ordinary subscribers once
 	Groups []*Group  // each share group (group, filter) that has a member on any node and is no queue
+	Steps  int       // nodes of the table of wildcards that were looked at: what the topic costs, fewer than there are such filters
 	ids    []uint32
 
 	hits    []*entry // what matches
@@ -58,7 +59,7 @@ func (tb *Table) Match(t Topic, from Subscriber, ms *Matches) {
 func (ms *Matches) reset() {
 	clear(ms.Groups)
 	ms.Local, ms.Nodes, ms.Shards, ms.Groups = ms.Local[:0], ms.Nodes[:0], ms.Shards[:0], ms.Groups[:0]
-	ms.ids, ms.hits = ms.ids[:0], ms.hits[:0]
+	ms.ids, ms.hits, ms.Steps = ms.ids[:0], ms.hits[:0], 0
 	ms.seen.reset()
 }
 
@@ -87,7 +88,7 @@ func (tr *trie) match(topic string, ms *Matches) {
 	w := &ms.walk
 	w.topic, w.levels, w.next = topic, w.levels[:0], 0
 	w.todo = append(w.todo[:0], step{&tr.root, 0})
-	for len(w.todo) > 0 {
+	for ; len(w.todo) > 0; ms.Steps++ {
 		s := w.todo[len(w.todo)-1]
 		w.todo = w.todo[:len(w.todo)-1]
 		// A wildcard in the first level leaves topics with $ alone [MQTT-4.7.2-1].

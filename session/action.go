@@ -3,7 +3,7 @@ package session
 import "dunlin/proto/mqtt"
 
 // Verb is what the broker must do after a step; what is to be sent has been
-// appended to the output already.
+// appended to the output already, unless it says otherwise.
 type Verb uint8
 
 const (
@@ -16,7 +16,7 @@ const (
 	Released          // PUBREL for the known id in Packet.Ack: persistent sessions commit it, then call Live.SendComplete; others have it sent already
 	Authenticate      // AUTH to hand to the authenticator
 	Bye               // DISCONNECT: close; Action.Reason tells whether the will fires, see WillFires
-	Fail              // protocol error: what to send is in the output, close with Action.Reason
+	Fail              // protocol error: close, after Live.Disconnect with Action.Reason as the last word
 )
 
 var verbNames = [...]string{"nothing", "route", "subscribe", "unsubscribe", "acked", "received", "released", "authenticate", "bye", "fail"}

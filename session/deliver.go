@@ -23,17 +23,31 @@ const (
 	Expired           // dropped: message expiry
 	TooLarge          // dropped: the client's Maximum Packet Size
 	Evicted           // queued, at the price of the oldest (DropOldest), which Drops names
+	Denied            // dropped: it waited, and may not be sent any more, see Judge
+
+	Outcomes = iota // how many there are
 )
 
-var outcomeNames = [...]string{"sent", "queued", "queue full", "expired", "too large", "evicted"}
+var outcomeNames = [Outcomes]string{"sent", "queued", "queue full", "expired", "too large", "evicted", "denied"}
 
 func (o Outcome) String() string { return outcomeNames[o] }
 
 // Drop is a delivery of QoS > 0 given up after Deliver had said Queued.
 type Drop struct {
-	Outcome Outcome // Expired or Evicted
+	Outcome Outcome // Expired, Evicted or Denied
 	Index   uint64  // persistent sessions: counts as acknowledged, and is to be told to the store
 	Handle  uint64
+	Packed  []byte // of one that is Denied and has a Handle: the message as of now, the caller's
+}
+
+// Judge has may asked of each delivery that had to wait, when its turn to be sent has
+// come: of one that it refuses Drops tells. It is called from within Receive, Deliver
+// and Drain, borrows the delivery, and calls no method of l. It is to be given again
+// whenever Deliver has said that a delivery waits.
+func (l *Live) Judge(may func(*Delivery) bool) {
+	if l.traffic != nil {
+		l.traffic.may = may
+	}
 }
 
 // Drops returns what was given up since it was last asked, to be counted and
@@ -173,11 +187,21 @@ func (l *Live) enqueue(d *Delivery, now Time) Outcome {
 }
 
 // drop gives up the oldest that waits.
-func (l *Live) drop(o Outcome) {
+func (l *Live) drop(o Outcome) *Drop {
 	t := l.traffic
 	r := t.outbox.at(t.outbox.unsent)
 	t.drops = append(t.drops, Drop{Outcome: o, Index: r.index(), Handle: r.handle()})
 	t.outbox.drop(t.outbox.unsent)
+	return &t.drops[len(t.drops)-1]
+}
+
+// deny gives up the oldest that waits, which v is of.
+func (l *Live) deny(v *view, now Time) {
+	var packed []byte
+	if v.Handle != 0 {
+		packed = v.message.Append(nil, now) // of bytes that drop may overwrite
+	}
+	l.drop(Denied).Packed = packed
 }
 
 // Drain sends queued deliveries while the window has room and until out has
@@ -206,6 +230,14 @@ func (l *Live) Backlog() (waiting, bytes int) {
 	return l.traffic.outbox.waiting, l.traffic.outbox.bytes()
 }
 
+// Held is the bytes of Backlog.
+func (l *Live) Held() int {
+	if l.traffic == nil {
+		return 0
+	}
+	return l.traffic.outbox.bytes()
+}
+
 // Inflight is the number of deliveries of QoS > 0 that were sent and are not
 // acknowledged.
 func (l *Live) Inflight() int {
@@ -222,6 +254,7 @@ func (l *Live) drain(now Time, max int, out []byte) []byte {
 	t := l.traffic
 	l.flags |= moved
 	v := t.scratch()
+	denied := 0
 	for start := len(out); t.outbox.waiting > 0; {
 		v.read(t.outbox.at(t.outbox.unsent))
 		if !l.room(&v.Delivery) {
@@ -231,9 +264,14 @@ func (l *Live) drain(now Time, max int, out []byte) []byte {
 			l.drop(Expired)
 			continue
 		}
-		if len(out)-start >= max {
-			l.flags |= stalled
+		if len(out)-start+denied*recordHeader >= max {
+			l.flags |= stalled // what is denied takes time too
 			break
+		}
+		if t.may != nil && !t.may(&v.Delivery) {
+			l.deny(v, now)
+			denied++
+			continue
 		}
 		index := l.index(&v.Delivery)
 		out = l.appendPublish(&v.Delivery, PacketID(index), now, out)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -440,4 +441,29 @@ func TestOverflowSparesWhatGroupsGave(t *testing.T) {
 	if o, _ := d.Enqueue(20, 1, false, nil, 1, b); o != QueueFull {
 		t.Fatalf("%v, with nothing to drop", o)
 	}
+}
+
+// FuzzParseReplay reads how far replays have come: what is read is written and read alike
+// again.
+func FuzzParseReplay(f *testing.F) {
+	of, err := router.ParseFilter([]byte("a/#"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(AppendReplay(nil, &Replay{Filter: of, Cuts: []Cut{{Shard: 1, Index: 1 << 40}, {Shard: 2}}, Shard: 7, Cursor: "a/b"}))
+	f.Add(AppendCuts(nil, []Cut{{Shard: 1, Index: 2}}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if r, _, ok := ParseReplay(b); ok {
+			again, rest, ok := ParseReplay(AppendReplay(nil, &r))
+			if !ok || len(rest) > 0 || !reflect.DeepEqual(again, r) {
+				t.Fatalf("%+v is read as %+v", r, again)
+			}
+		}
+		if cuts, _, ok := ParseCuts(b); ok {
+			again, rest, ok := ParseCuts(AppendCuts(nil, cuts))
+			if !ok || len(rest) > 0 || !slices.Equal(again, cuts) || len(cuts) > len(b) {
+				t.Fatalf("%+v is read as %+v", cuts, again)
+			}
+		}
+	})
 }

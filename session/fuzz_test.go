@@ -60,6 +60,7 @@ func FuzzLive(f *testing.F) {
 				script = script[size:]
 				var act Action
 				if act, out = l.Receive(&p, now, out); act.Verb == Fail {
+					out = l.Disconnect(act.Reason, out)
 					checkOutput(t, out, v, c.MaximumPacketSize)
 					return
 				}

@@ -5,7 +5,7 @@ import "dunlin/proto/mqtt"
 // publish takes a PUBLISH of the client.
 func (l *Live) publish(p *mqtt.Publish, out []byte) (Action, []byte) {
 	if reason, ok := l.resolve(p); !ok {
-		return l.fail(reason, out)
+		return fail(reason, out)
 	}
 	switch p.QoS {
 	case 0:
@@ -13,7 +13,7 @@ func (l *Live) publish(p *mqtt.Publish, out []byte) (Action, []byte) {
 	case 1:
 		t := l.busy()
 		if t.used >= l.receiveMax {
-			return l.fail(mqtt.ReceiveMaximumExceeded, out) // case 25
+			return fail(mqtt.ReceiveMaximumExceeded, out) // case 25
 		}
 		t.used++
 		t.acks.push(p.PacketID, false)
@@ -31,7 +31,7 @@ func (l *Live) publish2(id uint16, out []byte) (Action, []byte) {
 	switch s := t.ids.get(id); s {
 	case unknown, resumed:
 		if t.used >= l.receiveMax {
-			return l.fail(mqtt.ReceiveMaximumExceeded, out) // case 25
+			return fail(mqtt.ReceiveMaximumExceeded, out) // case 25
 		}
 		t.used++
 		t.ids.set(id, routed)
@@ -46,7 +46,7 @@ func (l *Live) publish2(id uint16, out []byte) (Action, []byte) {
 		t.ids.set(id, repeated)
 		t.recs.push(id, true)
 	case releasing:
-		return l.fail(mqtt.ProtocolError, out) // [MQTT-4.3.3-6]
+		return fail(mqtt.ProtocolError, out) // [MQTT-4.3.3-6]
 	}
 	return Action{}, out
 }
@@ -136,7 +136,7 @@ func (l *Live) release(p *mqtt.Ack, out []byte) (Action, []byte) {
 		return Action{Verb: Released}, out
 	case routed:
 		// There was no PUBREC to answer [MQTT-4.3.3-4].
-		return l.fail(mqtt.ProtocolError, out)
+		return fail(mqtt.ProtocolError, out)
 	case releasing:
 		return Action{}, out // PUBCOMP is on its way
 	}

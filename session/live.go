@@ -60,7 +60,8 @@ type traffic struct {
 	inflight inflight
 	outbox   outbox
 	drops    []Drop
-	view     *view // scratch of those that read the outbox
+	view     *view                // scratch of those that read the outbox
+	may      func(*Delivery) bool // see Judge; nil: whatever waits may be sent
 }
 
 // Connect begins the connection. It takes the client's limits from c and the
@@ -103,6 +104,9 @@ func (l *Live) Connect(c *mqtt.Connect, lim Limits, persistentSession bool, now 
 	}
 }
 
+// Takes says whether the client takes a packet of that size [MQTT-3.1.2-24].
+func (l *Live) Takes(size int) bool { return l.maxPacket == 0 || uint64(size) <= uint64(l.maxPacket) }
+
 // scratch returns the view to read records into.
 func (t *traffic) scratch() *view {
 	if t.view == nil {
@@ -129,6 +133,20 @@ func (l *Live) Disconnect(reason mqtt.Reason, out []byte) []byte {
 	}
 	d := mqtt.Disconnect{Reason: reason}
 	return d.Append(out, l.version)
+}
+
+// SendAway appends a DISCONNECT (5.0 only) with the reason why another server is to be used, and
+// which, if that is said and the client takes a packet of that size [MQTT-3.1.2-24].
+func (l *Live) SendAway(reason mqtt.Reason, reference string, out []byte) []byte {
+	if l.version != mqtt.V5 {
+		return out
+	}
+	d := mqtt.Disconnect{Reason: reason, ServerReference: []byte(reference)}
+	begun := len(out)
+	if out = d.Append(out, l.version); l.maxPacket != 0 && len(out)-begun > int(l.maxPacket) {
+		return l.Disconnect(reason, out[:begun])
+	}
+	return out
 }
 
 // Trim gives back the memory of a session through which nothing has gone since

@@ -12,7 +12,7 @@ const drainBytes = 64 << 10
 // until the next packet. Nothing of p is kept.
 func (l *Live) Receive(p *mqtt.Packet, now Time, out []byte) (Action, []byte) {
 	if p.FromClient() != nil {
-		return l.fail(mqtt.ProtocolError, out) // case 7
+		return fail(mqtt.ProtocolError, out) // case 7
 	}
 	var a Action
 	switch p.Kind {
@@ -27,31 +27,44 @@ func (l *Live) Receive(p *mqtt.Packet, now Time, out []byte) (Action, []byte) {
 	case mqtt.PUBCOMP:
 		a, out = l.acknowledged(&p.Ack, released, now, out)
 	case mqtt.SUBSCRIBE:
+		if !l.takesReasons(len(p.Subscribe.Filters)) {
+			return fail(mqtt.PacketTooLarge, out)
+		}
 		a.Verb = Subscribe
 	case mqtt.UNSUBSCRIBE:
+		if !l.takesReasons(len(p.Unsubscribe.Filters)) {
+			return fail(mqtt.PacketTooLarge, out)
+		}
 		a.Verb = Unsubscribe
 	case mqtt.PINGREQ:
 		out = mqtt.AppendPingresp(out) // [MQTT-3.12.4-1]
 	case mqtt.DISCONNECT:
 		if p.Disconnect.HasSessionExpiry && p.Disconnect.SessionExpiry != 0 && l.is(expiryZero) {
-			return l.fail(mqtt.ProtocolError, out) // case 59
+			return fail(mqtt.ProtocolError, out) // case 59
 		}
 		a = Action{Verb: Bye, Reason: p.Disconnect.Reason}
 	case mqtt.AUTH:
 		if !l.is(authenticated) {
-			return l.fail(mqtt.ProtocolError, out) // [MQTT-4.12.0-7]
+			return fail(mqtt.ProtocolError, out) // [MQTT-4.12.0-7]
 		}
 		a.Verb = Authenticate
 	default:
 		// A second CONNECT [MQTT-3.1.0-2], case 9.
-		return l.fail(mqtt.ProtocolError, out)
+		return fail(mqtt.ProtocolError, out)
 	}
 	return a, l.checked(out)
 }
 
-// fail ends the connection: DISCONNECT where the version has it.
-func (l *Live) fail(reason mqtt.Reason, out []byte) (Action, []byte) {
-	return Action{Verb: Fail, Reason: reason}, l.Disconnect(reason, out)
+// takesReasons says whether the client takes a SUBACK or UNSUBACK with n of them
+// [MQTT-3.1.2-24]. To a request whose answer it does not take there is none; better
+// that nothing is done of it than that nobody knows what was.
+func (l *Live) takesReasons(n int) bool {
+	return l.maxPacket == 0 || mqtt.SubackSize(n) <= int(l.maxPacket)
+}
+
+// fail ends the connection.
+func fail(reason mqtt.Reason, out []byte) (Action, []byte) {
+	return Action{Verb: Fail, Reason: reason}, out
 }
 
 // acknowledged takes a PUBACK or PUBCOMP, which ends a delivery in state s. For

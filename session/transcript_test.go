@@ -244,7 +244,12 @@ func (p *player) run(line string) {
 				p.t.Fatalf("unknown command %q", line)
 			}
 		}
-		p.receive(&mqtt.Packet{Kind: k, Ack: mqtt.Ack{Kind: k, PacketID: id, Reason: reason}})
+		filters := p.num("filters", 1)
+		p.receive(&mqtt.Packet{
+			Kind: k, Ack: mqtt.Ack{Kind: k, PacketID: id, Reason: reason},
+			Subscribe:   mqtt.Subscribe{PacketID: id, Filters: make([]mqtt.Subscription, filters)},
+			Unsubscribe: mqtt.Unsubscribe{PacketID: id, Filters: make([][]byte, filters)},
+		})
 	}
 	for _, d := range p.l.Drops() {
 		fmt.Fprintf(&p.out, "! dropped: %v index=%d handle=%d\n", d.Outcome, d.Index, d.Handle)
@@ -271,6 +276,9 @@ func (p *player) receive(packet *mqtt.Packet) {
 			fmt.Fprintf(&p.out, " reason=0x%02x", uint8(a.Reason))
 		}
 		p.out.WriteByte('\n')
+	}
+	if a.Verb == Fail {
+		out = p.l.Disconnect(a.Reason, out)
 	}
 	p.sent(out)
 }

@@ -37,6 +37,7 @@ type changeRequest struct {
 var (
 	errNoReplica = errors.New("control: no replica of the group runs here")
 	errChanged   = errors.New("control: the group's configuration has changed")
+	errRestoring = errors.New("control: the group is being restored, and its leader stays until it has begun")
 )
 
 // Timeouts of a change: to be taken up by the group's Raft, and for the answer to
@@ -103,6 +104,9 @@ func (rep *replica) change(ctx context.Context, q changeRequest) error {
 	case remove:
 		return r.RemoveServer(id, q.Index, takeTimeout).Error()
 	case transfer:
+		if rep.restoring() {
+			return errRestoring
+		}
 		return r.LeadershipTransferToServer(id, addr).Error()
 	case confirm:
 		if err := r.VerifyLeader().Error(); err != nil {

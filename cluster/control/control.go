@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +16,7 @@ import (
 
 	"dunlin/cluster/raftnet"
 	"dunlin/raftstore"
+	"dunlin/raftstore/level"
 	"dunlin/raftstore/meta"
 )
 
@@ -38,9 +40,17 @@ type Options struct {
 	// SnapshotBytes of log are what a shard takes a snapshot after; 0: the store's default.
 	SnapshotBytes uint64
 
+	// Release is the name of the program's version, Levels what it can work at; the zero value is
+	// level.Known.
+	Release string
+	Levels  level.Span
+
 	Net *raftnet.Net // with the identity of the data
 	// Members is called often, from any goroutine.
 	Members func() []Member
+
+	// Clients is how many are connected to this node. May not block. nil: none ever.
+	Clients func() int
 
 	// DeadAfter is for how long a node must not be reached before its replicas go
 	// elsewhere; 0: five minutes.
@@ -51,8 +61,8 @@ type Options struct {
 	Belongs func(cluster string)
 
 	// Failed is called when this node cannot go on: it must stop (D2). Broken is called
-	// when it cannot apply what meta's group has committed: it must end at once (D6).
-	// Raft's goroutine panics when it returns.
+	// when it cannot apply what meta's group has committed: it must end at once (D6), with a
+	// level.Error if a later release could. Raft's goroutine panics when it returns.
 	Failed, Broken func(error)
 
 	Logger *slog.Logger
@@ -71,6 +81,13 @@ func (o *Options) validate() error {
 	case o.Net == nil || o.Members == nil || o.Belongs == nil || o.Failed == nil || o.Broken == nil || o.Logger == nil:
 		return errors.New("control: options are incomplete")
 	}
+	if o.Levels == (level.Span{}) {
+		o.Levels = level.Known()
+	}
+	if o.Clients == nil {
+		o.Clients = func() int { return 0 }
+	}
+	o.Release = o.Release[:min(len(o.Release), meta.MaxRelease)]
 	if o.DeadAfter == 0 {
 		o.DeadAfter = defaultDeadAfter
 	}
@@ -92,15 +109,18 @@ type Control struct {
 	asked     chan struct{}  // room for asks that are being served
 	wake      chan struct{}  // the leader's duties
 	rebalance atomic.Bool    // leaders are to move without waiting for calm
+	drains    sync.Mutex     // held while meta's leader takes an order to drain a node
 
 	mu struct {
 		sync.Mutex
 		closed   bool
 		serving  sync.WaitGroup // what may wait for meta's Raft
 		watchers []func(*meta.State)
-		changed  chan struct{}       // closed and replaced when the state changes
-		groups   map[uint16]*replica // of this node; meta's too, once it is a member
-		missing  string              // for Enter to log
+		changed  chan struct{}               // closed and replaced when the state changes
+		records  map[meta.Kind]*meta.Records // of the state before
+		groups   map[uint16]*replica         // of this node; meta's too, once it is a member
+		missing  string                      // for Enter to log
+		outside  map[string]uint64           // starts that cannot work at the level, by identity; those that were told of
 	}
 }
 
@@ -113,10 +133,10 @@ func Open(d *Data, o Options) (*Control, error) {
 	c := &Control{opts: o, data: d, log: o.Logger, asked: make(chan struct{}, maxAsked), wake: make(chan struct{}, 1)}
 	c.former = former{self: d.Identity(), expect: o.BootstrapExpect, factor: o.Factor, newID: newID}
 	c.ctx, c.stop = context.WithCancel(context.Background())
-	c.machine = meta.NewMachine(c.stateChanged)
+	c.machine = meta.NewMachine(o.Levels, c.stateChanged)
 	c.numbers.Store(new(map[string]raftstore.Node))
 	c.mu.changed = make(chan struct{})
-	c.mu.groups = make(map[uint16]*replica)
+	c.mu.groups, c.mu.outside = make(map[uint16]*replica), make(map[string]uint64)
 	c.answerAsks()
 	if d.standing().Stage == member {
 		if err := c.startMeta(); err != nil {
@@ -135,6 +155,13 @@ func newID() string {
 
 // State is what this node's replica of meta holds. It is never written again.
 func (c *Control) State() *meta.State { return c.machine.State() }
+
+// Level is the one in force.
+func (c *Control) Level() level.Level { return max(c.State().Level, level.First) }
+
+// InForce says that all nodes of the cluster understand what a level brought, so that this one
+// may propose and send it: see package level. Once true it remains so. Safe for concurrent use.
+func (c *Control) InForce(l level.Level) bool { return c.State().InForce(l) }
 
 // Watch has f called with the present state, and then after each change, one
 // call after the other. f may not block, nor call Control but for State.
@@ -159,7 +186,13 @@ func (c *Control) stateChanged(s *meta.State) {
 	}
 	close(c.mu.changed)
 	c.mu.changed = make(chan struct{})
-	signal(c.wake)
+	// A command that changes a record changes nothing that the leader sees to, unless it is
+	// about who is drained. There may be many, and for each it would ask all nodes what they
+	// hold.
+	if c.mu.records[meta.KindDrain] != s.Records[meta.KindDrain] || maps.Equal(c.mu.records, s.Records) {
+		signal(c.wake)
+	}
+	c.mu.records = s.Records
 }
 
 // changed is closed when the state next changes.

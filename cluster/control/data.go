@@ -104,6 +104,9 @@ func (d *Data) open(o DataOptions) error {
 	if err := d.update(func(r *record) { r.Starts++ }); err != nil {
 		return err
 	}
+	if err := d.hideSnapshots(o.Logger); err != nil {
+		return err
+	}
 	// A new node.db is in its directory only once that was synced, and so is this one.
 	for _, dir := range []string{d.dir, filepath.Dir(d.dir)} {
 		if err := syncDir(dir); err != nil {
@@ -136,6 +139,23 @@ func (d *Data) open(o DataOptions) error {
 		if err := d.remove(g); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// hideSnapshots makes the folder of all groups' snapshots one of its owner alone. Raft makes what
+// is in it for everybody to read, and the directory may be one that somebody else has made.
+func (d *Data) hideSnapshots(log *slog.Logger) error {
+	path := filepath.Join(d.dir, snapshotsName)
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return err
+	}
+	info, err := os.Stat(path)
+	if err == nil && info.Mode().Perm()&0o077 != 0 {
+		err = os.Chmod(path, 0o700)
+	}
+	if err != nil {
+		log.Warn("others may be able to read the snapshots of this node", "err", err) // not every file system has modes
 	}
 	return nil
 }

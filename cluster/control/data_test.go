@@ -1,12 +1,16 @@
 package control
 
 import (
+	"bytes"
+	"encoding/binary"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/hashicorp/raft"
 )
 
@@ -49,6 +53,32 @@ func TestStartsAreCounted(t *testing.T) {
 		t.Error("two directories are one node")
 	} else {
 		mustClose(t, d)
+	}
+}
+
+// What is in the directory is its owner's alone, whoever has made that, and for whomever.
+func TestDataIsPrivate(t *testing.T) {
+	dir := t.TempDir()
+	snapshots := filepath.Join(dir, snapshotsName)
+	for _, path := range []string{dir, filepath.Join(snapshots, "3")} { // as an earlier release has made it
+		if err := errors.Join(os.MkdirAll(path, 0o755), os.Chmod(path, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		mustClose(t, mustOpen(t, dir))
+		parts, err := os.ReadDir(dir)
+		if err != nil || len(parts) < 3 {
+			t.Fatal(parts, err)
+		}
+		for _, x := range parts {
+			if info, err := x.Info(); err != nil || info.Mode().Perm()&0o077 != 0 {
+				t.Errorf("%s: %v, %v", x.Name(), info.Mode(), err)
+			}
+		}
+		if err := os.RemoveAll(snapshots); err != nil { // made anew, likewise
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -128,4 +158,22 @@ func TestDataThatCannotBeOpened(t *testing.T) {
 	if err == nil || strings.Contains(err.Error(), "\n") {
 		t.Errorf("it says %v", err)
 	}
+}
+
+// FuzzRecord reads what a node keeps of itself, under a right checksum: it is refused, or
+// written and read alike again.
+func FuzzRecord(f *testing.F) {
+	f.Add((&record{Identity: "0123456789abcdef", Starts: 3, Sealed: true, Removing: []uint16{1}}).encode()[recordHead:])
+	f.Add([]byte(`{"standing":{}}`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		b := binary.BigEndian.AppendUint64([]byte{recordVersion}, xxhash.Sum64(body))
+		var r, again record
+		if r.decode(append(b, body...)) != nil {
+			return
+		}
+		written := r.encode()
+		if err := again.decode(written); err != nil || !bytes.Equal(again.encode(), written) {
+			t.Fatalf("%q is read as %+v, %v", written, again, err)
+		}
+	})
 }

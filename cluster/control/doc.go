@@ -11,6 +11,8 @@
 //	replicas of shards    replicas.go, groups.go
 //	moving replicas       reconcile.go, plan.go (pure), report.go, change.go, configurations.go
 //	for operators         status.go, operate.go
+//	records of access     records.go
+//	what all understand   plan.go (raise), enter.go; package level
 //
 // # Order
 //

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"dunlin/raftstore/level"
 	"dunlin/raftstore/meta"
 )
 
@@ -27,7 +28,8 @@ var ErrForeign = errors.New("control: the node belongs to another cluster")
 // Enter has this node form a cluster with others, join one or come back to its
 // own, and returns when meta counts this start of it and this node's own replica
 // of meta knows. It waits for what it needs and logs what that is; it gives up
-// when ctx ends, or when meta says that the node's data are an older copy.
+// when ctx ends, or when meta says that the node's data are an older copy, or that its release
+// cannot work at the level of the cluster (level.Error).
 func (c *Control) Enter(ctx context.Context) (Self, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -80,10 +82,14 @@ func (c *Control) logMissing(ctx context.Context) {
 	}
 }
 
+// enterRequest is what a node says of itself. Of a release that says nothing of levels the last
+// two are zero; one that knows nothing of them leaves them unread.
 type enterRequest struct {
-	Cluster string `json:"cluster"`
-	Name    string `json:"name"`
-	Start   uint64 `json:"start"`
+	Cluster string     `json:"cluster"`
+	Name    string     `json:"name"`
+	Start   uint64     `json:"start"`
+	Release string     `json:"release,omitempty"`
+	Levels  level.Span `json:"levels,omitzero"`
 }
 
 const (
@@ -96,7 +102,9 @@ const (
 // no harm.
 func (c *Control) enter(ctx context.Context) (meta.Result, error) {
 	cluster := c.data.standing().Formation
-	body, err := json.Marshal(enterRequest{Cluster: cluster, Name: c.opts.Name, Start: c.data.Starts()})
+	body, err := json.Marshal(enterRequest{
+		Cluster: cluster, Name: c.opts.Name, Start: c.data.Starts(), Release: c.opts.Release, Levels: c.opts.Levels,
+	})
 	if err != nil {
 		return meta.Result{}, err
 	}
@@ -113,8 +121,12 @@ func (c *Control) enter(ctx context.Context) (meta.Result, error) {
 			asking, cancel := context.WithTimeout(ctx, enterTimeout)
 			res, err := c.proposeTo(asking, leader, kindEnter, body)
 			cancel()
+			refused := (*level.Error)(nil)
 			switch {
 			case err == nil || errors.Is(err, meta.ErrStale):
+				return res, err
+			case errors.As(err, &refused):
+				refused.Known = c.opts.Levels
 				return res, err
 			default:
 				c.miss(fmt.Sprintf("meta's leader taking this node in: %v", err))
@@ -151,11 +163,44 @@ func (c *Control) serveEnter(from string, body []byte) (any, error) {
 	if c.namesake(from, q.Name) {
 		return outcome{Why: fmt.Sprintf("another node is called %q and is there: give this one another node-name", q.Name)}, nil
 	}
+	s := c.State()
+	if !q.Levels.Holds(s.Level) {
+		return c.refuseLevel(from, &q, s.Level), nil
+	}
 	if err := c.addToMeta(from); err != nil {
 		return outcome{Why: err.Error()}, nil
 	}
-	return c.apply(meta.Encode(&meta.Enter{Identity: from, Name: q.Name, Start: q.Start})), nil
+	cmd := &meta.Enter{Identity: from, Name: q.Name, Start: q.Start}
+	if s.InForce(level.NodeRelease) {
+		cmd.Release, cmd.Levels = q.Release, q.Levels
+	}
+	o := c.apply(meta.Encode(cmd))
+	if o.Why == meta.ErrRelease.Error() {
+		return outcome{Why: "the level of the cluster has just risen"}, nil // it asks again
+	}
+	return o, nil
 }
+
+// refuseLevel refuses a node whose release cannot work at the level in force, and tells of each
+// start of one once: a release that knows nothing of levels asks again and again.
+func (c *Control) refuseLevel(from string, q *enterRequest, in level.Level) outcome {
+	err := &level.Error{Level: in, Known: q.Levels}
+	c.mu.Lock()
+	told := c.mu.outside[from] == q.Start
+	if len(c.mu.outside) == maxOutside {
+		clear(c.mu.outside)
+	}
+	c.mu.outside[from] = q.Start
+	c.mu.Unlock()
+	if !told {
+		c.log.Warn("refused a node: its release cannot work at the level of the cluster", "node", from, "name", q.Name, "release", q.Release, "err", err)
+	}
+	return outcome{Why: err.Error(), Level: max(in, level.First)}
+}
+
+// maxOutside is how many nodes that were refused are remembered. Beyond it all are forgotten,
+// and told again.
+const maxOutside = 1024
 
 // namesake says that a node that is new would come under the name of one that can be
 // reached: it would be taken for that one without its data (D5), were that one to

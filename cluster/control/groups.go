@@ -44,6 +44,7 @@ type replica struct {
 	transport      *raftnet.Transport
 	configurations configurations
 	settle         func(context.Context) error // before another replica is added
+	restoring      func() bool                 // the leader has to stay
 
 	mu struct {
 		sync.Mutex
@@ -80,7 +81,8 @@ func newReplica(r *raft.Raft, t *raftnet.Transport, log raft.LogStore, snapshots
 	t.Watch(r)
 	return &replica{
 		raft: r, transport: t, configurations: configurations{log: log, snapshots: snapshots},
-		settle: func(context.Context) error { return nil },
+		settle:    func(context.Context) error { return nil },
+		restoring: func() bool { return false },
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -275,6 +276,8 @@ type fakeShards struct {
 	mu      sync.Mutex
 	rafts   map[router.ShardID]*raft.Raft
 	ledgers map[router.ShardID]*ledger
+
+	restoring atomic.Int64 // the shard that is, and one more
 }
 
 func newFakeShards() *fakeShards {
@@ -320,7 +323,7 @@ func (f frozenLedger) Persist(s raft.SnapshotSink) error {
 
 func (frozenLedger) Release() {}
 
-func (f *fakeShards) StartReplica(sh router.ShardID, g raftstore.Group) error {
+func (f *fakeShards) StartReplica(sh router.ShardID, g raftstore.Group) (*raft.Raft, error) {
 	conf := raftstore.RaftConfig(g.ID)
 	g.Tune(conf)
 	conf.BatchApplyCh = false // so that commands are answered
@@ -328,13 +331,15 @@ func (f *fakeShards) StartReplica(sh router.ShardID, g raftstore.Group) error {
 	m := &ledger{}
 	r, err := raft.NewRaft(conf, m, g.Log, g.Stable, g.Snapshots, g.Transport)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.rafts[sh], f.ledgers[sh] = r, m
-	return nil
+	return r, nil
 }
+
+func (f *fakeShards) Restoring(sh router.ShardID) bool { return f.restoring.Load() == int64(sh)+1 }
 
 func (f *fakeShards) Settle(context.Context, router.ShardID) error { return nil }
 

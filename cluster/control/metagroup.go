@@ -1,7 +1,9 @@
 package control
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -9,6 +11,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"dunlin/raftstore"
+	"dunlin/raftstore/level"
 	"dunlin/raftstore/meta"
 )
 
@@ -47,10 +50,11 @@ func (c *Control) startMeta() error {
 			return fmt.Errorf("control: bootstrap meta: %w", err)
 		}
 	}
-	r, err := raft.NewRaft(conf, &guarded{c.machine, c.opts.Broken}, store, store, snapshots, transport)
+	machine := &guarded{Machine: c.machine, broken: c.opts.Broken}
+	r, err := raft.NewRaft(conf, machine, store, store, snapshots, transport)
 	if err != nil {
 		_ = transport.Close()
-		return fmt.Errorf("control: meta: %w", err)
+		return fmt.Errorf("control: meta: %w", errors.Join(err, machine.unread))
 	}
 	rep := newReplica(r, transport, store, snapshots)
 	c.mu.Lock()
@@ -76,17 +80,29 @@ func spread(r *raft.Raft) { r.Barrier(applyTimeout) }
 type guarded struct {
 	*meta.Machine
 	broken func(error)
+	unread error // why Restore refused a snapshot; of who calls NewRaft, then of Raft
 }
 
 // Apply implements raft.FSM.
 func (g *guarded) Apply(l *raft.Log) any {
 	defer func() {
-		if v := recover(); v != nil {
+		v := recover()
+		if err, ok := v.(*level.Error); ok {
+			g.broken(fmt.Errorf("meta at entry %d: %w", l.Index, err))
+			panic(v)
+		}
+		if v != nil {
 			g.broken(fmt.Errorf("meta at entry %d: %v\n%s", l.Index, v, debug.Stack()))
 			panic(v)
 		}
 	}()
 	return g.Machine.Apply(l)
+}
+
+// Restore implements raft.FSM. NewRaft does not say why a snapshot is refused.
+func (g *guarded) Restore(from io.ReadCloser) error {
+	g.unread = g.Machine.Restore(from)
+	return g.unread
 }
 
 // configuration is what meta begins with.

@@ -21,32 +21,48 @@ var (
 // Leave has a node emptied: its replicas go to the others, and when it holds none
 // it has left the cluster. stays takes that back, while it still holds some. The
 // node is named by its name, its number or its identity. When Leave returns nil, State
-// has it. Errors are ErrNoNode, those of Propose, and meta.ErrLast.
+// has it. Errors are ErrNoNode, those of Propose, meta.ErrLast, and ErrNotNow together with
+// ErrLastOpen if it has clients who would have nowhere to go.
 func (c *Control) Leave(ctx context.Context, node string, stays bool) error {
-	number, err := find(c.State(), node)
+	s := c.State()
+	number, err := find(s, node)
 	if err != nil {
 		return err
 	}
+	if !stays {
+		if err := c.sparing(s).sparesForGood(number); err != nil {
+			return fmt.Errorf("%w: %w", ErrNotNow, err)
+		}
+	}
 	// A leader that is emptied hands meta over, and may lose a command of which nobody
-	// knows then. To ask twice is to ask once.
+	// knows then.
+	done, err := c.proposeAgain(ctx, &meta.Leave{Node: number, Stays: stays})
+	switch {
+	case err == nil:
+		return c.learn(ctx, done.Index)
+	case errors.Is(err, meta.ErrNoNode) && !stays:
+		return nil // it was there when this began, and has left
+	case errors.Is(err, meta.ErrNoNode):
+		return fmt.Errorf("%q: %w: it has left the cluster", node, ErrNoNode)
+	}
+	return notNow(err)
+}
+
+// proposeAgain is Propose of a command of which two are as one, so that it can be proposed
+// until its outcome is known.
+func (c *Control) proposeAgain(ctx context.Context, cmd meta.Command) (meta.Result, error) {
 	var lost error
 	for {
-		done, err := c.Propose(ctx, &meta.Leave{Node: number, Stays: stays})
+		done, err := c.Propose(ctx, cmd)
 		switch {
-		case err == nil:
-			return c.learn(ctx, done.Index)
 		case errors.Is(err, ErrUnknown):
 			if lost = err; pause(ctx, proposePause) == nil {
 				continue
 			}
 		case errors.Is(err, ErrNoLeader) && lost != nil:
-			return lost
-		case errors.Is(err, meta.ErrNoNode) && !stays:
-			return nil // it was there when this began, and has left
-		case errors.Is(err, meta.ErrNoNode):
-			return fmt.Errorf("%q: %w: it has left the cluster", node, ErrNoNode)
+			return done, lost
 		}
-		return err
+		return done, err
 	}
 }
 

@@ -44,6 +44,24 @@ func TestOperate(t *testing.T) {
 				})
 			}
 		}
+		// A shard that is being restored keeps its leader, whoever wants another one.
+		leader := l.leads(0)
+		for _, m := range l.nodes {
+			m.shards.restoring.Store(1)
+		}
+		for _, to := range []string{"a", "b", "c"} {
+			if err := n.Transfer(ctx, 0, to); to != leader && (err == nil || !strings.Contains(err.Error(), "being restored")) {
+				t.Errorf("from %s to %s: %v", leader, to, err)
+			}
+		}
+		time.Sleep(30 * time.Second)
+		if now := l.leads(0); now != leader {
+			t.Errorf("%q leads what %s was restoring", now, leader)
+		}
+		for _, m := range l.nodes {
+			m.shards.restoring.Store(0)
+		}
+
 		l.settled("abc")
 		if err := n.Rebalance(ctx); err != nil {
 			t.Error(err)

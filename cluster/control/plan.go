@@ -3,6 +3,7 @@ package control
 import (
 	"cmp"
 	"maps"
+	"math"
 	"slices"
 
 	"dunlin/raftstore/meta"
@@ -159,7 +160,7 @@ func (o *outlook) shards() (steps []step, waits bool) {
 			continue
 		}
 		n := next[v.ID]
-		forBalance := n.Kind == placement.Transfer && slices.Contains(targets[i], v.Leader)
+		forBalance := n.Kind == placement.Transfer && slices.Contains(targets[i], v.Leader) && !o.drained(v.Leader)
 		if forBalance && (!o.calm || balanced) || n.Kind == placement.Transfer && o.barred[n.Node] {
 			n = placement.Step{}
 		}
@@ -182,18 +183,31 @@ func (o *outlook) heir(v *view) string {
 	if !o.barred[v.Leader] {
 		return ""
 	}
-	var may []string
+	var may, drained []string
 	for _, s := range v.lead.Servers {
 		number, ok := o.state.Find(s.Node)
-		if n := o.state.Nodes[number]; ok && s.Voter && !n.Leaving && n.Entitled(n.Generation) && o.current(v.ID, v.lead, s.Node) {
+		n := o.state.Nodes[number]
+		switch {
+		case !ok || !s.Voter || n.Leaving || !n.Entitled(n.Generation) || !o.current(v.ID, v.lead, s.Node):
+		case o.drained(s.Node):
+			drained = append(drained, s.Node)
+		default:
 			may = append(may, s.Node)
 		}
+	}
+	if len(may) == 0 {
+		may = drained
 	}
 	if len(may) == 0 {
 		return ""
 	}
 	slices.Sort(may)
 	return may[int(v.ID)%len(may)]
+}
+
+// drained says that a node is to lead nothing that another one could.
+func (o *outlook) drained(node string) bool {
+	return slices.ContainsFunc(o.nodes, func(n placement.Node) bool { return n.ID == node && n.Drained })
 }
 
 // shardStep is what v needs, given what placement says is next.
@@ -358,6 +372,8 @@ func (o *outlook) commands() (commands []meta.Command) {
 				continue
 			}
 			switch {
+			case n.Entitled(n.Generation) && o.reports[n.Identity].Clients > 0:
+				// They are asked to go, a few at a time: see Order.
 			case n.Entitled(n.Generation):
 				// It sends its clients away and releases its lease, so that nobody has to wait
 				// for that when it is stopped (E4).
@@ -367,7 +383,34 @@ func (o *outlook) commands() (commands []meta.Command) {
 			}
 		}
 	}
+	if raise := o.raise(); raise != nil {
+		commands = append(commands, raise)
+	}
+	for _, r := range o.state.Records[meta.KindDrain].All() {
+		// What this release cannot read a later one can.
+		d, err := readDrain(r)
+		if _, there := o.state.Find(r.Name); !there || err == nil && !d.mayHold(o.state, r.Name) {
+			commands = append(commands, &meta.RemoveRecord{Kind: meta.KindDrain, Name: r.Name, Was: &r.Revision})
+		}
+	}
 	return commands
+}
+
+// raise puts in force what all nodes have said they can work at; nil if there is nothing new. A
+// node that does not answer may come back as any release: it is waited for.
+func (o *outlook) raise() *meta.Raise {
+	r := &meta.Raise{Level: math.MaxUint32, Starts: make(map[uint32]uint64, len(o.state.Nodes))}
+	for number, n := range o.state.Nodes {
+		said, ok := o.reports[n.Identity]
+		if !ok || said.Start != n.Start {
+			return nil
+		}
+		r.Level, r.Starts[number] = min(r.Level, said.Levels.Told().Newest), n.Start
+	}
+	if len(r.Starts) == 0 || o.state.InForce(r.Level) {
+		return nil
+	}
+	return r
 }
 
 // replaced says that a node is not heard of any more, and one that came later is

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"dunlin/cluster/raftnet"
+	"dunlin/raftstore/level"
 	"dunlin/raftstore/meta"
 )
 
@@ -42,6 +43,9 @@ type outcome struct {
 	Node       uint32 `json:"node"`
 	Start      uint64 `json:"start"`
 	Generation uint64 `json:"generation"`
+	Revision   uint64 `json:"revision,omitempty"`
+
+	Level level.Level `json:"level,omitempty"` // that is in force, if the node cannot work at it
 }
 
 // Propose has meta carry out a command, through its leader wherever that is, and
@@ -96,12 +100,23 @@ func (c *Control) apply(entry []byte) outcome {
 	if r == nil || r.State() != raft.Leader {
 		return outcome{Why: "it does not lead meta"}
 	}
+	if asked := asksFor(entry); asked != nil {
+		return c.applySparing(r, entry, asked)
+	}
+	return c.commit(r, entry)
+}
+
+// commit has r, which leads meta, carry out an entry.
+func (c *Control) commit(r *raft.Raft, entry []byte) outcome {
 	f := r.Apply(entry, applyTimeout)
 	switch err := f.Error(); {
 	case err == nil:
 		spread(r)
 		res := f.Response().(meta.Result)
-		o := outcome{Fate: carriedOut, Index: res.Index, Node: res.Node, Start: res.Start, Generation: res.Generation}
+		o := outcome{
+			Fate: carriedOut, Index: res.Index,
+			Node: res.Node, Start: res.Start, Generation: res.Generation, Revision: res.Revision,
+		}
 		if res.Err != nil {
 			o.Why = res.Err.Error()
 		}
@@ -114,20 +129,23 @@ func (c *Control) apply(entry []byte) outcome {
 	}
 }
 
-// refusals are what meta refuses a command with.
+// refusals are what meta refuses a command with, or its leader.
 var refusals = []error{
 	meta.ErrFormed, meta.ErrNotFormed, meta.ErrNoNode, meta.ErrStale, meta.ErrHolds, meta.ErrConflict,
-	meta.ErrOver, meta.ErrNotYet, meta.ErrLast, meta.ErrInvalid, meta.ErrTooLarge,
+	meta.ErrOver, meta.ErrNotYet, meta.ErrLast, meta.ErrInvalid, meta.ErrTooLarge, meta.ErrRelease,
+	meta.ErrNoRecord, meta.ErrChanged, meta.ErrFull, ErrLastOpen, ErrTooFew,
 }
 
 func (o outcome) result() (meta.Result, error) {
 	switch {
+	case o.Level != 0:
+		return meta.Result{}, &level.Error{Level: o.Level}
 	case o.Fate == notTaken:
 		return meta.Result{}, fmt.Errorf("%w: %s", errNotTaken, o.Why)
 	case o.Fate == unknown:
 		return meta.Result{}, fmt.Errorf("%w: %s", ErrUnknown, o.Why)
 	case o.Why == "":
-		return meta.Result{Index: o.Index, Node: o.Node, Start: o.Start, Generation: o.Generation}, nil
+		return meta.Result{Index: o.Index, Node: o.Node, Start: o.Start, Generation: o.Generation, Revision: o.Revision}, nil
 	}
 	err := errors.New(o.Why)
 	for _, r := range refusals {

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"dunlin/raftstore/level"
 	"dunlin/raftstore/meta"
 	"dunlin/raftstore/placement"
 )
@@ -81,6 +82,7 @@ func (r *reconciler) look(ctx context.Context) *outlook {
 		}
 	}
 	var ids []string
+	drains := Drains(o.state)
 	for _, n := range o.state.Nodes {
 		at, ok := r.reached[n.Identity]
 		if !ok {
@@ -93,7 +95,8 @@ func (r *reconciler) look(ctx context.Context) *outlook {
 		case ok && now.Sub(at) > c.opts.DeadAfter:
 			state = placement.Dead
 		}
-		o.nodes = append(o.nodes, placement.Node{ID: n.Identity, State: state, Leaving: n.Leaving})
+		d, drained := drains[n.Identity]
+		o.nodes = append(o.nodes, placement.Node{ID: n.Identity, State: state, Leaving: n.Leaving, Drained: drained && !d.Cordon})
 		ids = append(ids, n.Identity)
 	}
 	slices.SortFunc(o.nodes, func(a, b placement.Node) int { return strings.Compare(a.ID, b.ID) })
@@ -229,9 +232,14 @@ func nameOf(s *meta.State, identity string) string {
 
 func (r *reconciler) logCommand(s *meta.State, cmd meta.Command) {
 	switch cmd := cmd.(type) {
+	case *meta.Raise:
+		r.c.log.Info("the cluster has risen to a level that all its nodes can work at: none can go back to a release that cannot",
+			"level", cmd.Level, "was", max(s.Level, level.First))
 	case *meta.Leave:
 		r.c.log.Info("a node was replaced by another one of its name: it is being emptied",
 			"node", cmd.Node, "name", s.Nodes[cmd.Node].Name, "identity", s.Nodes[cmd.Node].Identity)
+	case *meta.RemoveRecord:
+		r.c.log.Info("the order to drain a node is over: it has started anew, or is gone", "identity", cmd.Name)
 	case *meta.Retire:
 		r.c.log.Info("a node holds nothing any more and has left the cluster",
 			"node", cmd.Node, "name", s.Nodes[cmd.Node].Name, "identity", s.Nodes[cmd.Node].Identity)

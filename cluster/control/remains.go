@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"dunlin/raftstore"
+	"dunlin/raftstore/level"
 	"dunlin/raftstore/meta"
 	"dunlin/router"
 )
@@ -51,11 +52,26 @@ func (r *Remains) readMeta() (*meta.State, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := meta.NewMachine(nil)
-	if err := raftstore.Replay(r.data.log.Group(MetaGroup), snapshots, m.Restore, func(l *raft.Log) { m.Apply(l) }); err != nil {
+	m := meta.NewMachine(level.Known(), nil)
+	if err := replayMeta(m, r.data.log.Group(MetaGroup), snapshots); err != nil {
 		return nil, fmt.Errorf("meta: %w", err)
 	}
 	return m.State(), nil
+}
+
+// replayMeta has m be what a log and its snapshots hold. Of a cluster that has risen above what
+// this release can work at it is a level.Error.
+func replayMeta(m *meta.Machine, log raft.LogStore, snapshots raft.SnapshotStore) (err error) {
+	defer func() {
+		switch v := recover().(type) {
+		case nil:
+		case *level.Error:
+			err = v
+		default:
+			panic(v)
+		}
+	}()
+	return raftstore.Replay(log, snapshots, m.Restore, func(l *raft.Log) { m.Apply(l) })
 }
 
 // Identity is the node's.

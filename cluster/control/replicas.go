@@ -16,13 +16,14 @@ import (
 // Shards is the store of this node. StartReplica and StopReplica return when it is
 // done, and are called for several shards at a time, for each by one goroutine.
 type Shards interface {
-	StartReplica(sh router.ShardID, g raftstore.Group) error
+	StartReplica(sh router.ShardID, g raftstore.Group) (*raft.Raft, error)
 	StopReplica(sh router.ShardID) error
 	// Settle has committed what a group with a single replica keeps in its node's
 	// memory alone. It goes before another replica is added, on any goroutine.
 	Settle(ctx context.Context, sh router.ShardID) error
-	// Raft is the group's, nil without a replica here. Called from any goroutine.
-	Raft(sh router.ShardID) *raft.Raft
+	// Restoring says that the group's leader, which is here, takes over a backup: if
+	// another one led it, nobody could say what it holds. On any goroutine.
+	Restoring(sh router.ShardID) bool
 }
 
 // Run starts the replicas that meta places on this node, now and later, and stops
@@ -114,13 +115,14 @@ func (c *Control) startReplica(shards Shards, sh router.ShardID, s *meta.State) 
 			how = founded(begins, begins[int(sh)%len(begins)] == self)
 		}
 	}
-	if err := shards.StartReplica(sh, g); err != nil {
+	r, err := shards.StartReplica(sh, g)
+	if err != nil {
 		_ = t.Close()
 		return fmt.Errorf("control: shard %d: %w", sh, err)
 	}
-	r := shards.Raft(sh)
 	rep := newReplica(r, t, store, snapshots)
 	rep.settle = func(ctx context.Context) error { return shards.Settle(ctx, sh) }
+	rep.restoring = func() bool { return shards.Restoring(sh) }
 	c.mu.Lock()
 	c.mu.groups[id] = rep
 	c.mu.Unlock()

@@ -5,10 +5,20 @@ import (
 	"sync"
 
 	"github.com/hashicorp/raft"
+
+	"dunlin/raftstore/level"
 )
 
-// report is what a node says of its replicas when it is asked.
+// report is what a node says of itself and of its replicas when it is asked. A release that says
+// nothing of levels leaves all but the groups zero.
 type report struct {
+	Start   uint64     `json:"start,omitempty"`
+	Release string     `json:"release,omitempty"`
+	Levels  level.Span `json:"levels,omitzero"`
+
+	// Clients are connected to it. One that leaves the cluster is waited for until they are gone.
+	Clients int `json:"clients,omitempty"`
+
 	Groups map[uint16]groupReport `json:"groups"`
 }
 
@@ -49,7 +59,10 @@ func (c *Control) report() report {
 		replicas[id] = rep
 	}
 	c.mu.Unlock()
-	r := report{Groups: make(map[uint16]groupReport, len(replicas))}
+	r := report{
+		Start: c.data.Starts(), Release: c.opts.Release, Levels: c.opts.Levels,
+		Clients: c.opts.Clients(), Groups: make(map[uint16]groupReport, len(replicas)),
+	}
 	for id, rep := range replicas {
 		r.Groups[id] = rep.report()
 	}

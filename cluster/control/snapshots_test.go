@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/raft"
 	dto "github.com/prometheus/client_model/go"
 
+	"dunlin/raftstore/level"
 	"dunlin/raftstore/meta"
 )
 
@@ -144,7 +145,7 @@ func TestUnfinishedSnapshotsAreRemoved(t *testing.T) {
 // D6: the node hears of a panic of meta's, of which group and which entry.
 func TestBrokenMeta(t *testing.T) {
 	var told error
-	g := &guarded{meta.NewMachine(nil), func(err error) { told = err }}
+	g := &guarded{Machine: meta.NewMachine(level.Known(), nil), broken: func(err error) { told = err }}
 	func() {
 		defer func() {
 			if recover() == nil {

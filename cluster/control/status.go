@@ -5,12 +5,15 @@ import (
 	"context"
 	"maps"
 	"slices"
+
+	"dunlin/raftstore/level"
 )
 
 // Status is the cluster as this node finds it, for people.
 type Status struct {
 	Cluster string
 	Factor  int           // replicas wanted of each group
+	Level   level.Level   // in force
 	Nodes   []NodeStatus  // by number
 	Groups  []GroupStatus // by group, meta last
 }
@@ -23,6 +26,11 @@ type NodeStatus struct {
 	Admitted       bool // may be granted leases (E4)
 	Leaving        bool // is being emptied
 	Alive          bool // has answered
+
+	// Release is what it runs, as it answers, or said when it last entered, and Levels what that
+	// can work at; "" and level.First alone if it has said neither.
+	Release string
+	Levels  level.Span
 }
 
 // GroupStatus is one group; without a leader that has answered only its placement
@@ -52,11 +60,15 @@ func (c *Control) Status(ctx context.Context) Status {
 		ids = append(ids, n.Identity)
 	}
 	o.reports = c.reports(ctx, ids)
-	st := Status{Cluster: s.Cluster, Factor: s.Factor}
+	st := Status{Cluster: s.Cluster, Factor: s.Factor, Level: c.Level()}
 	for _, number := range slices.Sorted(maps.Keys(s.Nodes)) {
 		n := s.Nodes[number]
-		_, answered := o.reports[n.Identity]
+		said, answered := o.reports[n.Identity]
+		if !answered {
+			said.Release, said.Levels = n.Release, n.Levels
+		}
 		st.Nodes = append(st.Nodes, NodeStatus{
+			Release: said.Release, Levels: said.Levels.Told(),
 			Number: number, Identity: n.Identity, Name: n.Name, Start: n.Start,
 			Admitted: n.Entitled(n.Generation), Leaving: n.Leaving, Alive: answered,
 		})

@@ -57,6 +57,7 @@ type Lease struct {
 		missing  error // why there is no lease
 
 		looked    time.Time // last
+		stood     time.Time // when it was found that this process had stood still
 		renewed   time.Time // when a round was begun last
 		told      report    // in that round
 		proposing bool

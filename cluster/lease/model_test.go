@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"dunlin/cluster/raftnet"
+	"dunlin/raftstore/level"
 	"dunlin/raftstore/meta"
 )
 
@@ -571,7 +572,7 @@ func (w *world) mourn(p *proc) {
 // start starts a process of node n, and has it enter.
 func (w *world) start(n *node) {
 	p := &proc{
-		n: n, w: w, alive: true, machine: meta.NewMachine(nil), handlers: make(map[uint8]raftnet.Handler),
+		n: n, w: w, alive: true, machine: meta.NewMachine(level.Known(), nil), handlers: make(map[uint8]raftnet.Handler),
 		table: make(map[int]held), holds: make(map[int]held), silent: make(map[int]time.Time), version: 1,
 	}
 	p.ctx, p.stop = context.WithCancel(context.Background())

@@ -204,7 +204,7 @@ func (l *Lease) viewLocked(now time.Time, s *meta.State) view {
 		switch {
 		case now.Sub(since) >= l.opts.Broken:
 			v.broken[pair(v.self, number)] = true
-		case h.Generation == n.Generation && now.Sub(h.at) < l.opts.Broken:
+		case h.Generation == n.Generation && now.Sub(h.at) < l.still():
 			tell(number, h.report)
 		}
 	}

@@ -55,7 +55,7 @@ func (l *Lease) look(ctx context.Context) time.Duration {
 	var f findings
 	l.mu.Lock()
 	s := l.opts.Meta.State()
-	if now.Sub(l.mu.looked) >= 2*l.opts.Renew {
+	if now.Sub(l.mu.looked) >= l.still() {
 		l.stoodStillLocked(now)
 	}
 	l.mu.looked = now
@@ -109,9 +109,14 @@ func (l *Lease) look(ctx context.Context) time.Duration {
 	return max(min(again, l.dueLocked(now)), time.Millisecond)
 }
 
+// still is after how long without a sign of life a node may be standing still: what
+// it found of others before may not be so any more, and what others did meanwhile it
+// does not know.
+func (l *Lease) still() time.Duration { return 2 * l.opts.Renew }
+
 // stoodStillLocked is called after this process did: it has heard nobody meanwhile.
 func (l *Lease) stoodStillLocked(now time.Time) {
-	l.mu.heeds, l.mu.suspect = time.Time{}, holder{}
+	l.mu.stood, l.mu.heeds, l.mu.suspect = now, time.Time{}, holder{}
 	for _, o := range l.mu.others {
 		if !o.lost.IsZero() {
 			o.lost = now
@@ -243,7 +248,7 @@ func (l *Lease) reachLocked(now time.Time, o *other) {
 	case reach == Up:
 		o.lost = time.Time{}
 	case o.lost.IsZero():
-		o.lost = now.Add(-since)
+		o.lost = now.Add(-min(since, now.Sub(l.mu.stood)))
 	}
 }
 

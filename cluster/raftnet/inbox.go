@@ -1,6 +1,7 @@
 package raftnet
 
 import (
+	"bytes"
 	"sync"
 
 	"github.com/hashicorp/raft"
@@ -49,8 +50,11 @@ func (t *Transport) request(from string, out *replies, r record) error {
 		}
 		in.command = beat
 	case kindAppend:
-		// The log keeps the entries, so their bytes must be their own.
-		in.command, err = readAppend(append([]byte(nil), r.payload...), from)
+		var a *raft.AppendEntriesRequest
+		if a, err = readAppend(r.payload, from); err == nil {
+			own(a)
+		}
+		in.command = a
 	case kindVote:
 		in.command, err = readVote(r.payload, from)
 	case kindPreVote:
@@ -68,6 +72,43 @@ func (t *Transport) request(from string, out *replies, r record) error {
 	}
 	return nil
 }
+
+// own gives entries that borrow bytes of their own, since the log keeps them. Short ones
+// lie together, but no more than is well let go with the last of them: the log bounds
+// what it keeps by what each entry takes (P10).
+func own(a *raft.AppendEntriesRequest) {
+	left := 0 // bytes of short ones to come
+	for _, e := range a.Entries {
+		for _, b := range [...][]byte{e.Data, e.Extensions} {
+			if len(b) <= maxShort {
+				left += len(b)
+			}
+		}
+	}
+	var room []byte
+	keep := func(b []byte) []byte {
+		switch {
+		case len(b) == 0:
+			return nil
+		case len(b) > maxShort:
+			return bytes.Clone(b)
+		case len(b) > cap(room)-len(room):
+			room = make([]byte, 0, min(left, maxTogether))
+		}
+		from := len(room)
+		room = append(room, b...)
+		left -= len(b)
+		return room[from:len(room):len(room)]
+	}
+	for _, e := range a.Entries {
+		e.Data, e.Extensions = keep(e.Data), keep(e.Extensions)
+	}
+}
+
+const (
+	maxShort    = 2 << 10  // bytes that lie with others
+	maxTogether = 16 << 10 // bytes of those that lie together
+)
 
 const (
 	errBehind = "group is too far behind"

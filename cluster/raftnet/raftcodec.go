@@ -66,8 +66,7 @@ func appendAppend(dst []byte, a *raft.AppendEntriesRequest) []byte {
 // minEntry is the fewest bytes an entry takes.
 const minEntry = 6
 
-// readAppend reads an AppendEntries, whose entries borrow b: for they are kept,
-// it must be the caller's own.
+// readAppend reads an AppendEntries, whose entries borrow b: see own.
 func readAppend(b []byte, peer string) (*raft.AppendEntriesRequest, error) {
 	r := field.Reader{B: b}
 	a := &raft.AppendEntriesRequest{RPCHeader: header(r.Uvarint(), peer)}

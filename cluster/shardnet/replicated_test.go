@@ -130,7 +130,7 @@ func newFleet(t testing.TB, seed uint64, plant string) *fleet {
 			if err := raft.BootstrapCluster(c, store, store, snapshots, p.transports[sh], servers); err != nil {
 				t.Fatal(err)
 			}
-			if err := p.store.StartReplica(sh, raftstore.Group{
+			if _, err := p.store.StartReplica(sh, raftstore.Group{
 				ID: id, Log: store, Stable: store, Snapshots: snapshots, Transport: p.transports[sh], Tune: tune,
 			}); err != nil {
 				t.Fatal(err)

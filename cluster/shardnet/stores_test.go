@@ -108,7 +108,7 @@ func (n *stored) startReplicaLocked(t *testing.T, sh router.ShardID) {
 			t.Fatal(err)
 		}
 	}
-	if err := n.store.StartReplica(sh, raftstore.Group{
+	if _, err := n.store.StartReplica(sh, raftstore.Group{
 		ID: id, Log: stores, Stable: stores, Snapshots: snapshots, Transport: transport, Tune: tune, SnapshotBytes: 32 << 10,
 	}); err != nil {
 		t.Fatal(err)

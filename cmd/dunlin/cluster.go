@@ -12,7 +12,7 @@ import (
 
 func newCluster() *cobra.Command {
 	c := parent("cluster", "Look at the cluster, change it, verify it, back it up, restore it",
-		newClusterStatus(), newClusterRemove(), newClusterRebalance(), newClusterTransfer(), newClusterReplicas(),
+		newClusterStatus(), newClusterRemove(), newClusterDrain(), newClusterUndrain(), newClusterRebalance(), newClusterTransfer(), newClusterReplicas(),
 		newClusterVerify(), newClusterBackup(), newClusterRestore(), newClusterRecover())
 	// The first Ctrl-C has a command leave nothing half done, a second one ends it.
 	c.PersistentPreRun = func(cmd *cobra.Command, _ []string) {

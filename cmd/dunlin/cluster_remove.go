@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,9 +25,11 @@ func newClusterRemove() *cobra.Command {
 		Short: "Empty a node and have it leave the cluster",
 		Long: `Empty a node and have it leave the cluster, for good.
 
-Its replicas move to the other nodes while all go on serving; when it holds none any more it
-has left. Then stop its process, and empty its data directory before it is used again: started
-with it, the node would enter the cluster as a new one.
+It is drained: it takes no new clients, and those that are there are asked to go, 500 in a second,
+or at the rate of cluster drain if it is drained already. Its replicas move to the other nodes while
+all go on serving. When it holds none any more, and its clients are gone, it has left. Then stop its
+process, and empty its data directory before it is used again: started with it, the node would enter
+the cluster as a new one.
 
 NODE is a name as cluster status shows it; or its number, or its identity, if several have
 that name. A dead node is removed in the same way. A node that comes back with an empty data
@@ -88,27 +89,30 @@ func untilLeft(ctx context.Context, node *api, name string, p *terminal.Status) 
 	defer p.Clear()
 	look := time.NewTicker(removalLook)
 	defer look.Stop()
-	holds := ""
+	left := ""
 	for {
 		var st admin.ClusterStatus
 		err := node.do(ctx, http.MethodGet, "/api/v1/cluster", &st)
 		switch {
 		case errors.Is(ctx.Err(), context.Canceled):
-			return fmt.Errorf("interrupted: %s has not left%s; it goes on leaving", name, holds)
+			return fmt.Errorf("interrupted: %s has not left%s; it goes on leaving", name, left)
 		case ctx.Err() != nil:
-			return fmt.Errorf("%s has not left after %v%s; it goes on leaving", name, node.timeout, holds)
+			return fmt.Errorf("%s has not left after %v%s; it goes on leaving", name, node.timeout, left)
 		}
 		if err != nil {
 			return fmt.Errorf("%s is leaving, and whether it has left is not known: %w", name, err)
 		}
 		n := slices.IndexFunc(st.Nodes, func(n admin.ClusterNode) bool {
-			return n.Leaving && (n.Name == name || n.Identity == name || strconv.FormatUint(uint64(n.Number), 10) == name)
+			return n.Leaving && isNamed(&n, name)
 		})
 		if n < 0 {
 			return nil
 		}
-		holds = fmt.Sprintf(", it still holds %d replicas", replicasOf(&st, st.Nodes[n].Identity))
-		p.Line("%s is leaving%s", name, holds)
+		left = fmt.Sprintf(", it still holds %d replicas", replicasOf(&st, st.Nodes[n].Identity))
+		if clients := st.Nodes[n].Clients; clients != nil {
+			left += fmt.Sprintf(" and has %d clients", *clients)
+		}
+		p.Line("%s is leaving%s", name, left)
 		select {
 		case <-look.C:
 		case <-ctx.Done():

@@ -23,7 +23,7 @@ func leaving(t *testing.T, held ...int) string {
 		}
 		var st admin.ClusterStatus
 		if held[0] >= 0 {
-			st.Nodes = []admin.ClusterNode{{Number: 4, Name: "n4", Identity: "id4", Leaving: true}}
+			st.Nodes = []admin.ClusterNode{{Number: 4, Name: "n4", Identity: "id4", Leaving: true, Clients: &held[0]}}
 		}
 		for range held[0] {
 			st.Groups = append(st.Groups, admin.Group{Replicas: []admin.GroupReplica{{Node: "id1"}, {Node: "id4"}}})
@@ -47,7 +47,7 @@ func TestRemoveWaitShowsWhatIsLeft(t *testing.T) {
 	if err := untilLeft(t.Context(), &node, "n4", terminal.StatusOn(&seen, func() (int, int) { return 80, 24 })); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(seen.String(), "n4 is leaving, it still holds 2 replicas") {
+	if !strings.Contains(seen.String(), "n4 is leaving, it still holds 2 replicas and has 2 clients") {
 		t.Errorf("shown: %q", seen.String())
 	}
 }

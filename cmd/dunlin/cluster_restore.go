@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -38,12 +39,15 @@ connect again; they may hear once more what they had acknowledged after the
 backup (QoS 1 and 2), and do not hear what was published after it.
 
 The file is verified before anything is changed. If the command fails half-way,
-some shards hold something: form another empty cluster and begin anew.`,
+some shards hold something: form another empty cluster and begin anew.
+
+With - as FILE it is read from standard input; TMPDIR holds it meanwhile.`,
 		Example: `  dunlin serve --shards 16 --data-dir /var/lib/dunlin-new    a new cluster
-  dunlin cluster restore --data-dir /var/lib/dunlin-new dunlin.backup`,
+  dunlin cluster restore --data-dir /var/lib/dunlin-new dunlin.backup
+  kubectl exec -i dunlin-0 -- dunlin cluster restore - < dunlin.backup`,
 		Args: exactly("the file of a backup"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			file, err := os.Open(args[0])
+			file, err := openBackup(args[0], cmd.InOrStdin())
 			if err != nil {
 				return err
 			}
@@ -71,6 +75,25 @@ some shards hold something: form another empty cluster and begin anew.`,
 	return cmd
 }
 
+// openBackup opens the file of a backup, or what of it comes from in.
+func openBackup(name string, in io.Reader) (*os.File, error) {
+	if name != stream {
+		return os.Open(name)
+	}
+	f, err := unnamed()
+	if err != nil {
+		return nil, err
+	}
+	_, err = io.Copy(f, in)
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
 // restoring is a backup on its way into a cluster.
 type restoring struct {
 	node     *api
@@ -96,6 +119,9 @@ func (r *restoring) run(ctx context.Context) error {
 			return fmt.Errorf("restore setting %q: %w", name, err)
 		}
 	}
+	if err := r.records(ctx); err != nil {
+		return fmt.Errorf("restore users and rules: %w", err)
+	}
 	for _, sh := range r.file.Held() {
 		if err := tryAgain(ctx, func() error { return r.give(ctx, sh) }); err != nil {
 			return fmt.Errorf("restore shard %d: %w; begin anew with an empty cluster", sh, err)
@@ -115,6 +141,36 @@ func (r *restoring) set(ctx context.Context, name, value string) error {
 		return err
 	}
 	return r.send(ctx, http.MethodPut, "/api/v1/backup/settings", bytes.NewReader(body))
+}
+
+// recordsAtATime is how many records are put by one request, each of which is a commit; and
+// recordBytes about how large they are together, at most.
+const (
+	recordsAtATime = 500
+	recordBytes    = 1 << 20
+)
+
+func (r *restoring) records(ctx context.Context) error {
+	var page admin.RecordPage
+	size := 0
+	put := func(done int) error {
+		r.progress.Line("users and rules, %d of %d", done, len(r.file.Records))
+		body, err := json.Marshal(page)
+		if err != nil {
+			return err
+		}
+		page.Records, size = page.Records[:0], 0
+		return tryAgain(ctx, func() error { return r.send(ctx, http.MethodPut, recordsPath, bytes.NewReader(body)) })
+	}
+	for i, x := range r.file.Records {
+		page.Records = append(page.Records, admin.Record(x))
+		if size += len(x.Name) + len(x.Value); len(page.Records) == recordsAtATime || size >= recordBytes || i == len(r.file.Records)-1 {
+			if err := put(i + 1); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // give brings a shard to its leader.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -24,7 +26,12 @@ func newClusterStatus() *cobra.Command {
 
 STATE   alive; silent: it has not answered; outside: gossip knows it, and it has not
         entered the cluster yet, or has left it; and leaving: it is being emptied,
-        see cluster remove
+        see cluster remove; draining, drained or cordoned: see cluster drain
+RELEASE what it runs, or ran when it was last heard; - if that does not say so
+LEVELS  those that this release can work at. Below the table is the one in force: what all
+        nodes understand, and therefore use
+CLIENTS clients that are connected to it, and of a node with too many after
+        cluster rebalance --connections how many it is still to ask to go
 LEADS   shards that it leads
 VOTES   shards that it holds a replica of which votes
 LEARNS  shards that it holds a replica of which is still catching up
@@ -56,7 +63,10 @@ META    its part in the group that holds what concerns the whole cluster:
 }
 
 func tableOfNodes(st *admin.ClusterStatus, known []admin.Node) *table {
-	t := newTable("NAME", "STATE", "NUMBER", "LEADS", "VOTES", "LEARNS", "META", "ADDRESSES", "IDENTITY")
+	t := newTable("NAME", "STATE", "NUMBER", "RELEASE", "LEVELS", "CLIENTS", "LEADS", "VOTES", "LEARNS", "META", "ADDRESSES", "IDENTITY")
+	if st.Level > 0 {
+		t.note = "level in force: " + strconv.FormatUint(uint64(st.Level), 10)
+	}
 	entered := make(map[string]bool)
 	for _, n := range st.Nodes {
 		entered[n.Identity] = true
@@ -67,6 +77,9 @@ func tableOfNodes(st *admin.ClusterStatus, known []admin.Node) *table {
 		if n.Leaving {
 			state += ", leaving"
 		}
+		if d := drainState(st, &n); d != "" {
+			state += ", " + d
+		}
 		var addrs string
 		if i := slices.IndexFunc(known, func(k admin.Node) bool { return k.Identity == n.Identity }); i >= 0 {
 			addrs = addresses(known[i])
@@ -75,15 +88,50 @@ func tableOfNodes(st *admin.ClusterStatus, known []admin.Node) *table {
 			}
 		}
 		leads, votes, learns, meta := part(st, n.Identity)
-		t.row(name, state, strconv.FormatUint(uint64(n.Number), 10), strconv.Itoa(leads), strconv.Itoa(votes),
+		t.row(name, state, strconv.FormatUint(uint64(n.Number), 10), cmp.Or(n.Release, "-"), levels(n), clientsOf(&n), strconv.Itoa(leads), strconv.Itoa(votes),
 			strconv.Itoa(learns), meta, addrs, n.Identity)
 	}
 	for _, k := range known {
 		if !entered[k.Identity] {
-			t.row(k.Name, "outside", "", "", "", "", "", addresses(k), k.Identity)
+			t.row(k.Name, "outside", "", "", "", "", "", "", "", "", addresses(k), k.Identity)
 		}
 	}
 	return t
+}
+
+// levels is what a node's release can work at: "2", "1-2", or "-" of an answer that does not say.
+func levels(n admin.ClusterNode) string {
+	oldest, newest := strconv.FormatUint(uint64(n.OldestLevel), 10), strconv.FormatUint(uint64(n.NewestLevel), 10)
+	switch {
+	case n.NewestLevel == 0:
+		return "-"
+	case oldest == newest:
+		return newest
+	}
+	return oldest + "-" + newest
+}
+
+// drainState says in a word how a node is being drained.
+func drainState(st *admin.ClusterStatus, n *admin.ClusterNode) string {
+	switch {
+	case n.Drain == nil:
+		return ""
+	case n.Drain.Cordon:
+		return "cordoned"
+	case restOf(st, n).none():
+		return "drained"
+	}
+	return "draining"
+}
+
+func clientsOf(n *admin.ClusterNode) string {
+	switch {
+	case n.Clients == nil:
+		return "?"
+	case n.ToAsk > 0:
+		return fmt.Sprintf("%d (%d to go)", *n.Clients, n.ToAsk)
+	}
+	return strconv.Itoa(*n.Clients)
 }
 
 // part is what a node does in the groups.

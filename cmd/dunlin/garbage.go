@@ -24,6 +24,15 @@ func paceGarbage() {
 	p.await()
 }
 
+// limitMemory has collections come the more often the nearer the process comes to nine
+// tenths of what it may take, in bytes; the rest is for what is not Go's. Who sets GOMEMLIMIT
+// decides instead.
+func limitMemory(whole int64) {
+	if os.Getenv("GOMEMLIMIT") == "" && whole > 0 {
+		debug.SetMemoryLimit(whole / 10 * 9)
+	}
+}
+
 // pacer adapts GOGC to what each collection leaves.
 type pacer struct{ percent int }
 

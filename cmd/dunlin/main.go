@@ -97,7 +97,7 @@ To see it work:
 	root.SetHelpCommandGroupID("admin")
 	add(root, "run", newServe(), newDev(), newConfig())
 	add(root, "mqtt", newPub(), newSub(), newBench())
-	add(root, "admin", newCluster(), newClients(), newUser(), newVersion())
+	add(root, "admin", newCluster(), newClients(), newUser(), newACL(), newBan(), newToken(), newVersion())
 	return root
 }
 

@@ -122,7 +122,20 @@ func TestExitCodes(t *testing.T) {
 		{"cluster replicas", 2, "want the number of replicas"},
 		{"cluster replicas 0", 2, `"0" is not allowed: want a number from 1 to 9`},
 		{"cluster replicas three", 2, "want a number from 1 to 9"},
-		{"user passwd x", 2, "want the file of users: --file"},
+		{"user passwd x --file f --http h", 2, "want one"},
+		{"user remove x --file=", 2, "--file is empty"},
+		{"user add", 2, "want the user's name"},
+		{"user add a:b", 2, "a name is UTF-8 without colons"},
+		{"user list --http " + nobody, 1, "connection refused"},
+		{"user remove x --http " + nobody, 1, "connection refused"},
+		{"acl set", 2, "want the file of rules"},
+		{"acl set /nowhere/rules", 1, "no such file"},
+		{"acl set " + bad, 1, "mqtt-adr"},
+		{"acl show --http " + nobody, 1, "connection refused"},
+		{"acl check c publish", 2, "want the topic"},
+		{"acl check c receive t", 2, `"receive" is not allowed: want publish or subscribe`},
+		{"acl check c publish t -q 3", 2, `"3" is not allowed: want 0, 1 or 2`},
+		{"acl check c publish t --certificate", 2, "want the user that it names"},
 		{"user list --file /nowhere/users", 1, "no such file"},
 		{"cluster replicas 3 --http " + nobody, 1, "connection refused"},
 	} {
@@ -147,7 +160,8 @@ func TestExitCodes(t *testing.T) {
 
 func TestHelpTeaches(t *testing.T) {
 	for _, args := range []string{"serve", "dev", "pub", "sub", "config check", "config show", "cluster status", "cluster remove",
-		"cluster rebalance", "cluster transfer", "cluster replicas", "cluster verify", "cluster backup", "cluster restore", "cluster recover", "clients ls", "user passwd", "user list", "user remove"} {
+		"cluster rebalance", "cluster drain", "cluster undrain", "cluster transfer", "cluster replicas", "cluster verify", "cluster backup", "cluster restore", "cluster recover", "clients ls",
+		"user add", "user passwd", "user list", "user remove", "acl show", "acl set", "acl remove", "acl check"} {
 		code, stdout, _ := dunlin(t, "", append(strings.Fields(args), "--help")...)
 		if code != 0 || !strings.Contains(stdout, "Examples:") {
 			t.Errorf("%s --help: %d\n%s", args, code, stdout)

@@ -25,29 +25,49 @@ import (
 // returns its configuration once it is ready.
 func testNode(t *testing.T) config.Config {
 	t.Helper()
-	host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(250), rand.IntN(256), 1+rand.IntN(250))
-	c := config.Default()
-	c.DataDir = t.TempDir()
-	c.MQTTAddr, c.WSAddr, c.HTTPAddr = host+":1883", host+":8083", host+":18083"
-	c.GossipAddr, c.ClusterAddr = host+":7946", host+":7947"
-	c.ACL.DenyFilters = []string{"denied/#"}
-	n, err := node.New(c, slog.New(slog.NewTextHandler(io.Discard, nil)))
-	if err != nil {
-		t.Fatal(err)
+	return testNodes(t, 1, func(c *config.Config) { c.ACL.DenyFilters = []string{"denied/#"} })[0]
+}
+
+// testNodes runs a cluster of so many nodes likewise.
+func testNodes(t *testing.T, n int, change func(*config.Config)) (cs []config.Config) {
+	t.Helper()
+	var join []string
+	for i := range n {
+		host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(250), rand.IntN(256), 1+rand.IntN(250))
+		c := config.Default()
+		c.NodeName, c.DataDir = fmt.Sprintf("n%d", i+1), t.TempDir()
+		c.MQTTAddr, c.WSAddr, c.HTTPAddr = host+":1883", host+":8083", host+":18083"
+		c.GossipAddr, c.ClusterAddr = host+":7946", host+":7947"
+		join = append(join, c.GossipAddr)
+		change(&c)
+		cs = append(cs, c)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- n.Run(ctx) }()
+	ended := make(chan error, n)
+	var ready []devNode
+	for i := range cs {
+		if n > 1 {
+			cs[i].Join, cs[i].BootstrapExpect = join, n
+		}
+		one, err := node.New(cs[i], slog.New(slog.NewTextHandler(io.Discard, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { ended <- one.Run(ctx) }()
+		ready = append(ready, devNode{name: cs[i].NodeName, http: cs[i].HTTPAddr})
+	}
 	t.Cleanup(func() {
 		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
+		for range n {
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
 		}
 	})
-	if err := waitReady(t.Context(), []devNode{{name: "n", http: c.HTTPAddr}}, newPrefixer(io.Discard, nil)); err != nil {
+	if err := waitReady(t.Context(), ready, newPrefixer(io.Discard, nil)); err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return cs
 }
 
 func mqttFlags(c config.Config, more ...string) []string {

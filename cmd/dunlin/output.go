@@ -47,8 +47,11 @@ func (f format) print(w io.Writer, v any, t *table) error {
 	return err
 }
 
-// table is columns of text.
-type table struct{ rows [][]string }
+// table is columns of text, and a line below them if note is not empty.
+type table struct {
+	rows [][]string
+	note string
+}
 
 func newTable(head ...string) *table { return &table{rows: [][]string{head}} }
 
@@ -68,7 +71,11 @@ func (t *table) print(w io.Writer) error {
 	for _, r := range t.rows {
 		fmt.Fprintln(tw, strings.Join(r, "\t"))
 	}
-	return tw.Flush()
+	if err := tw.Flush(); err != nil || t.note == "" {
+		return err
+	}
+	_, err := fmt.Fprintln(w, t.note)
+	return err
 }
 
 // appendYAML turns JSON into block YAML, in the same order. Text stays in JSON's

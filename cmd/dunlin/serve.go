@@ -22,11 +22,11 @@ func newServe() *cobra.Command {
 		Use:   "serve [flags]",
 		Short: "Run a node",
 		Long: `Run a node in the foreground until SIGTERM or ctrl-C, which stops it in good order; a second one at once.
-SIGHUP has certificates, users and rules read again, which happens by itself within seconds too.
+SIGHUP has certificates, keys, tokens, users and rules read again, which happens by itself within seconds too.
 
 Every setting has a default. A YAML file (--config), then the environment, then flags change it: --mqtt-addr
-is mqtt-addr in the file and DUNLIN_MQTT_ADDR in the environment. What has a heading in the file (tls, websocket,
-proxy-protocol, limits, auth, acl) is in the file (limits: max-keepalive: 60s) or the environment
+is mqtt-addr in the file and DUNLIN_MQTT_ADDR in the environment. What has a heading in the file (http, tls,
+websocket, proxy-protocol, audit, limits, auth, acl) is in the file (limits: max-keepalive: 60s) or the environment
 (DUNLIN_LIMITS__MAX_KEEPALIVE=60s) only. A secret may be ${FILE:/path}. dunlin config show lists all settings with
 their values and where these come from.`,
 		Example: `  dunlin serve                                        one node, for this machine only
@@ -37,14 +37,17 @@ their values and where these come from.`,
                                                       the first of two nodes that form a cluster`,
 		Args: exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			hangups := catchHangups() // who says so early does not end the node
+			defer hangups.stop()
 			c, origins, err := s.load()
 			if err != nil {
 				return err
 			}
 			paceGarbage()
+			limitMemory(c.Limits.Memory)
 			log := newLogger(c, cmd.ErrOrStderr())
 			if origins["mqtt-addr"] == "default" {
-				log.Info("only this machine can connect; mqtt-addr and auth.users-file, or allow-anonymous, open the node to others", "mqtt-addr", c.MQTTAddr)
+				log.Info("only this machine can connect; mqtt-addr and auth.store or auth.users-file, or allow-anonymous, open the node to others", "mqtt-addr", c.MQTTAddr)
 			}
 			warnOfFiles(log, c.Limits.MaxConnections)
 			ctx, stop := untilSignal(cmd.Context(), log)
@@ -53,7 +56,7 @@ their values and where these come from.`,
 			if err != nil {
 				return err
 			}
-			defer onHangup(n.Reload)()
+			hangups.tell(n.Reload)
 			return n.Run(ctx)
 		},
 	}
@@ -84,19 +87,27 @@ func newLogger(c config.Config, w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, o))
 }
 
-// onHangup calls f for each SIGHUP until the function it returns is called.
-func onHangup(f func()) (stop func()) {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGHUP)
+// hangups are SIGHUPs, those of before anybody was told of them included, which count as one.
+type hangups chan os.Signal
+
+func catchHangups() hangups {
+	h := make(hangups, 1)
+	signal.Notify(h, syscall.SIGHUP)
+	return h
+}
+
+// tell has f called for each until stop.
+func (h hangups) tell(f func()) {
 	go func() {
-		for range signals {
+		for range h {
 			f()
 		}
 	}()
-	return func() {
-		signal.Stop(signals)
-		close(signals)
-	}
+}
+
+func (h hangups) stop() {
+	signal.Stop(h)
+	close(h)
 }
 
 // untilSignal returns a context that the first SIGTERM or SIGINT ends. The

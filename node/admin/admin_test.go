@@ -88,6 +88,7 @@ func (fakeShards) Sessions(shard int, cursor uint32, limit int) (SessionPage, bo
 type fakeBackups struct {
 	took []byte
 	set  map[string]string
+	put  []Record
 	err  error
 }
 
@@ -114,6 +115,18 @@ func (f *fakeBackups) Begin(context.Context, int) error { return f.err }
 
 func (f *fakeBackups) Set(_ context.Context, settings map[string]string) error {
 	f.set = settings
+	return f.err
+}
+
+func (f *fakeBackups) Records(_ context.Context, after string) ([]Record, string, error) {
+	if after == "" {
+		return []Record{{Kind: "user", Name: "ann", Value: "x"}}, "user ann", f.err
+	}
+	return nil, "", f.err
+}
+
+func (f *fakeBackups) Put(_ context.Context, records []Record) error {
+	f.put = records
 	return f.err
 }
 

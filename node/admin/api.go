@@ -47,14 +47,9 @@ type ClientPage struct {
 }
 
 func (s *Server) clients(w http.ResponseWriter, r *http.Request) {
-	limit := defaultPage
-	if v := r.FormValue("limit"); v != "" {
-		n, err := strconv.Atoi(v)
-		if err != nil || n < 1 || n > maxPage {
-			fail(w, http.StatusBadRequest, "limit: want a number from 1 to "+strconv.Itoa(maxPage))
-			return
-		}
-		limit = n
+	limit, ok := pageLimit(w, r)
+	if !ok {
+		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), askTimeout)
 	defer cancel()
@@ -73,6 +68,32 @@ func (s *Server) clients(w http.ResponseWriter, r *http.Request) {
 		page.Clients = []Client{}
 	}
 	answer(w, page)
+}
+
+// pageLimit is how many of something are asked for; if not ok it has answered.
+func pageLimit(w http.ResponseWriter, r *http.Request) (limit int, ok bool) {
+	v := r.FormValue("limit")
+	if v == "" {
+		return defaultPage, true
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil || n < 1 || n > maxPage {
+		fail(w, http.StatusBadRequest, "limit: want a number from 1 to "+strconv.Itoa(maxPage))
+		return 0, false
+	}
+	return n, true
+}
+
+// truth is whether something is asked for; if not ok it has answered.
+func truth(w http.ResponseWriter, r *http.Request, name string) (v, ok bool) {
+	switch r.FormValue(name) {
+	case "", "false":
+		return false, true
+	case "true":
+		return true, true
+	}
+	fail(w, http.StatusBadRequest, name+": want true or false")
+	return false, false
 }
 
 func (s *Server) client(w http.ResponseWriter, r *http.Request) {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -17,6 +19,9 @@ type Backups interface {
 	Contents(ctx context.Context) (Contents, error)
 	// Backup writes a shard.
 	Backup(ctx context.Context, shard int, to io.Writer) error
+	// Records gives records of access, about a megabyte of them, beginning after those of
+	// another page; next is "" on the last.
+	Records(ctx context.Context, after string) (page []Record, next string, err error)
 }
 
 // Restores gives a new cluster what Backups wrote. Calls come from HTTP goroutines
@@ -29,6 +34,8 @@ type Restores interface {
 	Begin(ctx context.Context, shard int) error
 	// Set gives the cluster settings.
 	Set(ctx context.Context, settings map[string]string) error
+	// Put gives the cluster records.
+	Put(ctx context.Context, records []Record) error
 }
 
 // What Restores fails with, beside what may be tried again.
@@ -51,12 +58,31 @@ type Settings struct {
 	Settings map[string]string `json:"settings"`
 }
 
+// Record is a record of access: a user of the cluster, or its rules.
+type Record struct {
+	Kind  string `json:"kind"`
+	Name  string `json:"name"`
+	Value string `json:"value"`
+}
+
+// RecordPage answers GET /api/v1/backup/records, and is the body of PUT.
+type RecordPage struct {
+	Records []Record `json:"records"`
+	Next    string   `json:"next,omitempty"` // "after" of the next page; "" on the last
+}
+
 // uploads are the routes that see to the length of their bodies themselves: a
 // shard's is of any length, and written on as it comes.
-var uploads = map[string]bool{"PUT /api/v1/backup/settings": true, "PUT /api/v1/backup/shards/{shard}": true}
+var uploads = map[string]bool{
+	"PUT /api/v1/backup/settings": true, "PUT /api/v1/backup/records": true, "PUT /api/v1/backup/shards/{shard}": true,
+	"PUT /api/v1/acl": true,
+}
 
 // maxSettingsBytes bounds the settings in one request.
 const maxSettingsBytes = 1 << 20
+
+// maxRecordsBytes bounds the records in one request: a page of the largest, in JSON.
+const maxRecordsBytes = 16 << 20
 
 func (s *Server) contents(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), askTimeout)
@@ -128,7 +154,7 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) set(w http.ResponseWriter, r *http.Request) {
 	var body Settings
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxSettingsBytes)).Decode(&body); err != nil {
+	if err := json.NewDecoder(bounded(w, r, maxSettingsBytes)).Decode(&body); err != nil {
 		fail(w, http.StatusBadRequest, "want settings in JSON")
 		return
 	}
@@ -140,6 +166,57 @@ func (s *Server) set(w http.ResponseWriter, r *http.Request) {
 	}
 	w.WriteHeader(http.StatusNoContent)
 }
+
+func (s *Server) records(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), askTimeout)
+	defer cancel()
+	page, next, err := s.Backups.Records(ctx, r.FormValue("after"))
+	if err != nil {
+		s.refuse(w, err)
+		return
+	}
+	if page == nil {
+		page = []Record{}
+	}
+	answer(w, RecordPage{Records: page, Next: next})
+}
+
+func (s *Server) putRecords(w http.ResponseWriter, r *http.Request) {
+	var page RecordPage
+	if json.NewDecoder(bounded(w, r, maxRecordsBytes)).Decode(&page) != nil { // whose text may have them in it
+		fail(w, http.StatusBadRequest, "want records in JSON")
+		return
+	}
+	callerOf(r).target = describe(page.Records)
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Now().Add(recordsTimeout + writeTimeout)) // of the answer
+	ctx, cancel := context.WithTimeout(r.Context(), recordsTimeout)
+	defer cancel()
+	if err := s.Restores.Put(ctx, page.Records); err != nil {
+		s.refuse(w, err)
+		return
+	}
+	s.Log.Info("records restored from a backup", "records", len(page.Records))
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// describe names records for the audit log, which has no room for many: whoever may put them
+// may make users and tokens by the way.
+func describe(records []Record) string {
+	const some = 8
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d records:", len(records))
+	for _, x := range records[:min(len(records), some)] {
+		fmt.Fprintf(&b, " %.20s %.64s,", x.Kind, x.Name)
+	}
+	if len(records) > some {
+		return b.String() + " ..."
+	}
+	return strings.TrimRight(b.String(), ":,")
+}
+
+// recordsTimeout bounds what a request of records waits: each record is a commit.
+const recordsTimeout = time.Minute
 
 // patient has the time limits of a connection hold for each piece of what goes
 // over it, not for the whole.

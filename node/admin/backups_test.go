@@ -9,6 +9,31 @@ import (
 	"testing"
 )
 
+// Who puts records is written down with whom and what they are about, and nothing that is in them.
+func TestPutRecordsAreWrittenDown(t *testing.T) {
+	f := newFixture()
+	_, written := withTokens(t, f)
+	dir := t.TempDir()
+	serve(t, f, dir)
+	const two = `{"records": [{"kind": "token", "name": "mine", "value": "hush"}, {"kind": "user", "name": "a\nb", "value": "hush"}]}`
+	many := strings.Repeat(`{"kind": "user", "name": "`+strings.Repeat("x", 1000)+`", "value": "hush"},`, 100)
+	for _, body := range []string{two, `{"records": []}`, `{"records": [` + strings.TrimSuffix(many, ",") + `]}`} {
+		if code, _, _ := request(t, overSocket(dir), "PUT", "http://node/api/v1/backup/records", strings.NewReader(body)); code != 204 {
+			t.Errorf("%.40s: %d", body, code)
+		}
+	}
+	f.Audit.Close()
+	log := written.String()
+	for _, want := range []string{`"target":"\"2 records: token mine, user a\\nb\""`, `"target":"0 records"`, `"target":"100 records: user xxx`} {
+		if !strings.Contains(log, want) {
+			t.Errorf("the audit log has no %s:\n%s", want, log)
+		}
+	}
+	if strings.Contains(log, "hush") || len(log) > 2000 {
+		t.Errorf("%d bytes in the audit log:\n%.2000s", len(log), log)
+	}
+}
+
 func request(t *testing.T, client *http.Client, method, url string, body io.Reader) (int, string, error) {
 	t.Helper()
 	r, err := http.NewRequest(method, url, body)
@@ -49,6 +74,19 @@ func TestBackups(t *testing.T) {
 	if code, _, _ := request(t, client, "PUT", at+"/settings", bytes.NewReader(bytes.Repeat([]byte(" "), 2*maxSettingsBytes))); code != 400 {
 		t.Errorf("%d", code)
 	}
+	if code, body, _ := request(t, client, "GET", at+"/records", nil); code != 200 || !strings.Contains(body, `"next": "user ann"`) || !strings.Contains(body, `"kind": "user"`) {
+		t.Errorf("%d %s", code, body)
+	}
+	if code, body, _ := request(t, client, "GET", at+"/records?after=user+ann", nil); code != 200 || !strings.Contains(body, `"records": []`) {
+		t.Errorf("%d %s", code, body)
+	}
+	one := Record{Kind: "user", Name: "ann", Value: strings.Repeat("x", maxBodyBytes)}
+	if code, _, _ := request(t, client, "PUT", at+"/records", strings.NewReader(`{"records": [{"kind": "user", "name": "ann", "value": "`+one.Value+`"}]}`)); code != 204 || len(f.backups.put) != 1 || f.backups.put[0] != one {
+		t.Errorf("%d, %d records", code, len(f.backups.put))
+	}
+	if code, body, _ := request(t, client, "PUT", at+"/records", strings.NewReader(`{"records": secret}`)); code != 400 || strings.Contains(body, "secret") {
+		t.Errorf("%d %s", code, body)
+	}
 	if code, body, _ := request(t, client, "GET", at, nil); code != 200 || !strings.Contains(body, `"used": []`) || !strings.Contains(body, `"version": "v1"`) {
 		t.Errorf("%d %s", code, body)
 	}
@@ -56,7 +94,7 @@ func TestBackups(t *testing.T) {
 		409: fmt.Errorf("%w: holds something", ErrRefused), 500: fmt.Errorf("%w: lost", ErrUnknown), 503: io.ErrNoProgress,
 	} {
 		f.backups.err = err
-		for _, ask := range [][2]string{{"GET", "/shards/0"}, {"PUT", "/shards/0"}, {"PUT", "/settings"}, {"POST", "/shards/0/begin"}} {
+		for _, ask := range [][2]string{{"GET", "/shards/0"}, {"PUT", "/shards/0"}, {"PUT", "/settings"}, {"GET", "/records"}, {"PUT", "/records"}, {"POST", "/shards/0/begin"}} {
 			if code, body, _ := request(t, client, ask[0], at+ask[1], strings.NewReader("{}")); code != want || !strings.Contains(body, err.Error()) {
 				t.Errorf("%v: %d %s instead of %d", ask, code, body, want)
 			}
@@ -66,7 +104,7 @@ func TestBackups(t *testing.T) {
 		t.Error(code)
 	}
 	// Other routes take short bodies only, and nothing of this is for strangers.
-	for _, path := range []string{"/api/v1/backup", "/api/v1/backup/shards/0"} {
+	for _, path := range []string{"/api/v1/backup", "/api/v1/backup/records", "/api/v1/backup/shards/0"} {
 		if code, _ := f.ask(healthOnly, "GET", path); code != 403 {
 			t.Errorf("%s: %d", path, code)
 		}

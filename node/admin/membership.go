@@ -47,10 +47,14 @@ func NotFound(err error) error { return &Refusal{http.StatusNotFound, err} }
 // Conflict refuses what cannot be done as things are.
 func Conflict(err error) error { return &Refusal{http.StatusConflict, err} }
 
+// Invalid refuses what can never be.
+func Invalid(err error) error { return &Refusal{http.StatusBadRequest, err} }
+
 // ClusterStatus answers GET /api/v1/cluster.
 type ClusterStatus struct {
 	Cluster string        `json:"cluster"`            // identity
 	Factor  int           `json:"replication_factor"` // replicas wanted of each group
+	Level   uint32        `json:"level"`              // in force: what all nodes understand
 	Nodes   []ClusterNode `json:"nodes"`              // by number
 	Groups  []Group       `json:"groups"`             // shards by number, then meta
 }
@@ -64,6 +68,14 @@ type ClusterNode struct {
 	Alive    bool   `json:"alive"`    // it has answered
 	Admitted bool   `json:"admitted"` // it may take clients
 	Leaving  bool   `json:"leaving"`  // it is being emptied
+
+	Release     string `json:"release,omitempty"` // that it runs, or ran when it was last heard; empty if that does not say so
+	OldestLevel uint32 `json:"oldest_level"`      // the levels that this can work at
+	NewestLevel uint32 `json:"newest_level"`
+
+	Clients *int       `json:"clients,omitempty"` // that are connected to it; none if it does not say
+	ToAsk   int        `json:"to_ask,omitempty"`  // clients that it is to send elsewhere for connections to be even
+	Drain   *NodeDrain `json:"drain,omitempty"`   // none if it is not drained
 }
 
 // Group is one Raft group.

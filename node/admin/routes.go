@@ -17,11 +17,12 @@ type access int
 const (
 	everything access = iota // the unix socket: the file system has checked them
 	guarded                  // loopback: everything, but not for web pages of others
-	healthOnly               // beyond loopback: health and metrics
+	bearing                  // beyond loopback: what the token of the request is for
+	healthOnly               // beyond loopback without TLS: health and metrics
 )
 
-// route is one line of the HTTP interface. Open ones are served everywhere, the
-// others are subject to access.
+// route is one line of the HTTP interface. Open ones are served everywhere, unless the
+// operator says otherwise; the others are subject to access.
 type route struct {
 	method, path string
 	open         bool
@@ -42,17 +43,35 @@ func (s *Server) routes() []route {
 		{"GET", "/api/v1/cluster", false, s.cluster},
 		{"DELETE", "/api/v1/cluster/nodes/{node}", false, s.removeNode},
 		{"POST", "/api/v1/cluster/nodes/{node}/stay", false, s.keepNode},
+		{"POST", "/api/v1/cluster/nodes/{node}/drain", false, s.drain},
+		{"DELETE", "/api/v1/cluster/nodes/{node}/drain", false, s.undrain},
 		{"POST", "/api/v1/cluster/rebalance", false, s.rebalance},
+		{"POST", "/api/v1/cluster/connections/rebalance", false, s.evenConnections},
 		{"POST", "/api/v1/cluster/groups/{group}/leader", false, s.transfer},
 		{"PUT", "/api/v1/cluster/replicas", false, s.replicas},
 		{"GET", "/api/v1/clients", false, s.clients},
 		{"GET", "/api/v1/clients/{id}", false, s.client},
 		{"DELETE", "/api/v1/clients/{id}", false, s.kick},
+		{"GET", "/api/v1/users", false, s.users},
+		{"PUT", "/api/v1/users/{name}", false, s.putUser},
+		{"DELETE", "/api/v1/users/{name}", false, s.removeUser},
+		{"GET", "/api/v1/acl", false, s.rules},
+		{"PUT", "/api/v1/acl", false, s.setRules},
+		{"DELETE", "/api/v1/acl", false, s.removeRules},
+		{"GET", "/api/v1/acl/check", false, s.checkRules},
+		{"GET", "/api/v1/bans", false, s.bans},
+		{"PUT", "/api/v1/bans/{kind}/{value}", false, s.addBan},
+		{"DELETE", "/api/v1/bans/{kind}/{value}", false, s.removeBan},
+		{"GET", "/api/v1/tokens", false, s.tokens},
+		{"POST", "/api/v1/tokens", false, s.createToken},
+		{"DELETE", "/api/v1/tokens/{name}", false, s.revokeToken},
 		{"GET", "/api/v1/shards", false, s.shards},
 		{"GET", "/api/v1/shards/{shard}/sessions", false, s.sessions},
 		{"GET", "/api/v1/verify", false, s.verify},
 		{"GET", "/api/v1/backup", false, s.contents},
 		{"PUT", "/api/v1/backup/settings", false, s.set},
+		{"GET", "/api/v1/backup/records", false, s.records},
+		{"PUT", "/api/v1/backup/records", false, s.putRecords},
 		{"GET", "/api/v1/backup/shards/{shard}", false, s.backUp},
 		{"PUT", "/api/v1/backup/shards/{shard}", false, s.restore},
 		{"POST", "/api/v1/backup/shards/{shard}/begin", false, s.begin},
@@ -72,13 +91,13 @@ func (s *Server) handler(may access) http.Handler {
 	mux := http.NewServeMux()
 	for _, r := range s.routes() {
 		h := http.Handler(r.handle)
-		if !uploads[r.method+" "+r.path] {
+		if !s.isOpen(r, may) {
+			h = s.identified(r, s.restrict(may, r.needs(), h))
+		}
+		if !uploads[r.key()] {
 			h = http.MaxBytesHandler(h, maxBodyBytes)
 		}
-		if !r.open {
-			h = restrict(may, h)
-		}
-		mux.Handle(r.method+" "+r.path, h)
+		mux.Handle(r.key(), h)
 	}
 	mux.HandleFunc("/api/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, "no such resource, or not this method; see /api/v1/openapi.json")

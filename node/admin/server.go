@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -12,12 +13,15 @@ import (
 	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 
+	"dunlin/node/audit"
 	"dunlin/node/config"
+	"dunlin/node/token"
 )
 
 // What one requester can hold of the server (case 54).
 const (
 	maxConnections = 256
+	maxOfHost      = 64 // connections; of a loopback address maxConnections
 	maxHeaderBytes = 16 << 10
 	maxBodyBytes   = 64 << 10
 	headerTimeout  = 5 * time.Second
@@ -32,19 +36,34 @@ type Options struct {
 	Cluster     Cluster
 	Membership  Membership
 	Replication Replication
+	Drains      Drains
 	Clients     Clients
+	Users       Users
+	Rules       Rules
+	Bans        Bans
 	Shards      Shards
 	Backups     Backups
 	Restores    Restores
 	Agreement   Agreement
 	Metrics     prometheus.Gatherer
 	Log         *slog.Logger
+
+	Tokens Tokens     // nil: none is good
+	Audit  *audit.Log // nil: nothing is written down
+
+	// TLS is what http-addr speaks, asked at each handshake; nil: none. Beyond loopback that
+	// would be health and metrics alone, unless Plaintext says that tokens may be seen.
+	TLS       func() *tls.Config
+	Plaintext bool
+	// Beyond loopback these are served with a token only.
+	HealthNeedsToken, MetricsNeedToken bool
 }
 
 // Server is the HTTP interface of a node: Listen, then Serve, then Shutdown.
 type Server struct {
 	Options
-	parts []part
+	parts    []part
+	failures token.Failures
 }
 
 // part is one listener with its server.
@@ -72,10 +91,23 @@ func (s *Server) Listen(addr, dataDir string) error {
 		return err
 	}
 	may := healthOnly
-	if config.IsLoopback(addr) {
+	switch {
+	case config.IsLoopback(addr):
 		may = guarded
+	case s.TLS != nil || s.Plaintext:
+		may = bearing
 	}
-	s.add(netutil.LimitListener(tcp, maxConnections), s.handler(may))
+	if may != guarded {
+		tcp = limitEach(tcp, maxOfHost)
+	}
+	tcp = netutil.LimitListener(tcp, maxConnections)
+	if s.TLS != nil {
+		tcp = tls.NewListener(tcp, &tls.Config{
+			MinVersion:         tls.VersionTLS12,
+			GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return s.TLS(), nil },
+		})
+	}
+	s.add(tcp, s.handler(may))
 	return nil
 }
 
@@ -88,6 +120,7 @@ func (s *Server) add(l net.Listener, h http.Handler) {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+		ConnContext:       withSocketUser,
 	}})
 }
 

@@ -67,6 +67,24 @@ func (l *unixListener) Close() error {
 	return err
 }
 
+type socketUserKey struct{}
+
+// withSocketUser notes who has connected to the socket.
+func withSocketUser(ctx context.Context, c net.Conn) context.Context {
+	if uid, ok := uidOf(c); ok {
+		return context.WithValue(ctx, socketUserKey{}, uid)
+	}
+	return ctx
+}
+
+// socketUser is who asks by the socket.
+func socketUser(ctx context.Context) string {
+	if uid, ok := ctx.Value(socketUserKey{}).(uint32); ok {
+		return fmt.Sprint("uid ", uid)
+	}
+	return "admin.sock"
+}
+
 // socketPath is a path to the socket that fits into a socket address: where the
 // plain one is too long, one by way of an open descriptor of the directory, which
 // done closes.

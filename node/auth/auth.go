@@ -16,44 +16,12 @@ var (
 	ErrBadCredentials = errors.New("bad user name or password") // an unknown user has the same
 	ErrRefused        = errors.New("not let in")                // whatever it knows or has
 	ErrBusy           = errors.New("too many clients wait to be let in")
+	ErrTooOften       = errors.New("was wrong too often, and is held off for a while")
+	ErrUnavailable    = errors.New("nobody can say now who it is") // and the log has told why
 
 	ErrLater = errors.New("answer comes later")    // by the callback
 	ErrPass  = errors.New("another one is to say") // of an authenticator that does not know the client
 )
-
-// Principal is whom a client was found to be. It is constant, and whoever knows the
-// users has one for all connections of each. A million may be held, hence a single
-// string: how it was found, in the first byte, and the user's name. Nil is nobody: a
-// client that gave no name.
-type Principal struct{ found string }
-
-// How a Principal was found.
-const (
-	byClaim       = "u" // by a password, or the client's word where that is enough
-	byCertificate = "c"
-)
-
-// NewPrincipal makes the Principal of a user.
-func NewPrincipal(user string) *Principal { return &Principal{byClaim + user} }
-
-// NewCertified makes that of a user whom the client's certificate names.
-func NewCertified(user string) *Principal { return &Principal{byCertificate + user} }
-
-// User is the user's name, "" of nobody.
-func (p *Principal) User() string {
-	if p == nil {
-		return ""
-	}
-	return p.found[1:]
-}
-
-// Certificate is the name that the client's certificate has proved, "" without one.
-func (p *Principal) Certificate() string {
-	if p == nil || p.found[:1] != byCertificate {
-		return ""
-	}
-	return p.found[1:]
-}
 
 // Identity is who a connection speaks for. It is constant once made.
 type Identity struct {
@@ -69,6 +37,7 @@ type Request struct {
 	Loopback    bool              // the listener is reachable from this machine only
 	Certificate *x509.Certificate // that TLS has verified; nil: none
 	Connect     *mqtt.Connect
+	Was         *Principal // of a client that is connected and authenticates anew: see Method
 }
 
 // Anonymous lets every client in, under the user name that it gives: right where

@@ -2,7 +2,9 @@ package auth
 
 import (
 	"errors"
+	"slices"
 	"testing"
+	"time"
 	"unsafe"
 
 	"dunlin/proto/mqtt"
@@ -19,6 +21,20 @@ func TestPrincipal(t *testing.T) {
 		if id.User() != c.user || id.Certificate() != c.cert {
 			t.Errorf("user %q, certificate %q, want %q, %q", id.User(), id.Certificate(), c.user, c.cert)
 		}
+	}
+	when := time.Unix(1e9, 0)
+	for _, who := range []*Principal{NewPrincipal("u"), NewCertified("u")} {
+		more := who.With(Extras{Groups: []string{"b", "a", "b"}, Expires: when}).With(Extras{Groups: []string{"d", "c", "d"}, Expires: when})
+		if more.User() != "u" || more.Certificate() != who.Certificate() || !slices.Equal(more.Groups(), []string{"c", "d"}) ||
+			!more.Expires().Equal(when) || more.Rights() != nil {
+			t.Errorf("%+v", more)
+		}
+		if who.Groups() != nil || !who.Expires().IsZero() || who.Rights() != nil {
+			t.Error("the first has changed")
+		}
+	}
+	if nobody := (*Principal)(nil); nobody.Groups() != nil || !nobody.Expires().IsZero() || nobody.Rights() != nil {
+		t.Error("nobody has extras")
 	}
 	// Each connection holds one, and a million of them may be of different users.
 	if size := unsafe.Sizeof(Identity{}); size > 24 {

@@ -5,15 +5,19 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
 
-func write(t *testing.T, h Head, shards map[int][]byte, torn map[int]bool) []byte {
+func write(t *testing.T, h Head, shards map[int][]byte, torn map[int]bool, records ...Record) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	w, err := NewWriter(&b, h)
 	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Records(records); err != nil {
 		t.Fatal(err)
 	}
 	for sh := range h.Shards {
@@ -57,8 +61,17 @@ func TestWriteAndRead(t *testing.T) {
 		}
 	}
 
+	var records []Record
+	for i := range 5 {
+		records = append(records, Record{"user", string(rune('a' + i)), strings.Repeat("x", pieceBytes/2)})
+	}
+	f, err = Open(bytes.NewReader(write(t, h, shards, nil, records...)))
+	if err != nil || !slices.Equal(f.Records, records) || !slices.Equal(f.Held(), []int{0, 1, 2, 3}) {
+		t.Errorf("%d records, shards %v, %v", len(f.Records), f.Held(), err)
+	}
+
 	// No part of it that is missing or changed goes unnoticed.
-	small := write(t, h, map[int][]byte{0: {1}, 1: []byte("one"), 2: {2}, 3: {3}}, nil)
+	small := write(t, h, map[int][]byte{0: {1}, 1: []byte("one"), 2: {2}, 3: {3}}, nil, Record{"user", "ann", "x"})
 	for i := range small {
 		if _, err := Open(bytes.NewReader(small[:i])); !errors.Is(err, ErrFormat) {
 			t.Errorf("cut at %d: %v", i, err)

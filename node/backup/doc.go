@@ -12,7 +12,8 @@
 //	body
 //	checksum  8 bytes, big-endian: xxhash64 of all before it in the chunk
 //
-// First comes the head, in JSON; then of each shard its beginning, pieces of what
+// First comes the head, in JSON; then the records of access, in JSON too, in as many chunks
+// as they fill, none if there are none; then of each shard its beginning, pieces of what
 // the shard's leader wrote, and its end; last the end of the file. A shard that
 // begins again takes the place of what there was of it, so that a shard whose
 // leader was lost half-way is written once more. A file without its end is not

@@ -15,11 +15,14 @@ const magic = "DunlinF\x01"
 type kind uint8
 
 const (
-	kindHead  kind = 1 + iota
-	kindBegin      // of a shard
-	kindPiece      // of it
-	kindEnd        // of it
-	kindClose      // of the file
+	kindHead    kind = 1 + iota
+	kindBegin        // of a shard
+	kindPiece        // of it
+	kindEnd          // of it
+	kindClose        // of the file
+	kindRecords      // some records, before the first shard
+
+	lastKind = kindRecords
 )
 
 const (
@@ -40,6 +43,13 @@ type Head struct {
 	// Recovered are the identities of the stopped nodes whose data it was made of,
 	// none for a backup of a running cluster.
 	Recovered []string `json:"recovered,omitempty"`
+}
+
+// Record is a record of access that the cluster shares: a user, say.
+type Record struct {
+	Kind  string `json:"kind"`
+	Name  string `json:"name"`
+	Value string `json:"value"`
 }
 
 // ErrFormat says that a file is no backup, damaged, not whole, or of a version
@@ -70,7 +80,7 @@ func readChunk(from io.Reader, room *[]byte) (chunk, error) {
 	}
 	c := chunk{kind: kind(b[0]), shard: binary.BigEndian.Uint16(b[1:])}
 	n := int(binary.BigEndian.Uint32(b[3:]))
-	if n > maxBody || c.kind < kindHead || c.kind > kindClose || c.shard >= maxShards {
+	if n > maxBody || c.kind < kindHead || c.kind > lastKind || c.shard >= maxShards {
 		return chunk{}, fmt.Errorf("%w: bad chunk", ErrFormat)
 	}
 	for left := n + checksumBytes; left > 0; { // memory in proportion to what is there

@@ -16,7 +16,7 @@ import (
 var update = flag.Bool("update", false, "make the fixture "+newestFixture)
 
 // newestFixture is the fixture that -update makes; it has every kind of chunk.
-const newestFixture = "v1"
+const newestFixture = "v1.1"
 
 // TestFormats reads what each version of the format wrote. What a shard writes is
 // raftstore's, which has fixtures of its own.
@@ -26,7 +26,8 @@ func TestFormats(t *testing.T) {
 			Cluster: "0123456789abcdef0123456789abcdef", Shards: 4, Taken: time.Unix(1_700_000_000, 0).UTC(), Program: "v1",
 			Settings: map[string]string{"a": "b", "c": "d"}, Recovered: []string{"1111111111111111", "2222222222222222"},
 		}
-		b := write(t, h, map[int][]byte{0: []byte("all of shard 0"), 1: {}, 3: []byte("all of shard 3, after a first half")}, map[int]bool{3: true})
+		b := write(t, h, map[int][]byte{0: []byte("all of shard 0"), 1: {}, 3: []byte("all of shard 3, after a first half")}, map[int]bool{3: true},
+			Record{"rules", "rules", "rules: []\n"}, Record{"user", "ann", "<hash>"})
 		f, err := Open(bytes.NewReader(b))
 		if err != nil {
 			t.Fatal(err)
@@ -71,6 +72,9 @@ func dump(t *testing.T, f *File) []byte {
 		t.Fatal(err)
 	}
 	b = append(b, '\n')
+	for _, r := range f.Records {
+		b = fmt.Appendf(b, "%s %q: %q\n", r.Kind, r.Name, r.Value)
+	}
 	for _, sh := range f.Held() {
 		content, err := io.ReadAll(f.Shard(sh))
 		if err != nil {

@@ -12,8 +12,9 @@ import (
 // File is a backup that was read through once and found whole.
 type File struct {
 	Head
-	from   io.ReaderAt
-	shards map[int]extent
+	Records []Record
+	from    io.ReaderAt
+	shards  map[int]extent
 }
 
 // extent is where the pieces of a shard lie in the file.
@@ -53,6 +54,12 @@ func Open(from io.ReaderAt) (*File, error) {
 				return nil, fmt.Errorf("%w: shards %v are missing", ErrFormat, missing)
 			}
 			return f, nil
+		case c.kind == kindRecords && len(f.shards) == 0 && open < 0:
+			var some []Record
+			if json.Unmarshal(c.body, &some) != nil {
+				return nil, fmt.Errorf("%w: records that cannot be read", ErrFormat)
+			}
+			f.Records = append(f.Records, some...)
 		case c.kind == kindBegin && sh < f.Head.Shards:
 			delete(f.shards, sh)
 			open, began = sh, counted.n

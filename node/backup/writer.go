@@ -21,6 +21,26 @@ func NewWriter(to io.Writer, h Head) (*Writer, error) {
 	return &Writer{to}, writeChunk(to, chunk{kind: kindHead, body: body})
 }
 
+// Records writes some of the records, before the first shard.
+func (w *Writer) Records(some []Record) error {
+	for len(some) > 0 {
+		n, size := 0, 0
+		for n < len(some) && size < pieceBytes {
+			size += len(some[n].Name) + len(some[n].Value)
+			n++
+		}
+		body, err := json.Marshal(some[:n])
+		if err != nil {
+			return err
+		}
+		if err := writeChunk(w.to, chunk{kind: kindRecords, body: body}); err != nil {
+			return err
+		}
+		some = some[n:]
+	}
+	return nil
+}
+
 // Shard writes a shard: what write writes. If write fails the shard is not in the
 // file, and may be written again.
 func (w *Writer) Shard(shard int, write func(io.Writer) error) error {

@@ -438,3 +438,57 @@ func TestShutdownHandsNothingOnToMembersThatGoToo(t *testing.T) {
 		}
 	})
 }
+
+// [MQTT-3.14.4-1]: whatever a client did wrong, DISCONNECT is the last that it is told, behind
+// the answers that it can still be given.
+func TestNothingFollowsDisconnect(t *testing.T) {
+	for name, wrong := range map[string][]byte{
+		"bad packet":       {0x17, 0x00},
+		"breach":           {0x10, 0x0d, 0, 4, 'M', 'Q', 'T', 'T', 5, 2, 0, 0, 0, 0, 0},
+		"AUTH":             {0xf0, 0x00},
+		"a server's":       {0xd0, 0x00},
+		"too much at once": {0x34, 6, 0, 1, 't', 0, 2, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				var lease testLease
+				c := newCell(t, 1, 1, func(o *Options) { o.Session.ReceiveMaximum = 1 })
+				c.nodes[0].b.Lease(&lease)
+				for _, lost := range []bool{false, true} {
+					lease.lost.Store(lost)
+					conn := c.connect(0, 0, "bad")
+					conn.queue(&mqtt.Publish{Topic: []byte("t"), QoS: 2, PacketID: 1})
+					conn.in = append(conn.in, wrong...)
+					c.settle()
+					lease.lost.Store(false)
+					c.nodes[0].b.LeaseBack()
+					c.settle()
+					got := conn.recv()
+					if n := len(got); n == 0 || got[n-1].Kind != mqtt.DISCONNECT {
+						t.Errorf("got %v, want DISCONNECT last", kinds(got))
+					}
+				}
+			})
+		})
+	}
+}
+
+// Case 9: a second CONNECT is answered for being one, whatever CONNACK would say of it.
+func TestSecondConnectThatIsBad(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		c := newCell(t, 1, 1, nil)
+		for name, bad := range map[string][]byte{
+			"level": {0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 0x7F, 2, 0, 0, 0, 0, 0},
+			"name":  {0x10, 13, 0, 4, 'M', 'Q', 'T', 'X', 5, 2, 0, 0, 0, 0, 0},
+			"flags": {0x10, 13, 0, 4, 'M', 'Q', 'T', 'T', 5, 3, 0, 0, 0, 0, 0},
+			"short": {0x10, 3, 0, 4, 'M'},
+		} {
+			conn := c.connect(0, 0, "twice")
+			conn.in = bad
+			c.settle()
+			if d := conn.one(mqtt.DISCONNECT).Disconnect; d.Reason != mqtt.ProtocolError {
+				t.Errorf("%s: DISCONNECT %v", name, d.Reason)
+			}
+		}
+	})
+}

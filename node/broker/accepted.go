@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"maps"
 	"slices"
 	"sync"
 
@@ -16,6 +17,7 @@ import (
 type accepted struct {
 	mu      sync.Mutex
 	origins map[uint64]*received // by Message.Origin
+	most    int                  // that were in it since it was made: a map gives no memory back
 }
 
 // received is what was accepted of one publisher: every sequence number below low,
@@ -41,6 +43,7 @@ func (a *accepted) first(m *session.Message) bool {
 		}
 		r = &received{}
 		a.origins[m.Origin] = r
+		a.most = max(a.most, len(a.origins))
 	}
 	if m.Low > r.low {
 		r.low = m.Low
@@ -62,7 +65,15 @@ func (a *accepted) forget(origin uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.origins, origin)
+	if a.most > fewOrigins && len(a.origins) <= a.most/8 {
+		origins := make(map[uint64]*received, len(a.origins))
+		maps.Copy(origins, a.origins)
+		a.origins, a.most = origins, len(origins)
+	}
 }
+
+// fewOrigins are those for whom no smaller map is made.
+const fewOrigins = 1024
 
 // forget drops the node's memory of a publisher whose session has ended.
 func (b *Broker) forget(origin uint64) {

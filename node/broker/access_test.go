@@ -5,8 +5,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"dunlin/node/auth"
@@ -43,12 +45,18 @@ func TestRefusedClients(t *testing.T) {
 		{"wrong password (case 44)", auth.ErrBadCredentials, mqtt.BadUsernameOrPassword, mqtt.BadUsernameOrPassword},
 		{"not let in (case 51)", auth.ErrRefused, mqtt.NotAuthorized, mqtt.NotAuthorized},
 		{"too many wait (case 37)", auth.ErrBusy, mqtt.ServerBusy, mqtt.ServerUnavailable},
+		{"nobody can say now", auth.ErrUnavailable, mqtt.ServerUnavailable, mqtt.ServerUnavailable},
 		{"nobody can say", down, mqtt.ServerUnavailable, mqtt.ServerUnavailable},
+		{"nobody can say, and that is known", auth.ErrUnavailable, mqtt.ServerUnavailable, mqtt.ServerUnavailable},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				a := &scriptedAuth{}
-				n := newCell(t, 1, 1, func(o *Options) { o.Auth = a })
+				var log strings.Builder
+				n := newCell(t, 1, 1, func(o *Options) {
+					o.Auth = a
+					o.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+				})
 				for _, late := range []bool{false, true} {
 					for _, version := range []mqtt.Version{mqtt.V311, mqtt.V5} {
 						a.err = c.err
@@ -71,6 +79,9 @@ func TestRefusedClients(t *testing.T) {
 							t.Errorf("late %v, version %v: CONNACK %v, closed %v", late, version, r, conn.closed)
 						}
 					}
+				}
+				if c.err == auth.ErrRefused && strings.Count(log.String(), "remote=127.0.0.1:9 ") != 4 {
+					t.Errorf("the log says %q", log.String())
 				}
 				store := n.nodes[0].store
 				for sh := range router.ShardID(store.Shards()) {
@@ -104,6 +115,38 @@ func TestSessionOfAnotherUser(t *testing.T) {
 		pub := c.connect(0, 0, "pub")
 		pub.publish("t", "hers", 1, 1)
 		ann.one(mqtt.PUBLISH)
+	})
+}
+
+// Where a client identifier has to be the user's name, nobody has another's, be it free or not, and
+// who leaves it to the node is let in.
+func TestOwnClientID(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		a := &scriptedAuth{who: auth.NewPrincipal("ann")}
+		c := newCell(t, 1, 1, func(o *Options) { o.Auth, o.OwnClientID = a, true })
+		ann := c.persistent(0, 0, "ann")
+		for _, x := range []struct {
+			id   string
+			who  *auth.Principal
+			want mqtt.Reason
+		}{
+			{"bob", auth.NewPrincipal("bob"), mqtt.Success}, {"", auth.NewPrincipal("bob"), mqtt.Success}, {"", nil, mqtt.Success},
+			{"ann", auth.NewPrincipal("bob"), mqtt.ClientIDNotValid}, {"free", auth.NewPrincipal("bob"), mqtt.ClientIDNotValid},
+			{"Bob", auth.NewPrincipal("bob"), mqtt.ClientIDNotValid}, {"bob", nil, mqtt.ClientIDNotValid},
+		} {
+			a.who = x.who
+			for _, version := range []mqtt.Version{mqtt.V311, mqtt.V5} {
+				conn := c.dial(0, 0)
+				conn.version = version
+				conn.send(&mqtt.Connect{Version: version, CleanStart: true, ClientID: []byte(x.id), SessionExpiry: 9})
+				if r := conn.one(mqtt.CONNACK).Connack.Reason; r != x.want || conn.closed != (x.want != mqtt.Success) {
+					t.Errorf("%q of %q, version %v: CONNACK %v, closed %v", x.id, x.who.User(), version, r, conn.closed)
+				}
+			}
+		}
+		if ann.none(); ann.closed {
+			t.Error("her connection was closed")
+		}
 	})
 }
 
@@ -324,6 +367,35 @@ func TestWillOfACertificate(t *testing.T) {
 	})
 }
 
+// Case 42: what is denied to a client by the rules that it has brought along, or for a group that
+// it is in, cannot be said by its will either; and what only these allow is no will.
+func TestWillOfAToken(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		own, err := acl.NewOwn([]acl.Rule{
+			{Deny: "publish", Topics: []string{"denied/token"}}, {Allow: "publish", Topics: []string{"only/token", "both"}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := &scriptedAuth{who: auth.NewPrincipal("ann").With(auth.Extras{Rights: own, Groups: []string{"guests"}})}
+		c, _ := ruled(t, 1, a, `
+  - {deny: publish, groups: [guests], topics: [denied/group]}
+  - {allow: publish, groups: [guests], topics: [only/group]}
+  - {allow: publish, topics: ["denied/+", both, free]}`)
+		for topic, want := range map[string]mqtt.Reason{
+			"denied/token": mqtt.NotAuthorized, "denied/group": mqtt.NotAuthorized, "only/token": mqtt.NotAuthorized, "only/group": mqtt.NotAuthorized,
+			"both": mqtt.Success, "free": mqtt.Success, "denied/other": mqtt.Success,
+		} {
+			conn := c.dial(0, 0)
+			conn.send(&mqtt.Connect{Version: mqtt.V5, CleanStart: true, ClientID: []byte(topic), HasWill: true,
+				Will: mqtt.Will{Topic: []byte(topic)}})
+			if r := conn.one(mqtt.CONNACK).Connack.Reason; r != want {
+				t.Errorf("will to %s: %v", topic, r)
+			}
+		}
+	})
+}
+
 // askedOf remembers the certificates that it is shown.
 type askedOf struct{ certificates []*x509.Certificate }
 
@@ -352,6 +424,87 @@ func TestCertificatesAreShown(t *testing.T) {
 		c.dialAs(0, 0, listen.Info{TLS: verified}).hangUp()
 		if n := len(c.nodes[0].loops[0].worker().certificates); n != 0 {
 			t.Errorf("%d certificates kept", n)
+		}
+	})
+}
+
+// Who is let in no more is cut off, told why, his will published and his session kept;
+// others stay. A client that was found to be him before, and comes to be known after, is
+// refused.
+func TestExpel(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		a := &scriptedAuth{who: auth.NewEnrolled(auth.StoreRoll, "bob")}
+		var former atomic.Pointer[auth.Principal]
+		c := newCell(t, 1, 2, func(o *Options) {
+			o.Auth, o.Former = a, func(p *auth.Principal) bool { return p != nil && p == former.Load() }
+		})
+		bob := c.connect(0, 0, "bobs")
+		keeps := c.dial(0, 1)
+		keeps.version = mqtt.V5
+		keeps.send(&mqtt.Connect{
+			Version: mqtt.V5, CleanStart: true, ClientID: []byte("keeps"), SessionExpiry: 99,
+			HasWill: true, Will: mqtt.Will{Topic: []byte("will"), Payload: []byte("x")},
+		})
+		keeps.one(mqtt.CONNACK)
+		old := c.dial(0, 0)
+		old.version = mqtt.V311
+		old.send(&mqtt.Connect{Version: mqtt.V311, CleanStart: true, ClientID: []byte("old")})
+		old.one(mqtt.CONNACK)
+		a.err = auth.ErrLater
+		slow := c.dial(0, 1)
+		slow.send(&mqtt.Connect{Version: mqtt.V5, CleanStart: true, ClientID: []byte("slow")})
+		slow.none()
+		a.err = nil
+		was := a.who
+		var stay []*testConn
+		for name, who := range map[string]*auth.Principal{"nobody": nil, "ann": auth.NewEnrolled(auth.StoreRoll, "ann"), "bob again": auth.NewEnrolled(auth.StoreRoll, "bob")} {
+			a.who = who
+			stay = append(stay, c.connect(0, len(name)%2, name))
+		}
+		a.who = nil
+		watch := c.connect(0, 1, "watch")
+		watch.subscribe("will", 0)
+
+		former.Store(was)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			if n, err := c.nodes[0].b.Expel(t.Context()); n != 3 || err != nil {
+				t.Errorf("expelled %d, %v", n, err)
+			}
+		}()
+		c.settle()
+		<-done
+		for _, conn := range []*testConn{bob, keeps} {
+			if d := conn.one(mqtt.DISCONNECT).Disconnect; d.Reason != mqtt.NotAuthorized || !conn.closed {
+				t.Errorf("reason %v, closed %v", d.Reason, conn.closed)
+			}
+		}
+		if old.none(); !old.closed {
+			t.Error("a client of 3.1.1 was not closed")
+		}
+		if got := payloads(watch.recv()); len(got) != 1 {
+			t.Errorf("wills %v", got)
+		}
+		c.sleep(1e9) // for the counters to be shown
+		if n := c.nodes[0].b.Stats().Expelled; n != 3 {
+			t.Errorf("%d counted", n)
+		}
+		for _, conn := range append(stay, watch) {
+			if conn.none(); conn.closed {
+				t.Error("somebody else was closed")
+			}
+		}
+		a.later(was, nil)
+		c.settle()
+		if r := slow.one(mqtt.CONNACK).Connack.Reason; r != mqtt.BadUsernameOrPassword || !slow.closed {
+			t.Errorf("CONNACK %v, closed %v", r, slow.closed)
+		}
+		a.who = auth.NewEnrolled(auth.StoreRoll, "bob")
+		again := c.dial(0, 0)
+		again.send(&mqtt.Connect{Version: mqtt.V5, ClientID: []byte("keeps"), SessionExpiry: 99})
+		if ack := again.one(mqtt.CONNACK).Connack; ack.Reason != mqtt.Success || !ack.SessionPresent {
+			t.Errorf("CONNACK %v, session present %v", ack.Reason, ack.SessionPresent)
 		}
 	})
 }

@@ -6,29 +6,6 @@ import (
 	"dunlin/proto/mqtt"
 )
 
-// Case 47: there is no enhanced authentication, and no way to begin with it later.
-func TestEnhancedAuthentication(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		c := newCell(t, 1, 1, nil)
-		conn := c.dial(0, 0)
-		conn.send(&mqtt.Connect{Version: mqtt.V5, CleanStart: true, ClientID: []byte("a"), HasAuthMethod: true,
-			AuthMethod: []byte("SCRAM-SHA-256"), AuthData: []byte("n,,n=a")})
-		if r := conn.one(mqtt.CONNACK).Connack.Reason; r != mqtt.BadAuthenticationMethod || !conn.closed {
-			t.Errorf("CONNACK %v, closed %v", r, conn.closed)
-		}
-		for _, auth := range []mqtt.Auth{
-			{Reason: mqtt.ReAuthenticate, Method: []byte("SCRAM-SHA-256")},
-			{Reason: mqtt.ContinueAuthentication, Method: []byte("PLAIN")},
-		} {
-			conn := c.connect(0, 0, "b")
-			conn.send(&auth)
-			if r := conn.one(mqtt.DISCONNECT).Disconnect.Reason; r != mqtt.ProtocolError || !conn.closed {
-				t.Errorf("%+v: DISCONNECT %v, closed %v", auth, r, conn.closed)
-			}
-		}
-	})
-}
-
 // Cases 9, 12, 16, 21 and 27: what may not be ends the connection with its own code, or is
 // answered and leaves nothing; nobody else notices.
 func TestBreachesOfTheProtocol(t *testing.T) {

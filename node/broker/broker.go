@@ -1,13 +1,16 @@
 package broker
 
 import (
+	"crypto/x509"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"dunlin/cluster"
 	"dunlin/node/auth"
+	"dunlin/node/limit"
 	"dunlin/node/listen"
 	"dunlin/raftstore"
 	"dunlin/router"
@@ -63,23 +66,61 @@ type Authorizer interface {
 	Unrestricted() bool
 }
 
+// Admission bounds who comes in, beside what authentication says: limit.Door, of which the
+// loops have asked Arrive before. Its methods are called on event loops and must not block.
+type Admission interface {
+	// Greet judges what a CONNECT claims, before anybody looks whether it is so. What it
+	// is given is borrowed.
+	Greet(user, clientID []byte) limit.Refusal
+	// Enter judges a client that is known. One that it admits counts until Leave.
+	Enter(user, clientID string, from netip.Addr) limit.Refusal
+	Leave(user string)
+	// Depart ends what Arrive began, of which why was the answer.
+	Depart(listener string, from netip.Addr, why limit.Refusal)
+}
+
 // Options are the broker's settings, constant once it runs.
 type Options struct {
 	Session session.Limits
 	Policy  session.Policy
 
 	ConnectTimeout time.Duration // from accept to a whole CONNECT
-	MaxConnections int           // on this node; 0: no bound
+	Flow           limit.Flow    // how fast each client may send
 
-	MaxSubscriptions int // of one session
-	MaxUnsent        int // bytes not taken by a client's socket before its deliveries wait in its queue
-	MaxSharedBytes   int // share group messages held for members on other nodes, per worker
+	MaxSubscriptions     int // of one session; 0: no bound
+	MaxNodeSubscriptions int // of all connections; 0: no bound
+	MaxTopicBytes        int // of topics and filters; 0: what the router takes
+	MaxTopicLevels       int // likewise
+	MaxUnsent            int // bytes not taken by a client's socket before its deliveries wait in its queue
+	MaxWaiting           int // bytes that wait in the queues of all sessions that end with their connections; 0: no bound
+	MaxSharedBytes       int // share group messages held for members on other nodes, per worker
 
 	// Status lists the values that the node publishes under $SYS/; nil: none. It is
 	// called on event loops.
 	Status func(yield func(topic, value string))
 
-	Auth   auth.Authenticator // never answers auth.ErrPass
+	// Denied is told of what clients are refused, on event loops: it may not block, and its
+	// texts are lent. nil: nobody is told.
+	Denied func(Denial)
+
+	Admission Admission // nil: everybody may come in
+
+	// Pressure is told of event loops that are behind, and asked for memory and disk: while
+	// the node is short of them it stores nothing more. Nil: it never is.
+	Pressure     *limit.Pressure
+	MaxLoopDelay time.Duration // what a loop may be late by; 0: any time
+
+	Auth    auth.Authenticator // never answers auth.ErrPass
+	Methods []auth.Method      // that clients may name in CONNECT instead, 255 at most
+	// OwnClientID has a client identifier be the user's name, unless the node gives it.
+	OwnClientID bool
+	// Former says of whom Auth has found, perhaps a while ago, that he is to be let in no
+	// more: see Expel. It is called on event loops and must not block. Nil: of nobody.
+	Former func(*auth.Principal) bool
+	// Withdrawn says whether a client's certificate is revoked, by the chains that TLS
+	// has verified: see Revoke. Nil: none ever is.
+	Withdrawn func(chains [][]*x509.Certificate) bool
+
 	Access Authorizer
 	Clock  func() session.Time // monotonic, from any goroutine
 	Log    *slog.Logger
@@ -104,6 +145,11 @@ type Broker struct {
 	workers []*worker // by loop index; fixed before the loops run
 	lease   Lease     // nil: always held
 	conns   atomic.Int64
+	clients atomic.Int64 // connections that are up
+
+	elsewhere atomic.Pointer[Elsewhere] // where clients that connect are sent; nil: they are let in
+
+	allSubscribed atomic.Int64 // subscriptions of all workers
 
 	serving    atomic.Int32  // of type serving
 	isolations atomic.Uint32 // how often the node was isolated

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"dunlin/node/auth"
+	"dunlin/node/listen"
 	"dunlin/proto/mqtt"
 	"dunlin/raftstore"
 	"dunlin/router"
@@ -82,6 +84,39 @@ func (b *Broker) Kick(ctx context.Context, clientID string) (int, error) {
 	}, func(part any) { n += part.(int) })
 	return n, err
 }
+
+// Expel closes this node's connections of those who are to be let in no more, 5.0 ones with
+// 0x87, and refuses them who wait for their CONNACK. It says how many there were. Who has
+// been found before Former knew, and is not known here yet, is refused when he is.
+func (b *Broker) Expel(ctx context.Context) (int, error) {
+	n := 0
+	err := b.each(ctx, func(w *worker) any { return w.expel() }, func(part any) { n += part.(int) })
+	return n, err
+}
+
+func (w *worker) expel() int {
+	var out []listen.ID
+	w.conns.all(func(c *conn) {
+		if (c.phase == up || c.phase == connecting) && w.former(c.client.who) {
+			w.withdraw(c) // all of them first, see closeAll
+			out = append(out, c.id)
+		}
+	})
+	w.counters.Expelled += uint64(len(out))
+	for _, id := range out {
+		switch c := w.conn(id); {
+		case c == nil:
+		case c.phase == connecting:
+			w.connack(c, mqtt.NotAuthorized)
+		default:
+			w.end(c, mqtt.NotAuthorized)
+		}
+	}
+	return len(out)
+}
+
+// former says whether somebody was found who is to be let in no more.
+func (w *worker) former(who *auth.Principal) bool { return w.Former != nil && w.Former(who) }
 
 // each runs f on every worker's loop and gives the results to take, one by one.
 func (b *Broker) each(ctx context.Context, f func(*worker) any, take func(any)) error {

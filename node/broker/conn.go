@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"dunlin/node/auth"
+	"dunlin/node/limit"
 	"dunlin/node/listen"
 	"dunlin/proto/mqtt"
 	"dunlin/router"
@@ -17,7 +18,7 @@ type phase uint8
 const (
 	gone       phase = iota // the slot is free
 	fresh                   // accepted; CONNECT has not come
-	connecting              // CONNECT is being authenticated and claimed
+	connecting              // CONNECT is being authenticated and claimed; what else comes is of an exchange
 	up                      // CONNACK sent
 	closing                 // told to close; packets are ignored
 )
@@ -33,6 +34,7 @@ const (
 	holdBehind                   // another loop or a shard is behind
 	holdAnswers                  // too many of its requests wait for their answers
 	holdTurn                     // it has had its part of the turn
+	holdRate                     // it sends faster than it may
 )
 
 // conn is one connection as its worker sees it. Invariants:
@@ -74,6 +76,7 @@ type client struct {
 	remote   uint16         // size of the address in text
 	name     uint16         // of the client identifier
 	listener uint16         // index in the worker's listeners
+	method   uint8          // that CONNECT named: its place in Options.Methods, from 1; 0: none
 	filters  int32          // number of them in text
 	agreed   session.Agreed // keep-alive and session expiry in force
 	since    session.Time   // its phase began
@@ -87,6 +90,9 @@ type client struct {
 	window    uint16 // of a claim: deliveries in the committed window
 	will      bool   // the claim has one
 	loopback  bool
+	entered   bool          // Admission counts it as its user's
+	turned    limit.Refusal // why Admission has turned it away at the door, to be told
+	lapse     uint32        // see lapse.go; 0: never
 }
 
 // catchUp is how a connection's new subscriptions come by the retained messages, and

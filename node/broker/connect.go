@@ -19,7 +19,8 @@ import (
 type handshake struct {
 	connect  mqtt.Connect // without the fields that borrow
 	clientID string
-	assigned bool // the server chose the client identifier
+	assigned bool   // the server chose the client identifier
+	user     string // that the client says it is, for Denied
 	will     *raftstore.Will
 	ack      mqtt.Connack // what the client must be told
 
@@ -54,6 +55,9 @@ func (w *worker) connect(c *conn, p *mqtt.Connect) {
 		w.connack(c, mqtt.ServerUnavailable)
 		return
 	}
+	if w.refer(c, p) || w.turnedAway(c, p) {
+		return
+	}
 	h, why := w.handshake(c, p)
 	if why != mqtt.Success {
 		w.connack(c, why)
@@ -65,29 +69,45 @@ func (w *worker) connect(c *conn, p *mqtt.Connect) {
 	w.hold(c, holdConnect)
 	w.loop.SetIdle(c.id, 0)
 	id := c.id
-	who, err := w.Auth.Authenticate(auth.Request{
-		Remote: w.remote(c), Listener: w.listeners[c.client.listener], Loopback: c.client.loopback,
-		Certificate: w.certificates[id], Connect: p,
-	}, func(who *auth.Principal, err error) {
+	r := w.request(c)
+	r.Certificate, r.Connect = w.certificate(id), p
+	if w.Withdrawn == nil {
+		delete(w.certificates, id)
+	}
+	if p.HasAuthMethod {
+		w.introduce(c, r)
+		return
+	}
+	who, err := w.Auth.Authenticate(r, func(who *auth.Principal, err error) {
 		w.loop.Post(func(w *worker) {
 			if c := w.conn(id); c != nil && c.phase == connecting {
 				w.identified(c, who, err)
 			}
 		})
 	})
-	delete(w.certificates, id)
 	if !errors.Is(err, auth.ErrLater) {
 		w.identified(c, who, err)
 	}
 }
 
+// request is what a connection shows of itself beside its packets.
+func (w *worker) request(c *conn) auth.Request {
+	return auth.Request{Remote: w.remote(c), Listener: w.listeners[c.client.listener], Loopback: c.client.loopback}
+}
+
 // handshake checks CONNECT as far as it needs nobody else, and keeps what is
 // needed later.
 func (w *worker) handshake(c *conn, p *mqtt.Connect) (*handshake, mqtt.Reason) {
-	if p.HasAuthMethod {
-		return nil, mqtt.BadAuthenticationMethod
-	}
 	h := &handshake{clientID: string(p.ClientID)}
+	if p.HasAuthMethod {
+		if c.client.method = w.methodNamed(p.AuthMethod); c.client.method == 0 {
+			return nil, mqtt.BadAuthenticationMethod // [MQTT-4.12.0-1]
+		}
+		h.ack.AuthMethod = []byte(w.method(c).Name()) // [MQTT-4.12.0-5]
+	}
+	if len(p.Username) > 0 && w.Denied != nil {
+		h.user = string(p.Username[:min(len(p.Username), maxDeniedUser)])
+	}
 	if h.clientID == "" {
 		// 3.1 knows no empty identifier; 3.1.1 only with a clean session [MQTT-3.1.3-8].
 		if p.Version == mqtt.V31 || p.Version == mqtt.V311 && !p.CleanStart {
@@ -100,6 +120,10 @@ func (w *worker) handshake(c *conn, p *mqtt.Connect) (*handshake, mqtt.Reason) {
 		if err != nil {
 			return nil, mqtt.TopicNameInvalid
 		}
+		if w.tooLong(p.Will.Topic) {
+			w.countTopic(nil)
+			return nil, mqtt.TopicNameInvalid // case 15
+		}
 		if isReserved(m.Topic) {
 			return nil, mqtt.NotAuthorized // case 42
 		}
@@ -110,12 +134,27 @@ func (w *worker) handshake(c *conn, p *mqtt.Connect) (*handshake, mqtt.Reason) {
 		SessionExpiry: p.SessionExpiry, ReceiveMaximum: p.ReceiveMaximum,
 		MaximumPacketSize: p.MaximumPacketSize, TopicAliasMaximum: p.TopicAliasMaximum,
 		RequestResponseInfo: p.RequestResponseInfo, RequestProblemInfo: p.RequestProblemInfo,
+		HasAuthMethod: p.HasAuthMethod,
 	}
 	c.client.agreed = session.Negotiate(p, w.Session, w.Policy, &h.ack)
 	if h.assigned {
 		h.ack.AssignedClientID = []byte(h.clientID) // [MQTT-3.2.2-16]
 	}
+	if !w.takesConnack(p, &h.ack) {
+		return nil, mqtt.PacketTooLarge
+	}
 	return h, mqtt.Success
+}
+
+// takesConnack says whether the client takes the CONNACK [MQTT-3.1.2-24]. It is asked
+// before anything is done for the client: nothing in a CONNACK can be left out, so that a client
+// which takes less cannot be served.
+func (w *worker) takesConnack(p *mqtt.Connect, ack *mqtt.Connack) bool {
+	if p.MaximumPacketSize == 0 {
+		return true
+	}
+	w.text = ack.Append(w.text[:0], p.Version)
+	return len(w.text) <= int(p.MaximumPacketSize)
 }
 
 // willMessage copies the will out of CONNECT.
@@ -134,29 +173,47 @@ func (w *worker) willMessage(p *mqtt.Connect) (session.Message, error) {
 	}, nil
 }
 
+var errOthersID = errors.New("client identifier is not the user's name")
+
 // identified goes on once the client is known, or not.
 func (w *worker) identified(c *conn, who *auth.Principal, err error) {
 	h := c.client.connect
+	if err == nil && w.former(who) {
+		err = auth.ErrBadCredentials // as it would be if the client came now
+	}
 	switch {
 	case errors.Is(err, auth.ErrBadCredentials):
-		w.counters.AuthDenied++
-		w.connack(c, mqtt.BadUsernameOrPassword) // case 44
+		w.deny(c, mqtt.BadUsernameOrPassword, err) // case 44
 		return
 	case errors.Is(err, auth.ErrRefused):
+		w.deny(c, mqtt.NotAuthorized, err)
+		return
+	case errors.Is(err, auth.ErrTooOften):
 		w.counters.AuthDenied++
-		w.Log.Debug("refused", "client", h.clientID, "remote", c.client.remote, "err", err)
-		w.connack(c, mqtt.NotAuthorized)
+		w.unidentified(c, err.Error())
+		w.connack(c, mqtt.ConnectionRateExceeded) // case 44
 		return
 	case errors.Is(err, auth.ErrBusy):
 		w.connack(c, mqtt.ServerBusy)
+		return
+	case errors.Is(err, auth.ErrUnavailable):
+		w.connack(c, mqtt.ServerUnavailable)
 		return
 	case err != nil:
 		w.Log.Warn("authenticate", "client", h.clientID, "err", err)
 		w.connack(c, mqtt.ServerUnavailable)
 		return
 	}
+	if w.OwnClientID && !h.assigned && h.clientID != who.User() {
+		w.deny(c, mqtt.ClientIDNotValid, errOthersID)
+		return
+	}
 	w.name(c, h.clientID, who)
+	if !w.comeIn(c, h) {
+		return
+	}
 	if h.will != nil && !w.mayLeave(c, &h.will.Message) {
+		w.denied(c, AttemptPublish, []byte(h.will.Message.Topic.String()))
 		w.connack(c, mqtt.NotAuthorized) // case 42
 		return
 	}
@@ -175,10 +232,22 @@ func (w *worker) identified(c *conn, who *auth.Principal, err error) {
 	w.claim(c)
 }
 
-// mayLeave says whether a client may leave a will: what is asked again when it fires.
+// deny refuses a client that could not prove who it is, or has proved to be nobody who
+// is let in.
+func (w *worker) deny(c *conn, why mqtt.Reason, err error) {
+	w.counters.AuthDenied++
+	w.unidentified(c, err.Error())
+	w.Log.Debug("refused", "client", c.client.connect.clientID, "remote", w.remote(c), "err", err)
+	w.connack(c, why)
+}
+
+// mayLeave says whether a client may leave a will (case 42): as a message that it would publish
+// now, or what its token and groups deny it could be said by a will; and by what is asked again
+// when that fires, and little is known of the client any more.
 func (w *worker) mayLeave(c *conn, will *session.Message) bool {
 	id := willIdentity(w.clientID(c), c.client.who.User())
-	return w.mayPublish(&id, will.Topic, will.QoS, will.Retain)
+	return w.mayPublish(w.identity(c), will.Topic, will.QoS, will.Retain) &&
+		w.mayPublish(&id, will.Topic, will.QoS, will.Retain)
 }
 
 // claim asks the shard of the client identifier for the session.
@@ -243,6 +312,7 @@ func (w *worker) connected(c *conn, claimed raftstore.Claimed) {
 	}
 	h.ack.SessionPresent = claimed.Present
 	c.phase = up
+	w.Broker.clients.Add(1)
 	w.counters.Connected++
 	if patience := time.Duration(c.client.agreed.Patience()); patience > 0 {
 		w.loop.SetIdle(c.id, patience)
@@ -277,11 +347,19 @@ func (w *worker) resume(c *conn, window []raftstore.Resumed) {
 
 // connack refuses CONNECT with a reason and closes. The will is not due: of it
 // nothing was promised.
-func (w *worker) connack(c *conn, why mqtt.Reason) {
+func (w *worker) connack(c *conn, why mqtt.Reason) { w.refuseWith(c, &mqtt.Connack{Reason: why}) }
+
+// refuseWith is connack for what says more than a reason.
+func (w *worker) refuseWith(c *conn, ack *mqtt.Connack) {
 	w.counters.ConnectRefused++
 	c.graceful = true
-	ack := mqtt.Connack{Reason: why}
-	w.loop.End(c.id, ack.Append(w.loop.Begin(c.id), c.version))
+	p := &w.packet.Connect // it is under way
+	if h := c.client.connect; h != nil {
+		p = &h.connect
+	}
+	if w.takesConnack(p, ack) { // else not even that much can be said
+		w.loop.End(c.id, ack.Append(w.loop.Begin(c.id), c.version))
+	}
 	w.drop(c)
 }
 

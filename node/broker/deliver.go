@@ -202,12 +202,26 @@ func (w *worker) deliver(c *conn, d *session.Delivery) session.Outcome {
 		return session.Sent
 	}
 	ready := w.loop.Unsent(c.id) < w.MaxUnsent
-	outcome, out := c.live.Deliver(d, ready, w.now(), w.loop.Begin(c.id))
-	w.loop.End(c.id, out)
+	w.moving = c
+	var outcome session.Outcome
+	var out []byte
+	switch {
+	case d.QoS == 0: // which waits in no queue
+		outcome, out = c.live.Deliver(d, ready, w.now(), w.loop.Begin(c.id))
+		w.loop.End(c.id, out)
+	case w.isCrowded(c, d, ready):
+		outcome = session.QueueFull
+	default:
+		w.waiting -= c.live.Held()
+		outcome, out = c.live.Deliver(d, ready, w.now(), w.loop.Begin(c.id))
+		w.loop.End(c.id, out)
+		w.waiting += c.live.Held()
+	}
 	if outcome == session.Sent {
 		w.counters.Sent[d.QoS]++
 	} else if outcome == session.Queued || outcome == session.Evicted {
 		w.counters.Queued++
+		c.live.Judge(w.mayMove) // once more when it is sent (case 43)
 	} else {
 		w.counters.Dropped[outcome]++
 		w.skip(c, d)
@@ -233,7 +247,11 @@ func (w *worker) awaitSocket(c *conn) {
 // drops sees to deliveries that were given up after they had been queued.
 func (w *worker) drops(c *conn) {
 	for _, d := range c.live.Drops() {
-		w.counters.Dropped[d.Outcome]++
+		if d.Outcome == session.Denied {
+			w.counters.DeliveryDenied++
+		} else {
+			w.counters.Dropped[d.Outcome]++
+		}
 		if d.Index != 0 && c.persistent {
 			w.ack(c, d.Index, false)
 		}
@@ -253,7 +271,10 @@ func (w *worker) skip(c *conn, d *session.Delivery) {
 
 // drain sends what waited in a session's queue for the socket.
 func (w *worker) drain(c *conn) {
+	w.moving = c
+	w.waiting -= c.live.Held()
 	w.loop.End(c.id, c.live.Drain(w.now(), w.MaxUnsent, w.loop.Begin(c.id)))
+	w.waiting += c.live.Held()
 	w.drops(c)
 	w.awaitSocket(c)
 }

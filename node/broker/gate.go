@@ -98,7 +98,7 @@ func (w *worker) giveAnswers() {
 		return
 	}
 	for _, id := range w.answering {
-		if c := w.conn(id); c != nil && c.answering {
+		if c := w.conn(id); c != nil && c.answering && c.phase == up {
 			c.answering = false
 			w.loop.End(id, c.live.Answer(w.loop.Begin(id)))
 		}

@@ -26,6 +26,7 @@ import (
 type cell struct {
 	t     *testing.T
 	nodes []*testNode
+	told  bool // nodes are told of routes that go, too; else only of those that somebody waits for
 }
 
 type testNode struct {
@@ -166,6 +167,9 @@ func (c *cell) settle() {
 		synctest.Wait()
 		worked := false
 		for _, n := range c.nodes {
+			if c.told {
+				n.feed()
+			}
 			for _, l := range n.loops {
 				worked = l.turn() || worked
 			}
@@ -336,7 +340,10 @@ func (c *cell) dialAs(node, loop int, info listen.Info) *testConn {
 	id := listen.ID(uint64(l.index)<<56 | uint64(l.next)<<32 | uint64(l.next-1))
 	conn := &testConn{cell: c, loop: l, id: id, version: mqtt.V5}
 	l.conns[id] = conn
-	l.handler.Open(id, info)
+	if !l.handler.Open(id, info) {
+		conn.closed = true
+		delete(l.conns, id)
+	}
 	return conn
 }
 

@@ -19,11 +19,16 @@ func (w *worker) Mail(m any) {
 		w.routed(m)
 	case *errand:
 		w.takeErrand(m)
+	case revocation:
+		w.revoke(m)
 	case eviction:
 		w.evictions = append(w.evictions, m)
 	case leaseBack:
 	case again:
 		w.resumeRested()
+		if w.lapsing {
+			w.endLapsed()
+		}
 	case relief:
 		w.resumeHeld()
 	case func(*worker):

@@ -28,7 +28,8 @@ func (w *worker) meet(c *conn, info *listen.Info) {
 
 // name notes who a client is, once.
 func (w *worker) name(c *conn, clientID string, who *auth.Principal) {
-	c.client.name, c.client.who = uint16(len(clientID)), who
+	c.client.name = uint16(len(clientID))
+	w.trust(c, who)
 	w.text = append(w.text[:0], clientID...)
 	w.conns.addText(c, w.text)
 }
@@ -67,10 +68,12 @@ func (w *worker) addFilter(c *conn, f router.Filter) {
 	w.conns.addText(c, w.text)
 	c.client.filters++
 	w.subscriptions++
+	w.allSubscribed.Add(1)
 }
 
 // deleteFilters forgets those of which gone is true.
 func (w *worker) deleteFilters(c *conn, gone func(router.Filter) bool) {
+	w.work += int(c.client.filters) / filterWork
 	w.text = append(w.text[:0], w.conns.text(c)[:c.client.names()]...)
 	left := int32(0)
 	for f := range w.filters(c).All() {
@@ -83,5 +86,6 @@ func (w *worker) deleteFilters(c *conn, gone func(router.Filter) bool) {
 		w.conns.setText(c, w.text)
 		c.client.filters = left
 		w.subscriptions -= int(n)
+		w.allSubscribed.Add(-int64(n))
 	}
 }

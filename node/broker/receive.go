@@ -23,16 +23,26 @@ func (w *worker) Receive(id listen.ID, b []byte) (n, want int) {
 		if c.phase == closing {
 			return len(b), 0 // case 59: bytes after DISCONNECT
 		}
+		if w.flows && c.phase == up && w.tooFast(c) {
+			return n, 0
+		}
 		if c.phase == fresh && mqtt.Kind(b[n]>>4) != mqtt.CONNECT {
 			// Judged by its first byte: of another protocol's bytes the rest need
 			// not come (case 1).
 			w.refuse(c, errNotConnect)
 			return len(b), 0
 		}
+		if c.phase == connecting && !mayAuthenticate(mqtt.Kind(b[n]>>4)) {
+			w.refuse(c, errNotAuth)
+			return len(b), 0
+		}
 		limit := w.Session.MaximumPacketSize
-		if c.phase == fresh {
+		switch c.phase {
+		case fresh:
 			limit = maxConnectPacket
 			w.packet.Connect.Version = 0 // unknown until CONNECT says, see refuseConnect
+		case connecting:
+			limit = maxAuthBytes
 		}
 		frame, size, err := mqtt.Cut(b[n:], limit)
 		if err == nil && size == 0 {
@@ -71,17 +81,35 @@ func (w *worker) take(c *conn, f mqtt.Frame) error {
 		return nil
 	}
 	if err := mqtt.Decode(f, c.version, p); err != nil {
+		if p.Kind == mqtt.CONNECT {
+			return errSecondConnect
+		}
 		return err
 	}
 	if err := p.FromClient(); err != nil {
 		return err
 	}
+	if c.phase == connecting {
+		w.counters.Packets[p.Kind]++
+		w.authenticate(c, p)
+		return nil
+	}
 	if w.mustWait(c, p) {
 		return errHeld
 	}
 	w.counters.Packets[p.Kind]++
+	w.moving = c
+	if p.Kind != mqtt.PUBLISH { // which moves no queue
+		w.waiting -= c.live.Held()
+	}
 	act, out := c.live.Receive(p, w.now(), w.loop.Begin(c.id))
 	w.loop.End(c.id, out)
+	if p.Kind != mqtt.PUBLISH {
+		w.waiting += c.live.Held()
+	}
+	if w.flows {
+		w.charge(c, p.Kind, act.Verb, len(f.Body))
+	}
 	w.drops(c)
 	w.awaitSocket(c)
 	switch act.Verb {
@@ -98,12 +126,12 @@ func (w *worker) take(c *conn, f mqtt.Frame) error {
 	case session.Unsubscribe:
 		w.unsubscribe(c, &p.Unsubscribe)
 	case session.Authenticate:
-		w.end(c, mqtt.ProtocolError) // no method was agreed on in CONNECT (case 7)
+		w.takeAuth(c, &p.Auth)
 	case session.Bye:
 		w.bye(c, &p.Disconnect)
 	case session.Fail:
 		w.counters.ProtocolErrors++
-		w.drop(c)
+		w.end(c, act.Reason)
 	}
 	return nil
 }
@@ -140,6 +168,10 @@ func (w *worker) answered(c *conn) {
 	w.release(c, holdAnswers)
 }
 
+// errSecondConnect ends a connection whatever is wrong with its second CONNECT beside
+// [MQTT-3.1.0-2]: DISCONNECT has no reasons for that (3.14.2.1).
+var errSecondConnect = &mqtt.Error{Reason: mqtt.ProtocolError, Text: "second CONNECT"}
+
 // errNotConnect ends a connection whose first packet is something else, without
 // an answer [MQTT-3.1.0-1].
 var errNotConnect = errors.New("first packet is not CONNECT")
@@ -153,11 +185,14 @@ func (w *worker) refuse(c *conn, err error) {
 		w.drop(c)
 		return
 	}
-	if c.phase == fresh {
+	switch c.phase {
+	case fresh:
 		w.refuseConnect(c, bad)
-		return
+	case connecting:
+		w.connack(c, bad.Reason) // before which there is no DISCONNECT [MQTT-3.14.0-1]
+	default:
+		w.end(c, bad.Reason)
 	}
-	w.end(c, bad.Reason)
 }
 
 // bye takes a DISCONNECT: whether the will is due, and a new session expiry. We

@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 
 	"dunlin/node/auth"
@@ -78,4 +80,89 @@ func TestSharedMessagesPassOverWhoMayNotHaveThem(t *testing.T) {
 			})
 		}
 	}
+}
+
+// What waits for a client's acknowledgements, or for its socket, is judged again when it
+// is sent (case 43); what a share group gave goes to another member instead.
+func TestRightsWithdrawnWhileMessagesWait(t *testing.T) {
+	for name, expiry := range map[string]uint32{"ephemeral": 0, "stored": 100} {
+		for _, socket := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, socket %v", name, socket), func(t *testing.T) {
+				inBubble(t, func(t *testing.T) {
+					r := &rights{}
+					c := newCell(t, 1, 2, func(o *Options) { o.Access = r })
+					sub := c.dial(0, 1)
+					hello := mqtt.Connect{Version: mqtt.V5, CleanStart: true, ClientID: []byte("sub"), SessionExpiry: expiry}
+					if !socket {
+						hello.ReceiveMaximum = 1
+					}
+					sub.send(&hello)
+					sub.one(mqtt.CONNACK)
+					sub.subscribe("#", 1)
+					pub := c.connect(0, 0, "pub")
+					publish := func(topic, payload string) {
+						t.Helper()
+						pub.publish(topic, payload, 1, 1)
+						pub.one(mqtt.PUBACK)
+					}
+					if sub.unsent = 0; socket {
+						sub.unsent = 2 << 20
+					}
+					publish("secret", "first")
+					publish("secret", "second")
+					publish("open", "third")
+					publish("secret", "fourth")
+					r.outcast = "sub"
+					want := "third"
+					if socket {
+						sub.none()
+						sub.unsent = 0
+						c.settle()
+					} else {
+						first := sub.one(mqtt.PUBLISH).Publish
+						if string(first.Payload) != "first" {
+							t.Fatalf("got %q", first.Payload)
+						}
+						sub.ack(first.PacketID)
+					}
+					p := sub.one(mqtt.PUBLISH).Publish
+					if string(p.Payload) != want {
+						t.Fatalf("got %q", p.Payload)
+					}
+					sub.ack(p.PacketID)
+					sub.none()
+					for range 30 { // nothing of the window is lost to what was denied
+						publish("open", "more")
+						sub.ack(sub.one(mqtt.PUBLISH).Publish.PacketID)
+					}
+				})
+			})
+		}
+	}
+	t.Run("share group", func(t *testing.T) {
+		inBubble(t, func(t *testing.T) {
+			r := &rights{}
+			c := newCell(t, 2, 2, func(o *Options) { o.Access = r })
+			outcast := c.dial(1, 1)
+			outcast.send(&mqtt.Connect{Version: mqtt.V5, CleanStart: true, ClientID: []byte("outcast"), ReceiveMaximum: 1})
+			outcast.one(mqtt.CONNACK)
+			outcast.subscribe("$share/g/#", 1)
+			pub := c.connect(0, 0, "pub")
+			for i := range uint16(4) {
+				pub.publish("secret", fmt.Sprint(i), 1, i+1)
+				pub.one(mqtt.PUBACK)
+			}
+			first := outcast.one(mqtt.PUBLISH).Publish
+			member := c.connect(0, 1, "member")
+			member.subscribe("$share/g/#", 1)
+			r.outcast = "outcast"
+			outcast.ack(first.PacketID)
+			outcast.none()
+			got := payloads(member.recv())
+			slices.Sort(got)
+			if fmt.Sprint(got) != "[1 2 3]" {
+				t.Errorf("the other member got %v", got)
+			}
+		})
+	})
 }

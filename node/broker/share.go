@@ -231,13 +231,23 @@ func (w *worker) settled(c *conn, handle uint64) {
 }
 
 // givenUp takes a shared delivery that the session had no room to keep, or that
-// expired there.
+// expired there, or that its client may not have any more.
 func (w *worker) givenUp(c *conn, d *session.Drop) {
-	if d.Handle&given != 0 && d.Outcome == session.Evicted {
+	switch {
+	case d.Handle&given != 0 && d.Outcome == session.Evicted:
 		w.giveBack(c, d.Handle&^given) // another member may have room
-		return
+	case d.Handle&given == 0 && d.Outcome == session.Denied:
+		sh, kept := w.shares.free(d.Handle), d.Packed
+		w.loop.Post(func(w *worker) { // not now: another message is under way
+			m := &w.message
+			if _, err := m.Parse(kept, w.now()); err != nil {
+				panic("broker: kept message does not parse: " + err.Error())
+			}
+			w.handOn(sh, m) // others may have it
+		})
+	default:
+		w.settled(c, d.Handle)
 	}
-	w.settled(c, d.Handle)
 }
 
 // settle tells the node that lent a message that it is done with.

@@ -1,6 +1,10 @@
 package broker
 
-import "strings"
+import (
+	"strings"
+
+	"dunlin/node/limit"
+)
 
 // slabChunk is the number of connections that a slab takes memory for at a time.
 const slabChunk = 256
@@ -22,6 +26,7 @@ type slab struct {
 type chunk struct {
 	conns [slabChunk]conn
 	cuts  [slabChunk]latestCut
+	flows *[slabChunk]limit.Account // nil where nobody's rate is limited
 	texts strings.Builder
 	inUse int // bytes of texts
 }
@@ -51,9 +56,22 @@ func (s *slab) make(i uint32) *conn {
 	return s.at(i)
 }
 
+// account is that of c's slot.
+func (s *slab) account(c *conn) *limit.Account {
+	i := c.id.Index()
+	k := s.chunk(i)
+	if k.flows == nil {
+		k.flows = new([slabChunk]limit.Account)
+	}
+	return &k.flows[i%slabChunk]
+}
+
 // free empties the slot of c.
 func (s *slab) free(c *conn) {
 	s.setText(c, nil)
+	if k := s.chunk(c.id.Index()); k.flows != nil {
+		*s.account(c) = limit.Account{}
+	}
 	*c = conn{}
 }
 

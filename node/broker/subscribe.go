@@ -40,6 +40,9 @@ func (w *worker) subscribe(c *conn, p *mqtt.Subscribe) {
 		s.reasons[i] = reason
 		if reason >= mqtt.Unspecified {
 			w.counters.SubscribeRefused++
+			if reason == mqtt.NotAuthorized {
+				w.denied(c, AttemptSubscribe, line.Filter)
+			}
 			continue
 		}
 		o := router.Options{
@@ -91,6 +94,7 @@ func (w *worker) holds(c *conn) func(router.Filter) bool {
 	var all map[router.Filter]bool
 	return func(f router.Filter) bool {
 		if all == nil {
+			w.work += int(c.client.filters) / filterWork
 			all = make(map[router.Filter]bool, c.client.filters)
 			for have := range w.filters(c).All() {
 				all[have] = true
@@ -104,17 +108,21 @@ func (w *worker) holds(c *conn) func(router.Filter) bool {
 // ProtocolError ends the connection.
 func (w *worker) judge(c *conn, i int, line *mqtt.Subscription, held func(router.Filter) bool) (router.Filter, mqtt.Reason) {
 	if w.MaxSubscriptions > 0 && i >= w.MaxSubscriptions {
+		w.counters.Limited[LimitSubscriptions]++
 		return router.Filter{}, mqtt.QuotaExceeded // case 22
 	}
 	f, err := router.ParseFilter(line.Filter)
 	switch {
-	case err != nil:
-		return f, mqtt.TopicFilterInvalid // cases 13, 14
+	case err != nil || w.tooLong(line.Filter):
+		w.countTopic(err)
+		return f, mqtt.TopicFilterInvalid // cases 13, 14, 15
 	case f.Group() != "" && line.NoLocal:
 		return f, mqtt.ProtocolError // [MQTT-3.8.3-4]
 	case !w.Access.Unrestricted() && !w.Access.MaySubscribe(w.identity(c), f, uint8(line.QoS)):
 		return f, mqtt.NotAuthorized
-	case w.MaxSubscriptions > 0 && c.client.subscriptions() >= w.MaxSubscriptions && !held(f):
+	}
+	if l, full := w.full(c); full && !held(f) {
+		w.counters.Limited[l]++
 		return f, mqtt.QuotaExceeded // case 23; what replaces one is no more
 	}
 	return f, mqtt.Reason(line.QoS)

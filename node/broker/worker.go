@@ -7,6 +7,7 @@ import (
 
 	"dunlin/cluster"
 	"dunlin/node/auth"
+	"dunlin/node/limit"
 	"dunlin/node/listen"
 	"dunlin/proto/mqtt"
 	"dunlin/raftstore"
@@ -31,9 +32,11 @@ type worker struct {
 	matches  router.Matches
 	delivery session.Delivery
 	ids1     [1]uint32
-	who      auth.Identity // see identity
-	text     []byte        // see names.go
-	packed   []byte        // the message under way in packed form, if packedAs is its serial
+	who      auth.Identity                // see identity
+	moving   *conn                        // whose session may send what had to wait
+	mayMove  func(*session.Delivery) bool // says whether it may
+	text     []byte                       // see names.go
+	packed   []byte                       // the message under way in packed form, if packedAs is its serial
 	packedAs uint64
 
 	pendings  pendings                    // publishes that wait for legs
@@ -54,8 +57,11 @@ type worker struct {
 	answering []listen.ID          // connections with answers to publishes, for the end of the turn
 	held      []listen.ID          // publishers held for a loop or shard that is behind
 	rested    []listen.ID          // connections held until the next turn
+	hasty     []listen.ID          // connections held for sending too fast
 	cutReads  [maxShards]cutReads  // SUBACKs that wait for shards' cuts
 
+	flows   bool // clients are held to Flow
+	narrow  bool // topics have limits of their own
 	work    int  // done in this turn, see turnWork
 	overrun bool // the message under way is for a loop or shard that is behind
 
@@ -76,16 +82,32 @@ type worker struct {
 	heard         accepted     // by the connections of this loop
 	statusDue     session.Time // when the node's values are published next
 	trimmed       int          // the chunk of connections trimmed last
+	lapses        lapses       // of the chunks
+	lapsing       bool         // more connections are to end than did in this turn
 	subscriptions int          // of connections that are up
+	waiting       int          // bytes in the queues of connections
 
-	certificates map[listen.ID]*x509.Certificate // that TLS has verified, of connections whose CONNECT has not come
+	silent silent // connections whose CONNECT has not come
+	watch  limit.LoopWatch
+	// The certificates of clients by the chains that TLS has verified, of connections
+	// whose CONNECT has not come; where some may be withdrawn later, of all.
+	certificates map[listen.ID][][]*x509.Certificate
+	exchanges    map[listen.ID]*exchange // authentications by several packets that are under way
 	counters     Counters
 	shown        shownCounters
 }
 
 func newWorker(b *Broker, l listen.Loop) *worker {
-	w := &worker{Broker: b, loop: l, index: l.Index(), frames: make(map[cluster.Token]sentFrame), errandOf: make(map[errandName]*errand), certificates: make(map[listen.ID]*x509.Certificate)}
+	w := &worker{
+		Broker: b, loop: l, index: l.Index(), flows: b.Flow.On(), narrow: b.MaxTopicBytes > 0 || b.MaxTopicLevels > 0,
+		frames: make(map[cluster.Token]sentFrame), errandOf: make(map[errandName]*errand),
+		certificates: make(map[listen.ID][][]*x509.Certificate), exchanges: make(map[listen.ID]*exchange),
+	}
 	w.arrears.paid.L = &w.arrears.mu
+	if b.Pressure != nil {
+		w.watch = b.Pressure.WatchLoop(b.MaxLoopDelay)
+	}
+	w.mayMove = func(d *session.Delivery) bool { return w.mayReceive(w.moving, d.Message.Topic, d.QoS) }
 	return w
 }
 
@@ -102,20 +124,25 @@ func (w *worker) conn(id listen.ID) *conn {
 
 // Open takes an accepted connection in.
 func (w *worker) Open(id listen.ID, info listen.Info) bool {
-	if n := w.Broker.conns.Add(1); w.MaxConnections > 0 && n > int64(w.MaxConnections) || w.serving.Load() == notServing {
-		w.Broker.conns.Add(-1)
+	if w.serving.Load() == notServing || w.isWithdrawn(&info) {
 		w.counters.Refused++
 		return false
 	}
+	w.Broker.conns.Add(1)
 	c := w.conns.make(id.Index())
 	*c = conn{id: id, phase: fresh}
-	c.client.since = w.now()
+	c.client.since, c.client.turned = w.now(), limit.Refusal(info.Note)
 	w.meet(c, &info)
 	if info.TLS != nil && len(info.TLS.VerifiedChains) > 0 {
-		w.certificates[id] = info.TLS.PeerCertificates[0]
+		w.certificates[id] = info.TLS.VerifiedChains
 	}
 	w.counters.Opened++
-	w.loop.SetIdle(id, w.ConnectTimeout)
+	patience := w.ConnectTimeout
+	if c.client.turned != limit.Admitted {
+		patience = min(patience, turnedTimeout)
+	}
+	w.loop.SetIdle(id, patience)
+	w.silent.add(w, id)
 	return true
 }
 
@@ -147,7 +174,7 @@ func (w *worker) Turn() {
 	w.flushFrames()
 	w.flushRoutes()
 	w.work = 0
-	if len(w.rested) > 0 || len(w.errands) > 0 && w.abroad < maxAbroad && w.mayAnswer() {
+	if len(w.rested) > 0 || w.lapsing || len(w.errands) > 0 && w.abroad < maxAbroad && w.mayAnswer() {
 		w.loop.Post(again{})
 	}
 }
@@ -157,12 +184,16 @@ type again struct{}
 
 // Tick runs about every 250 ms.
 func (w *worker) Tick() {
+	w.watch.Tick(w.loop.Now())
 	for n := range w.outbound {
 		// A peer may have caught up with what other loops sent it.
 		w.resumeStalled(router.NodeID(n))
 	}
 	w.resumeHeld()
+	w.resumeHasty()
 	w.takeUpErrands()
+	w.endLapsed()
+	w.endSlowExchanges()
 	w.trim()
 	w.showCounters()
 	w.publishStatus()
@@ -256,7 +287,11 @@ func (w *worker) drop(c *conn) {
 // depart ends what a connection stands for: its subscriptions, its claim. The
 // worker calls done, unless it is nil, when its shard knows.
 func (w *worker) depart(c *conn, done func()) {
+	if c.phase == up {
+		w.Broker.clients.Add(-1)
+	}
 	c.phase = closing
+	delete(w.exchanges, c.id)
 	w.leave(c)
 	w.detach(c, done)
 }
@@ -270,6 +305,8 @@ func (w *worker) Closed(id listen.ID, _ error) {
 	if c.phase != closing {
 		w.depart(c, nil)
 	}
+	w.waiting -= c.live.Held()
+	w.forgotten(c)
 	w.conns.free(c)
 	delete(w.certificates, id)
 	w.Broker.conns.Add(-1)

@@ -7,9 +7,12 @@ import (
 	"os"
 	"time"
 
+	"dunlin/cluster"
 	"dunlin/node/auth/certificate"
+	"dunlin/node/auth/jwt"
 	"dunlin/node/listen/secure"
 	"dunlin/node/listen/websocket"
+	"dunlin/router"
 )
 
 // Config is the whole configuration of a node. It is passed by value and not
@@ -21,15 +24,17 @@ type Config struct {
 	NodeName string // for people: logs, API; unique within a cluster
 	DataDir  string // created with mode 0700
 
-	MQTTAddr       string
-	MQTTSAddr      string
-	WSAddr         string
-	WSSAddr        string
-	HTTPAddr       string
-	TLS            TLS
-	WebSocket      WebSocket
-	ProxyProtocol  ProxyProtocol
-	AllowAnonymous bool // clients without credentials are let in: on listeners beyond loopback, and beside Auth
+	MQTTAddr        string
+	MQTTSAddr       string
+	WSAddr          string
+	WSSAddr         string
+	HTTPAddr        string
+	HTTP            HTTP
+	TLS             TLS
+	WebSocket       WebSocket
+	ProxyProtocol   ProxyProtocol
+	ServerReference string // what 5.0 clients are told that are sent elsewhere; "": nothing
+	AllowAnonymous  bool   // clients without credentials are let in: on listeners beyond loopback, and beside Auth
 
 	// The cluster's addresses: bound, and told to peers where that differs.
 	GossipAddr           string
@@ -45,7 +50,8 @@ type Config struct {
 	ReplicationFactor int // the first value of the cluster's setting
 	SnapshotLogSize   int // bytes of a shard's log after which it takes a snapshot
 	ClusterTLS        ClusterTLS
-	GossipKey         []byte // 16, 24 or 32 bytes; nil: gossip in the clear
+	GossipKey         []byte // 16, 24 or 32 bytes; nil: GossipKeyFile, or gossip in the clear
+	GossipKeyFile     string // as cluster.ReadGossipKeys reads it
 
 	Loops         int  // event loops; 0: one per CPU
 	PortableLoops bool // goroutines in place of epoll
@@ -62,6 +68,37 @@ type Config struct {
 	Limits Limits
 	Auth   Auth
 	ACL    ACL
+	Audit  Audit
+}
+
+// HTTP is how http-addr is spoken to.
+type HTTP struct {
+	Cert, Key string   // PEM files; both or none
+	Plaintext bool     // tokens may cross networks in the clear
+	TokenFile string   // as node/token reads it; ""
+	Open      []string // OpenHealth, OpenMetrics: what needs no token beyond loopback
+}
+
+// What http-addr may serve without a token.
+const (
+	OpenHealth  = "health"
+	OpenMetrics = "metrics"
+)
+
+// TLS says whether http-addr speaks it.
+func (h HTTP) TLS() bool { return h.Cert != "" }
+
+// Files are those of its TLS.
+func (h HTTP) Files() secure.Files {
+	return secure.Files{Certs: []string{h.Cert}, Keys: []string{h.Key}, MinVersion: tls.VersionTLS12}
+}
+
+// Audit is where it is written down who changed what and who was refused.
+type Audit struct {
+	Enabled bool
+	File    string // "": the node's log
+	MaxSize int64  // bytes of the file, after which it is put aside
+	Keep    int    // files put aside that are kept
 }
 
 // WebSocket says which requests to ws-addr and wss-addr become a WebSocket.
@@ -79,9 +116,21 @@ type ProxyProtocol struct{ MQTT, MQTTS, WS, WSS []netip.Prefix }
 type TLS struct {
 	Certs, Keys []string // PEM files, in pairs
 	ClientCA    string   // PEM file; ""
+	CRLFiles    []string // lists of revoked certificates of clients, PEM or DER
+	CRLUnlisted Unlisted
 	ClientAuth  ClientAuth
 	MinVersion  string // "1.2" or "1.3"
 }
+
+// Unlisted says what becomes of a client's certificate if no list of revoked ones is in
+// force of an authority that has signed it, or those that did.
+type Unlisted string
+
+// Where there are any lists.
+const (
+	UnlistedRefuse Unlisted = "refuse"
+	UnlistedAccept Unlisted = "accept"
+)
 
 // ClientAuth says what is asked of clients beyond what they are asked for in MQTT.
 type ClientAuth string
@@ -95,7 +144,10 @@ const (
 
 // Files are those that TLS for clients is made of.
 func (t TLS) Files() secure.Files {
-	f := secure.Files{Certs: t.Certs, Keys: t.Keys, ClientCA: t.ClientCA, MinVersion: tls.VersionTLS12}
+	f := secure.Files{
+		Certs: t.Certs, Keys: t.Keys, ClientCA: t.ClientCA, MinVersion: tls.VersionTLS12,
+		CRLs: t.CRLFiles, Unlisted: t.CRLUnlisted == UnlistedAccept,
+	}
 	if t.MinVersion == "1.3" {
 		f.MinVersion = tls.VersionTLS13
 	}
@@ -108,8 +160,12 @@ func (t TLS) Files() secure.Files {
 	return f
 }
 
-// ClusterTLS names the PEM files of mutual TLS between nodes: all or none.
-type ClusterTLS struct{ Cert, Key, CA string }
+// ClusterTLS names the PEM files of mutual TLS between nodes, all or none, and the DNS name
+// that a node's certificate has to have, if any.
+type ClusterTLS struct{ Cert, Key, CA, Name string }
+
+// Files are those files for package cluster.
+func (t ClusterTLS) Files() cluster.TLSFiles { return cluster.TLSFiles(t) }
 
 // Enabled says whether peers speak TLS.
 func (t ClusterTLS) Enabled() bool { return t.Cert != "" }
@@ -124,20 +180,71 @@ type Limits struct {
 	MaxKeepalive          time.Duration // whole seconds up to 65,535; 0: what the client asks for
 	MaxSessionExpiry      time.Duration // whole seconds; 0: no bound
 
-	MaxConnections   int // 0: as many as there are descriptors
-	MaxSessions      int // that this node holds, connected or not; each shard takes its part
-	MaxSubscriptions int // of one session
+	MessageRate int   // packets a second of one client; 0: any number
+	ByteRate    int64 // bytes a second of one client; 0: any number
+	RateAction  RateAction
+
+	MaxTopicLength int // bytes of a topic or filter
+	MaxTopicLevels int // of a topic or filter
+
+	MaxConnections       int // 0: as many as there are descriptors for
+	MaxSessions          int // that this node holds, connected or not; each shard takes its part
+	MaxUserSessions      int // of one user in the cluster, each shard taking its part and a margin; 0: no bound
+	MaxSubscriptions     int // of one session
+	MaxNodeSubscriptions int // of the sessions that are connected to this node
 
 	QueueMessages int // waiting for one session
 	QueueBytes    int // bytes waiting for one session
 	QueuePolicy   QueuePolicy
 	QueueMemory   int64 // bytes of all queues that this node holds in memory; the rest is in files
 
-	MaxUnsent int // bytes of output held for one connection
+	MaxUnsent    int   // bytes of output held for one connection
+	BufferMemory int64 // bytes held for all connections: half for their sockets, half for the queues of sessions that end with them
 
 	RetainedMessages int
 	RetainedBytes    int64
+
+	Memory          int64 // bytes that the process may take; 0: not known, so that it has no mark
+	MemoryHighWater int   // percent of Memory in use at which nothing more is stored; 100: never
+	DiskReserve     int64 // bytes that are to be free at DataDir, a twentieth of its file system at most; with less nothing more is stored; 0: any number
+
+	Admission Admission
 }
+
+// Admission is who may open a connection and connect, as limit.Options say it; numbers
+// that are 0 set no bound.
+type Admission struct {
+	Listeners struct{ MQTT, MQTTS, WS, WSS int } // connections of each
+
+	ConnectionsPerAddress int
+	ConnectionsPerUser    int
+
+	ConnectRate           int // in a second
+	ConnectRatePerAddress int
+	ConnectRatePerUser    int
+	ConnectBurst          time.Duration
+
+	FailedLogins           int
+	FailedLoginsPerAddress int // in a minute
+	MaxLoginBackOff        time.Duration
+
+	Flapping       int
+	FlappingWindow time.Duration
+	FlappingBan    time.Duration
+
+	TrustedAddresses []netip.Prefix
+	MaxLoopDelay     time.Duration // 0: any
+}
+
+// RateAction is what becomes of a client that sends faster than it may.
+type RateAction string
+
+// Its socket is not read from for a while; one that goes on is held back for good, or
+// disconnected.
+const (
+	RatePause      RateAction = "pause"
+	RateDisconnect RateAction = "disconnect"
+)
 
 // QueuePolicy is what a full queue does.
 type QueuePolicy string
@@ -152,7 +259,69 @@ const (
 // reaches a listener is let in.
 type Auth struct {
 	UsersFile   string           // as node/auth/users reads it; "": none
+	Store       bool             // users of the cluster's store have passwords too
 	Certificate certificate.Rule // where a client's certificate names its user; CertificateNone: nowhere
+	JWT         JWT
+	Webhook     Webhook
+	OwnClientID bool // a client identifier has to be the user's name, unless the node gives it
+}
+
+// JWT is which tokens let clients in, and what their claims mean.
+type JWT struct {
+	KeysFile   string // as jwt.ReadKeys reads it; ""
+	SecretFile string // as jwt.ReadSecret reads it; ""
+	KeysURL    string // of a JSON Web Key Set; ""
+	Discovery  bool   // the issuer says where its keys are
+
+	CAFile  string        // authorities for KeysURL and Discovery; "": the system's
+	Refresh time.Duration // how often keys are fetched
+	Keep    time.Duration // for how long they are good without
+
+	Issuer      string
+	Audience    []string
+	Required    []string // name, or name=value
+	Leeway      time.Duration
+	UserClaim   string
+	SameUser    bool
+	RightsClaim string // "": none
+	GroupsClaim string // "": none
+}
+
+// Enabled says whether tokens let anybody in.
+func (j JWT) Enabled() bool { return j.KeysFile != "" || j.SecretFile != "" || j.Fetches() }
+
+// Fetches says whether keys come from a server.
+func (j JWT) Fetches() bool { return j.KeysURL != "" || j.Discovery }
+
+// Server is where keys are fetched.
+func (j JWT) Server() jwt.Server {
+	s := jwt.Server{URL: j.KeysURL, Discovery: j.Discovery, CA: j.CAFile, Refresh: j.Refresh, Keep: j.Keep}
+	if s.Discovery {
+		s.URL = j.Issuer
+	}
+	return s
+}
+
+// Claims are what tokens have to claim, and what that means.
+func (j JWT) Claims() jwt.Claims {
+	return jwt.Claims{
+		Issuer: j.Issuer, Audience: j.Audience, Required: j.Required, Leeway: j.Leeway,
+		User: j.UserClaim, SameUser: j.SameUser, Rights: j.RightsClaim, Groups: j.GroupsClaim,
+	}
+}
+
+// Webhook is an HTTP server that says who clients are: see node/auth/webhook.
+type Webhook struct {
+	URL          string // "": none
+	PlainHTTP    bool   // it may be http beyond loopback
+	CAFile       string // "": the system's authorities
+	SecretFile   string // "": no secret is sent
+	SecretHeader string
+	Timeout      time.Duration
+	Concurrency  int
+	Queue        int
+	Cache        time.Duration // 0: nothing is remembered
+	CacheEntries int
 }
 
 // CertificateNone says that certificates name no users.
@@ -162,10 +331,12 @@ const CertificateNone certificate.Rule = "none"
 func (a Auth) ByCertificate() bool { return a.Certificate != CertificateNone && a.Certificate != "" }
 
 // Enabled says whether clients have to prove who they are.
-func (a Auth) Enabled() bool { return a.UsersFile != "" || a.ByCertificate() }
+func (a Auth) Enabled() bool {
+	return a.UsersFile != "" || a.Store || a.ByCertificate() || a.JWT.Enabled() || a.Webhook.URL != ""
+}
 
-// ACL is what clients may do. Without a file that is everything, unless Auth asks them
-// who they are: then it is nothing.
+// ACL is what clients may do, beside the rules of the cluster. Without any rules that is
+// everything, unless Auth asks them who they are: then it is nothing.
 type ACL struct {
 	File string // rules, as node/auth/acl reads them; ""
 
@@ -182,15 +353,23 @@ func Default() Config {
 		host = "dunlin"
 	}
 	return Config{
-		NodeName:          host,
-		DataDir:           "./data",
-		MQTTAddr:          "127.0.0.1:1883",
-		HTTPAddr:          "127.0.0.1:18083",
-		GossipAddr:        "127.0.0.1:7946",
-		ClusterAddr:       "127.0.0.1:7947",
-		WebSocket:         WebSocket{Path: "/mqtt", Origins: []string{websocket.SameHost}},
-		TLS:               TLS{ClientAuth: ClientAuthNone, MinVersion: "1.2"},
-		Auth:              Auth{Certificate: CertificateNone},
+		NodeName:    host,
+		DataDir:     "./data",
+		MQTTAddr:    "127.0.0.1:1883",
+		HTTPAddr:    "127.0.0.1:18083",
+		HTTP:        HTTP{Open: []string{OpenHealth, OpenMetrics}},
+		Audit:       Audit{Enabled: true, MaxSize: 64 << 20, Keep: 5},
+		GossipAddr:  "127.0.0.1:7946",
+		ClusterAddr: "127.0.0.1:7947",
+		WebSocket:   WebSocket{Path: "/mqtt", Origins: []string{websocket.SameHost}},
+		TLS:         TLS{ClientAuth: ClientAuthNone, MinVersion: "1.2", CRLUnlisted: UnlistedRefuse},
+		Auth: Auth{
+			Certificate: CertificateNone,
+			JWT:         JWT{Refresh: 10 * time.Minute, Keep: 24 * time.Hour, Leeway: 10 * time.Second, UserClaim: "sub"},
+			Webhook: Webhook{
+				SecretHeader: "Authorization", Timeout: 5 * time.Second, Concurrency: 16, Queue: 1024, CacheEntries: 10_000,
+			},
+		},
 		ClusterID:         "dunlin",
 		Shards:            16,
 		ReplicationFactor: 3,
@@ -210,13 +389,30 @@ func Default() Config {
 			MaxSessionExpiry:      30 * 24 * time.Hour,
 			MaxSessions:           4_000_000,
 			MaxSubscriptions:      10_000,
+			MaxNodeSubscriptions:  20_000_000,
+			RateAction:            RatePause,
+			MaxTopicLength:        router.MaxBytes,
+			MaxTopicLevels:        router.MaxLevels,
 			QueueMessages:         100_000,
 			QueueBytes:            16 << 20,
 			QueuePolicy:           DropNewest,
 			QueueMemory:           queueMemory(),
 			MaxUnsent:             4 << 20,
+			BufferMemory:          bufferMemory(),
+			Memory:                machineMemory() >> 20 << 20,
+			MemoryHighWater:       80,
+			DiskReserve:           1 << 30,
 			RetainedMessages:      4_000_000,
 			RetainedBytes:         1 << 30,
+			Admission: Admission{
+				ConnectBurst:           2 * time.Second,
+				FailedLogins:           5,
+				FailedLoginsPerAddress: 600,
+				MaxLoginBackOff:        5 * time.Minute,
+				FlappingWindow:         time.Minute,
+				FlappingBan:            5 * time.Minute,
+				MaxLoopDelay:           500 * time.Millisecond,
+			},
 		},
 	}
 }

@@ -45,7 +45,7 @@ connect-timeout: 5s
 		Env: []string{
 			"HOME=/x", "DUNLIN_LOOPS=3", "DUNLIN_LIMITS__MAX_KEEPALIVE=1m30s", "DUNLIN_LOG_LEVEL=warn",
 			"DUNLIN_SERVICE_HOST=10.0.0.1", "DUNLIN_PORT=tcp://10.0.0.1:1883", "DUNLIN_PORT_1883_TCP_ADDR=10.0.0.1",
-			"DUNLIN_HEADLESS_SERVICE_PORT_MQTT=1883",
+			"DUNLIN_HEADLESS_SERVICE_PORT_MQTT=1883", "DUNLIN_TOKEN=no-setting-of-a-node",
 		},
 		Flags: map[string]string{"log-level": "error", "portable-loops": "true"},
 	})
@@ -129,10 +129,10 @@ func TestErrors(t *testing.T) {
 			`dunlin.yaml:1: gossip-key: read "/nowhere/key": no such file or directory`},
 		// Case 46.
 		{"beyond loopback", "mqtt-addr: 0.0.0.0:1883\n", nil, nil,
-			`dunlin.yaml:1: mqtt-addr: "0.0.0.0:1883" is not allowed: beyond loopback anybody could connect; want auth.users-file or auth.certificate to say who may, ` +
+			`dunlin.yaml:1: mqtt-addr: "0.0.0.0:1883" is not allowed: beyond loopback anybody could connect; want auth.users-file, auth.store, auth.certificate, auth.jwt or auth.webhook to say who may, ` +
 				`a loopback address, or allow-anonymous to say that it is meant`},
 		{"all interfaces", "", nil, map[string]string{"mqtt-addr": ":1883"},
-			`flag: --mqtt-addr: ":1883" is not allowed: beyond loopback anybody could connect; want auth.users-file or auth.certificate to say who may, ` +
+			`flag: --mqtt-addr: ":1883" is not allowed: beyond loopback anybody could connect; want auth.users-file, auth.store, auth.certificate, auth.jwt or auth.webhook to say who may, ` +
 				`a loopback address, or allow-anonymous to say that it is meant`},
 		{"TLS without a certificate", "wss-addr: 127.0.0.1:8084\n", nil, nil,
 			`dunlin.yaml:1: wss-addr: "127.0.0.1:8084" is not allowed: TLS needs a certificate: set tls.cert and tls.key, ` +
@@ -152,7 +152,7 @@ func TestErrors(t *testing.T) {
 		{"version of TLS", "tls: {min-version: 1.1}\n", nil, nil,
 			`dunlin.yaml:1: tls.min-version: "1.1" is not allowed: want 1.2 or 1.3`},
 		{"WebSocket beyond loopback", "ws-addr: :8083\n", nil, nil,
-			`dunlin.yaml:1: ws-addr: ":8083" is not allowed: beyond loopback anybody could connect; want auth.users-file or auth.certificate to say who may, ` +
+			`dunlin.yaml:1: ws-addr: ":8083" is not allowed: beyond loopback anybody could connect; want auth.users-file, auth.store, auth.certificate, auth.jwt or auth.webhook to say who may, ` +
 				`a loopback address, or allow-anonymous to say that it is meant`},
 		{"WebSocket on the address of another", "ws-addr: 127.0.0.1:1883\n", nil, nil,
 			`dunlin.yaml:1: ws-addr: "127.0.0.1:1883" is not allowed: it is that of mqtt-addr too, want another one`},
@@ -172,17 +172,71 @@ func TestErrors(t *testing.T) {
 		{"proxies before nothing", "", []string{"DUNLIN_PROXY_PROTOCOL__WS=10.0.0.0/8,192.0.2.7"}, nil,
 			`environment: DUNLIN_PROXY_PROTOCOL__WS: "10.0.0.0/8,192.0.2.7/32" is not allowed: there is no such listener, set ws-addr or leave this out`},
 		{"gossip to strangers", "gossip-addr: 10.0.0.1:7946\n", nil, nil,
-			`dunlin.yaml:1: gossip-addr: "10.0.0.1:7946" is not allowed: a cluster port beyond loopback never accepts a stranger: set gossip-key`},
+			`dunlin.yaml:1: gossip-addr: "10.0.0.1:7946" is not allowed: a cluster port beyond loopback never accepts a stranger: set gossip-key-file or gossip-key`},
 		{"streams to strangers", "cluster-addr: 10.0.0.1:7947\n", nil, nil,
 			`dunlin.yaml:1: cluster-addr: "10.0.0.1:7947" is not allowed: a cluster port beyond loopback never accepts a stranger: set cluster-tls-cert, -key and -ca`},
 		{"unreachable address", "gossip-addr: 0.0.0.0:7946\ngossip-key: MDEyMzQ1Njc4OWFiY2RlZg==\n", nil, nil,
 			`dunlin.yaml:1: gossip-addr: "0.0.0.0:7946" is not allowed: peers cannot use this address: set gossip-advertise-addr too`},
 		{"half of TLS", "cluster-tls-cert: c.pem\n", nil, nil,
 			`default: cluster-tls-key: "" is not allowed: want a path, for cluster-tls-cert, -key and -ca go together`},
+		{"two sources of gossip keys", "gossip-key: MDEyMzQ1Njc4OWFiY2RlZg==\ngossip-key-file: keys\n", nil, nil,
+			`dunlin.yaml:2: gossip-key-file: "keys" is not allowed: gossip-key is set too: want one of the two`},
+		{"gossip keys that are not there", "gossip-key-file: no-such\n", nil, nil,
+			`dunlin.yaml:1: gossip-key-file: "no-such" is not allowed: no such file or directory`},
+		{"certificates of the cluster that are not there", "cluster-tls-cert: c.pem\ncluster-tls-key: c.key\ncluster-tls-ca: ca.pem\n", nil, nil,
+			`dunlin.yaml:1: cluster-tls-cert: "c.pem" is not allowed: cluster: certificate c.pem: no such file or directory`},
+		{"key of HTTP without certificate", "http: {tls-key: k.pem}\n", nil, nil,
+			`dunlin.yaml:1: http.tls-key: "k.pem" is not allowed: there is no certificate: set http.tls-cert too, or leave this out`},
+		{"certificate of HTTP without key", "http: {tls-cert: c.pem}\n", nil, nil,
+			`dunlin.yaml:1: http.tls-cert: "c.pem" is not allowed: a certificate needs its key: set http.tls-key`},
+		{"certificate of HTTP that is not there", "http: {tls-cert: c.pem, tls-key: k.pem}\n", nil, nil,
+			`dunlin.yaml:1: http.tls-cert: "c.pem" is not allowed: no such file or directory`},
+		{"HTTP with and without TLS", "http: {tls-cert: c.pem, tls-key: k.pem, plaintext: true}\n", nil, nil,
+			`dunlin.yaml:1: http.plaintext: "true" is not allowed: http-addr speaks TLS by http.tls-cert: leave out one of the two`},
+		{"tokens that are not there", "http: {token-file: no-such}\n", nil, nil,
+			`dunlin.yaml:1: http.token-file: "no-such" is not allowed: no such file or directory`},
+		{"open to what", "http: {open: [api]}\n", nil, nil,
+			`dunlin.yaml:1: http.open: "api" is not allowed: want health, metrics, or both with a comma between`},
 		{"users that are not there", "auth: {users-file: no-such}\n", nil, nil,
 			`dunlin.yaml:1: auth.users-file: "no-such" is not allowed: no such file or directory`},
 		{"certificates that nobody is asked for", "auth: {certificate: dns}\n", nil, nil,
 			`dunlin.yaml:1: auth.certificate: "dns" is not allowed: no client is asked for a certificate: set tls.client-auth to request or require, or want none`},
+		{"own identifiers of nobody", "auth: {own-client-id: true}\n", nil, nil,
+			`dunlin.yaml:1: auth.own-client-id: "true" is not allowed: nobody is asked who he is: want auth.users-file, auth.store, auth.certificate, auth.jwt or auth.webhook too, or false`},
+		{"tokens without keys", "auth:\n  jwt:\n    issuer: https://login.example.com\n", nil, nil,
+			`default: auth.jwt.keys-file: "" is not allowed: want the keys of tokens: set this, auth.jwt.secret-file, auth.jwt.keys-url or ` +
+				`auth.jwt.discovery, or leave out what else is said of auth.jwt`},
+		{"keys of tokens that are not there", "auth: {jwt: {keys-file: no-such}}\n", nil, nil,
+			`dunlin.yaml:1: auth.jwt.keys-file: "no-such" is not allowed: no such file or directory`},
+		{"keys of tokens in the clear", "", []string{"DUNLIN_AUTH__JWT__KEYS_URL=http://login.example.com/keys"}, nil,
+			`environment: DUNLIN_AUTH__JWT__KEYS_URL: "http://login.example.com/keys" is not allowed: want https, or http to a loopback address, without a user name`},
+		{"discovery without an issuer", "auth: {jwt: {discovery: true}}\n", nil, nil,
+			`default: auth.jwt.issuer: "" is not allowed: auth.jwt.discovery asks the issuer: want a URL such as https://login.example.com/keys`},
+		{"two places for keys", "auth: {jwt: {discovery: true, issuer: \"https://a.example\", keys-url: \"https://a.example/k\"}}\n", nil, nil,
+			`dunlin.yaml:1: auth.jwt.discovery: "true" is not allowed: the keys' place is said by auth.jwt.keys-url, set one of them`},
+		{"keys that do not last", "auth: {jwt: {keys-url: \"https://a.example/k\", refresh: 2h, keep: 1h}}\n", nil, nil,
+			`dunlin.yaml:1: auth.jwt.keep: "1h" is not allowed: keys would not last until the next are fetched: want at least auth.jwt.refresh, 2h`},
+		{"authorities that are not there", "auth: {jwt: {keys-url: \"https://a.example/k\", ca-file: no-such}}\n", nil, nil,
+			`dunlin.yaml:1: auth.jwt.ca-file: "no-such" is not allowed: no such file or directory`},
+		{"claim without a name", "auth:\n  jwt:\n    required-claims: [\"=x\"]\n", nil, nil,
+			`dunlin.yaml:3: auth.jwt.required-claims: "=x" is not allowed: want claims, such as scope or realm_access.roles=mqtt, with commas between`},
+		{"unknown setting of tokens", "auth:\n  jwt:\n    isuer: x\n", nil, nil,
+			`dunlin.yaml:3: "auth.jwt.isuer": unknown setting, did you mean auth.jwt.issuer?`},
+		{"lists of certificates that nobody is asked for", "tls:\n  crl-file: a.crl\n", nil, nil,
+			`dunlin.yaml:2: tls.crl-file: "a.crl" is not allowed: no client is asked for a certificate: set tls.client-ca and tls.client-auth, or leave this out`},
+		{"webhook in the clear", "auth: {webhook: {url: \"http://192.0.2.1/\"}}\n", nil, nil,
+			`dunlin.yaml:1: auth.webhook.url: "http://192.0.2.1/" is not allowed: passwords would cross the network in the clear; want https, a loopback address, ` +
+				`or auth.webhook.plain-http to say that it is meant`},
+		{"webhook with a password", "", []string{"DUNLIN_AUTH__WEBHOOK__URL=https://user:pass@example.com/"}, nil,
+			`environment: DUNLIN_AUTH__WEBHOOK__URL: "https://user:pass@example.com/" is not allowed: want no user name or password in it: use auth.webhook.secret-file`},
+		{"secret of no webhook", "auth: {webhook: {secret-file: a}}\n", nil, nil,
+			`dunlin.yaml:1: auth.webhook.secret-file: "a" is not allowed: nobody is asked: set auth.webhook.url, or leave this out`},
+		{"secret that is not there", "auth: {webhook: {url: \"https://example.com/\", secret-file: no-such}}\n", nil, nil,
+			`dunlin.yaml:1: auth.webhook.secret-file: "no-such" is not allowed: no such file or directory`},
+		{"authority of no https", "auth: {webhook: {url: \"http://127.0.0.1/\", ca-file: no-such}}\n", nil, nil,
+			`dunlin.yaml:1: auth.webhook.ca-file: "no-such" is not allowed: auth.webhook.url is not https: leave this out`},
+		{"header of HTTP's own", "auth: {webhook: {secret-header: Host}}\n", nil, nil,
+			`dunlin.yaml:1: auth.webhook.secret-header: "Host" is not allowed: want the name of an HTTP header`},
 		{"rules that are not there", "acl:\n  file: no-such\n", nil, nil,
 			`dunlin.yaml:2: acl.file: "no-such" is not allowed: no such file or directory`},
 		{"no listener", "mqtt-addr: \"\"\n", nil, nil,
@@ -315,6 +369,22 @@ func FuzzYAML(f *testing.F) {
 		}
 		if err := c.Validate(); err != nil && strings.ContainsAny(err.Error(), "\n\x1b") {
 			t.Errorf("not one printable line: %q", err.Error())
+		}
+	})
+}
+
+// FuzzSize reads sizes: each is at least 0 and has a form that is read alike.
+func FuzzSize(f *testing.F) {
+	for _, s := range []string{"0", "512B", "64KiB", "1.5MB", "1e3KB", "-1", "0x10", "NaN", "inf", "9999999999GB", " 1 kb"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		n, ok := parseSize(s)
+		if !ok {
+			return
+		}
+		if again, ok := parseSize(formatSize(n)); n < 0 || !ok || again != n {
+			t.Fatalf("%q is %d, and that %q, which is %d", s, n, formatSize(n), again)
 		}
 	})
 }

@@ -8,6 +8,8 @@ import (
 const (
 	envPrefix = "DUNLIN_"
 	envFile   = envPrefix + "CONFIG"
+	// EnvToken is what commands that ask a node bear; it is no setting of a node.
+	EnvToken = envPrefix + "TOKEN"
 )
 
 // serviceLink matches the variables that Kubernetes sets in every pod for a
@@ -26,6 +28,9 @@ func readEnv(env []string, set []Setting) (leaves []leaf, file string, err error
 	for _, kv := range env {
 		name, value, _ := strings.Cut(kv, "=")
 		if !strings.HasPrefix(name, envPrefix) {
+			continue
+		}
+		if name == EnvToken {
 			continue
 		}
 		if name == envFile {

@@ -7,23 +7,26 @@ import (
 	"strconv"
 )
 
-// What queues may take of memory where nobody says: a quarter of the machine's,
-// within these bounds.
+// What queues, and what buffers, may take of memory where nobody says: a quarter of the
+// machine's, within these bounds.
 const (
-	leastQueueMemory = 64 << 20
-	mostQueueMemory  = 4 << 30
+	leastMemory     = 64 << 20
+	mostQueueMemory = 4 << 30
+	mostBuffers     = 16 << 30
 )
 
-// queueMemory is the default of limits.queue-memory.
-func queueMemory() int64 { return queueMemoryOf(machineMemory()) }
+// queueMemory is the default of limits.queue-memory, and bufferMemory that of
+// limits.buffer-memory.
+func queueMemory() int64  { return quarter(machineMemory(), mostQueueMemory) }
+func bufferMemory() int64 { return quarter(machineMemory(), mostBuffers) }
 
-// queueMemoryOf is in whole megabytes. A machine of which nothing is known counts
-// as a small one.
-func queueMemoryOf(machine int64) int64 {
-	return min(max(machine/4, leastQueueMemory), mostQueueMemory) >> 20 << 20
+// quarter is in whole megabytes. A machine of which nothing is known counts as a small
+// one.
+func quarter(machine, most int64) int64 {
+	return min(max(machine/4, leastMemory), most) >> 20 << 20
 }
 
-// machineMemory is how much memory this process can have, in bytes: the machine's,
+// machineMemory, the default of limits.memory, is how much memory this process can have, in bytes: the machine's,
 // or its control group's where that is less; 0 if neither is known.
 func machineMemory() int64 {
 	least := int64(math.MaxInt64)

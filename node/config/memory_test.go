@@ -9,7 +9,7 @@ func TestQueueMemory(t *testing.T) {
 	for machine, want := range map[int64]int64{
 		0: 64 << 20, 128 << 20: 64 << 20, 1<<30 + 5: 256 << 20, 8 << 30: 2 << 30, 1 << 40: 4 << 30,
 	} {
-		if got := queueMemoryOf(machine); got != want {
+		if got := quarter(machine, mostQueueMemory); got != want {
 			t.Errorf("%d of a machine with %d, want %d", got, machine, want)
 		}
 	}

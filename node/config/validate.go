@@ -5,12 +5,17 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"reflect"
 	"strings"
 
+	"dunlin/cluster"
 	"dunlin/node/auth/acl"
+	"dunlin/node/auth/jwt"
 	"dunlin/node/auth/users"
+	"dunlin/node/auth/webhook"
 	"dunlin/node/listen/secure"
 	"dunlin/node/reload"
+	"dunlin/node/token"
 )
 
 // Validate checks every value and what must hold between them. Load has done
@@ -33,7 +38,29 @@ func (c Config) Validate() error {
 	if err := c.validateAccess(); err != nil {
 		return err
 	}
+	if err := c.validateHTTP(); err != nil {
+		return err
+	}
 	return c.validateCluster()
+}
+
+func (c Config) validateHTTP() error {
+	h := c.HTTP
+	switch {
+	case h.Cert == "" && h.Key != "":
+		return &Error{Key: "http.tls-key", Value: h.Key, Want: "there is no certificate: set http.tls-cert too, or leave this out"}
+	case h.Cert != "" && h.Key == "":
+		return &Error{Key: "http.tls-cert", Value: h.Cert, Want: "a certificate needs its key: set http.tls-key"}
+	case h.TLS() && h.Plaintext:
+		return &Error{Key: "http.plaintext", Value: "true", Want: "http-addr speaks TLS by http.tls-cert: leave out one of the two"}
+	}
+	if h.TLS() {
+		var e *secure.FileError
+		if err := h.Files().Check(); errors.As(err, &e) {
+			return &Error{Key: "http.tls-" + e.Setting, Value: e.Path, Want: e.Err.Error()}
+		}
+	}
+	return check("http.token-file", h.TokenFile, token.ReadFile)
 }
 
 // validateApart sees that no two addresses meet; the node would find out late, when
@@ -82,7 +109,7 @@ func (c Config) validateListeners() error {
 			return &Error{Key: key, Value: l.Addr, Want: "TLS needs a certificate: set tls.cert and tls.key, in the file or by DUNLIN_TLS__CERT and DUNLIN_TLS__KEY"}
 		}
 		if !IsLoopback(l.Addr) && !c.Auth.Enabled() && !c.AllowAnonymous { // case 46
-			return &Error{Key: key, Value: l.Addr, Want: "beyond loopback anybody could connect; want auth.users-file or auth.certificate to say who may, " +
+			return &Error{Key: key, Value: l.Addr, Want: "beyond loopback anybody could connect; want auth.users-file, auth.store, auth.certificate, auth.jwt or auth.webhook to say who may, " +
 				"a loopback address, or allow-anonymous to say that it is meant"}
 		}
 	}
@@ -109,6 +136,8 @@ func (c Config) validateTLS() error {
 		return &Error{Key: "tls.client-auth", Value: string(t.ClientAuth), Want: "without tls.client-ca no certificate is good: set it, or want none"}
 	case t.ClientAuth == ClientAuthNone && t.ClientCA != "":
 		return &Error{Key: "tls.client-ca", Value: t.ClientCA, Want: "no client is asked for a certificate: set tls.client-auth to request or require, or leave this out"}
+	case len(t.CRLFiles) > 0 && t.ClientCA == "":
+		return &Error{Key: "tls.crl-file", Value: c.value("tls.crl-file"), Want: "no client is asked for a certificate: set tls.client-ca and tls.client-auth, or leave this out"}
 	}
 	var e *secure.FileError
 	if err := t.Files().Check(); errors.As(err, &e) {
@@ -123,10 +152,69 @@ func (c Config) validateAccess() error {
 		return &Error{Key: "auth.certificate", Value: string(c.Auth.Certificate),
 			Want: "no client is asked for a certificate: set tls.client-auth to request or require, or want none"}
 	}
+	if c.Auth.OwnClientID && !c.Auth.Enabled() {
+		return &Error{Key: "auth.own-client-id", Value: "true", Want: "nobody is asked who he is: want auth.users-file, auth.store, auth.certificate, auth.jwt or auth.webhook too, or false"}
+	}
 	if err := check("auth.users-file", c.Auth.UsersFile, users.Read); err != nil {
 		return err
 	}
+	if err := c.validateJWT(); err != nil {
+		return err
+	}
+	if err := c.validateWebhook(); err != nil {
+		return err
+	}
 	return check("acl.file", c.ACL.File, acl.Read)
+}
+
+// validateJWT sees that what is said of tokens goes together.
+func (c Config) validateJWT() error {
+	j, preset := c.Auth.JWT, Default().Auth.JWT
+	if !j.Enabled() && !reflect.DeepEqual(j, preset) {
+		return &Error{Key: "auth.jwt.keys-file", Value: "", Want: "want the keys of tokens: set this, auth.jwt.secret-file, auth.jwt.keys-url or auth.jwt.discovery, or leave out what else is said of auth.jwt"}
+	}
+	if err := check("auth.jwt.keys-file", j.KeysFile, jwt.ReadKeys); err != nil {
+		return err
+	}
+	if err := check("auth.jwt.secret-file", j.SecretFile, jwt.ReadSecret); err != nil {
+		return err
+	}
+	if err := check("auth.jwt.ca-file", j.CAFile, jwt.ReadAuthorities); err != nil {
+		return err
+	}
+	switch {
+	case j.Discovery && j.KeysURL != "":
+		return &Error{Key: "auth.jwt.discovery", Value: "true", Want: "the keys' place is said by auth.jwt.keys-url, set one of them"}
+	case j.Discovery && jwt.CheckURL(j.Issuer) != nil:
+		return &Error{Key: "auth.jwt.issuer", Value: j.Issuer, Want: "auth.jwt.discovery asks the issuer: " + jwt.CheckURL(j.Issuer).Error()}
+	case j.CAFile != "" && !j.Fetches():
+		return &Error{Key: "auth.jwt.ca-file", Value: j.CAFile, Want: "no keys are fetched: set auth.jwt.keys-url or auth.jwt.discovery, or leave this out"}
+	case j.Keep < j.Refresh:
+		return &Error{Key: "auth.jwt.keep", Value: c.value("auth.jwt.keep"), Want: "keys would not last until the next are fetched: want at least auth.jwt.refresh, " + c.value("auth.jwt.refresh")}
+	}
+	return nil
+}
+
+func (c Config) validateWebhook() error {
+	h := c.Auth.Webhook
+	if h.URL == "" {
+		for _, f := range []struct{ key, path string }{{"ca-file", h.CAFile}, {"secret-file", h.SecretFile}} {
+			if f.path != "" {
+				return &Error{Key: "auth.webhook." + f.key, Value: f.path, Want: "nobody is asked: set auth.webhook.url, or leave this out"}
+			}
+		}
+		return nil
+	}
+	if err := webhook.CheckURL(h.URL, h.PlainHTTP); err != nil {
+		return &Error{Key: "auth.webhook.url", Value: h.URL, Want: err.Error()}
+	}
+	if h.CAFile != "" && !strings.HasPrefix(h.URL, "https:") {
+		return &Error{Key: "auth.webhook.ca-file", Value: h.CAFile, Want: "auth.webhook.url is not https: leave this out"}
+	}
+	if err := check("auth.webhook.ca-file", h.CAFile, webhook.ReadCA); err != nil {
+		return err
+	}
+	return check("auth.webhook.secret-file", h.SecretFile, webhook.ReadSecret)
 }
 
 // check says what is wrong with the file that a setting names, if it does.
@@ -164,7 +252,7 @@ func (c Config) validateCluster() error {
 		secured               bool
 		need                  string
 	}{
-		{"gossip", c.GossipAddr, c.GossipAdvertiseAddr, c.GossipKey != nil, "gossip-key"},
+		{"gossip", c.GossipAddr, c.GossipAdvertiseAddr, c.GossipKey != nil || c.GossipKeyFile != "", "gossip-key-file or gossip-key"},
 		{"cluster", c.ClusterAddr, c.ClusterAdvertiseAddr, t.Enabled(), "cluster-tls-cert, -key and -ca"},
 	} {
 		switch {
@@ -177,6 +265,23 @@ func (c Config) validateCluster() error {
 		case a.advertise != "" && isUnspecified(a.advertise):
 			return &Error{Key: a.name + "-advertise-addr", Value: a.advertise, Want: "want an address that peers can use"}
 		}
+	}
+	return c.validateSecrets()
+}
+
+// validateSecrets reads the files that nodes know each other by.
+func (c Config) validateSecrets() error {
+	if c.GossipKey != nil && c.GossipKeyFile != "" {
+		return &Error{Key: "gossip-key-file", Value: c.GossipKeyFile, Want: "gossip-key is set too: want one of the two"}
+	}
+	if err := check("gossip-key-file", c.GossipKeyFile, cluster.ReadGossipKeys); err != nil {
+		return err
+	}
+	if !c.ClusterTLS.Enabled() {
+		return nil
+	}
+	if _, err := c.ClusterTLS.Files().Load(); err != nil {
+		return &Error{Key: "cluster-tls-cert", Value: c.ClusterTLS.Cert, Want: err.Error()}
 	}
 	return nil
 }

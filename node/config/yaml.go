@@ -28,8 +28,10 @@ func parseYAML(name string, b []byte, set []Setting) ([]leaf, error) {
 	for _, s := range set {
 		w.byKey[s.Key] = s
 		w.keys = append(w.keys, s.Key)
-		if group, _, ok := strings.Cut(s.Key, "."); ok {
-			w.groups[group] = true
+		for i, r := range s.Key {
+			if r == '.' {
+				w.groups[s.Key[:i]] = true
+			}
 		}
 	}
 	root := doc.Content[0]
@@ -86,7 +88,7 @@ func (w *walker) mapping(prefix string, n *yaml.Node) error {
 		switch s, ok := w.byKey[key]; {
 		case ok:
 			err = w.leaf(s, v)
-		case prefix == "" && w.groups[key]:
+		case w.groups[key]:
 			err = w.mapping(key+".", v)
 		default:
 			err = w.fail(k, strconv.QuoteToGraphic(key), unknown(key, w.keys))

@@ -15,6 +15,15 @@ type listener struct {
 	resting   bool // until the next tick, after an error
 }
 
+// relayed says whether the listener is behind proxies, whose address says nothing.
+func (ln *listener) relayed() bool {
+	if len(ln.protocols) == 0 {
+		return false
+	}
+	_, is := ln.protocols[0].(*Proxied)
+	return is
+}
+
 // addListener takes over a bound acceptor.
 func (l *loop) addListener(ln *listener) error {
 	if l.stopping {
@@ -67,11 +76,16 @@ func (l *loop) acceptOne(ln *listener) bool {
 }
 
 func (l *loop) openConn(ln *listener, sock int32, remote, local netip.AddrPort) {
+	info := Info{Listener: ln.name, Remote: remote, Local: local, Loopback: ln.loopback}
+	if !ln.relayed() && !l.callArrive(&info) {
+		l.count.refused.Add(1)
+		l.driver.hangUp(sock)
+		return
+	}
 	index, c := l.conns.take()
 	c.sock, c.flags, c.heard = sock, connOpen, l.tickNow
 	l.open++
 	id := l.id(index, c)
-	info := Info{Listener: ln.name, Remote: remote, Local: local, Loopback: ln.loopback}
 	if len(ln.protocols) > 0 {
 		if l.enclose(index, c, ln, info); !c.is(connGone) {
 			l.watch(index, c)
@@ -81,6 +95,7 @@ func (l *loop) openConn(ln *listener, sock int32, remote, local netip.AddrPort) 
 	if !l.callOpen(id, info) {
 		l.count.refused.Add(1)
 		if c.is(connOpen) {
+			l.callDepart(&info)
 			l.refuse(index, c)
 			return
 		}

@@ -10,6 +10,23 @@ func (l *loop) callOpen(id ID, info Info) bool {
 	return l.handler.Open(id, info)
 }
 
+// callArrive asks the Gate, if there is one.
+func (l *loop) callArrive(info *Info) (in bool) {
+	if l.opts.Gate == nil {
+		return true
+	}
+	defer l.caught(0)
+	return l.opts.Gate.Arrive(info)
+}
+
+func (l *loop) callDepart(info *Info) {
+	if l.opts.Gate == nil {
+		return
+	}
+	defer l.caught(0)
+	l.opts.Gate.Depart(info)
+}
+
 func (l *loop) callReceive(id ID, b []byte) (n, want int) {
 	defer l.caught(id)
 	return l.handler.Receive(id, b)

@@ -121,7 +121,8 @@ func serve(t testing.TB, o Options, handle func(Loop) Handler, protocols ...Prot
 		}
 		for deadline := time.Now().Add(20 * time.Second); exceeds(residue(), before); runtime.Gosched() {
 			if time.Now().After(deadline) {
-				t.Errorf("residue: goroutines, descriptors and processors %v, before %v", residue(), before)
+				buf := make([]byte, 1<<20)
+				t.Errorf("residue: goroutines, descriptors and processors %v, before %v\n%s", residue(), before, buf[:runtime.Stack(buf, true)])
 				break
 			}
 		}

@@ -26,8 +26,9 @@ type Layer interface {
 	// connection is closed from here or after the peer's io.EOF.
 	Goodbye(dst []byte) []byte
 
-	// Describe adds to info what the Layer knows of the peer. It is called once,
-	// when all Layers of the connection are Ready, from the bottom up.
+	// Describe adds to info what the Layer knows of the peer. It is called once, when
+	// all Layers of the connection are Ready, from the bottom up; that of a PROXY header
+	// as soon as it has come.
 	Describe(info *Info)
 
 	// Close ends what the Layer has under way elsewhere; it is the last call.

@@ -12,6 +12,7 @@ import (
 var (
 	ErrUnsent      = errors.New("listen: more output waits than MaxUnsent allows")
 	ErrSendTimeout = errors.New("listen: peer took nothing for SendTimeout")
+	ErrHeld        = errors.New("listen: all connections hold more than MaxHeld allows, and this one much of it")
 	ErrPanic       = errors.New("listen: panic while handling the connection")
 	ErrShutdown    = errors.New("listen: shutting down")
 )
@@ -41,7 +42,8 @@ type Info struct {
 	Listener string // name of the listener
 	Remote   netip.AddrPort
 	Local    netip.AddrPort
-	Loopback bool // the listener is bound to a loopback address
+	Loopback bool  // the listener is bound to a loopback address
+	Note     uint8 // what the Gate has to say of it to the Handler
 
 	// TLS is what a handshake has agreed on, the peer's verified certificates
 	// included; nil without TLS.
@@ -98,6 +100,17 @@ type Loop interface {
 	// goroutine; it wakes the loop and never blocks. After the end of the loop
 	// mail is dropped.
 	Post(m any)
+}
+
+// Gate decides which connections come in, before anything is spent on them, a TLS
+// handshake for one. It is asked on the loops' goroutines and must not block.
+type Gate interface {
+	// Arrive judges a connection whose address is known: from the socket, or behind a
+	// proxy from the PROXY header. False: it is closed at once. Info.Note may be written.
+	Arrive(info *Info) bool
+	// Depart takes back what was let in and Handler.Open has not taken. Of what that has
+	// taken, the Handler knows the end.
+	Depart(info *Info)
 }
 
 // Handler is what a loop drives. All calls come from the loop's goroutine; it may

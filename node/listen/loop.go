@@ -27,6 +27,7 @@ type loop struct {
 	index   int
 	opts    Options
 	start   time.Time
+	maxHeld int // this loop's part; 0: no bound
 	driver  driver
 	handler Handler
 	log     *slog.Logger
@@ -46,6 +47,9 @@ type loop struct {
 	partials  slab[partial]
 	handed    uint32 // as conn.in, of the connection whose bytes Receive has now
 	outputs   slab[output]
+	fresh     int  // bytes of output since the last flush
+	gathered  int  // bytes flushed since it was last summed up what connections hold
+	summing   bool // it is to be summed up at the end of the turn
 	strata    slab[strata]
 	buffers   buffers
 	readBuf   []byte   // lent to Receive
@@ -76,7 +80,7 @@ type ending struct {
 
 func newLoop(index int, o Options, d driver) *loop {
 	l := &loop{
-		index: index, opts: o, start: o.Start, driver: d, log: o.Logger,
+		index: index, opts: o, start: o.Start, maxHeld: o.MaxHeld / max(o.Loops, 1), driver: d, log: o.Logger,
 		done:    make(chan struct{}),
 		readBuf: make([]byte, o.ReadBuffer),
 		events:  make([]event, 0, eventsPerTurn),
@@ -121,6 +125,9 @@ func (l *loop) turn() {
 	l.reap()
 	l.callTurn()
 	l.flush()
+	if l.summing {
+		l.relieve()
+	}
 	l.hangUpClosing()
 }
 
@@ -173,6 +180,7 @@ func (l *loop) event(e event) {
 func (l *loop) onTick() {
 	l.sweepIdle()
 	l.sweepOutputs()
+	l.summing = true
 	l.sweepLingering()
 	l.sweepOpenings()
 	l.rearmListeners()

@@ -14,7 +14,7 @@ func (l *loop) enclose(index uint32, c *conn, ln *listener, info Info) {
 	}
 	var s *strata
 	c.strata, s = l.strata.take()
-	s.levels, s.info = make([]level, 0, len(ln.protocols)), &info
+	s.levels, s.info, s.inside = make([]level, 0, len(ln.protocols)), &info, !ln.relayed()
 	id := l.id(index, c)
 	defer l.caught(id)
 	wake := func() { l.Post(control(func(l *loop) { l.wakeLayers(id) })) }
@@ -25,11 +25,11 @@ func (l *loop) enclose(index uint32, c *conn, ln *listener, info Info) {
 
 // introduce announces a connection to the Handler, now that its Layers are ready.
 func (l *loop) introduce(index uint32, c *conn, s *strata) {
-	info := *s.info
-	s.info = nil
-	if l.describe(index, c, s, &info); !c.is(connOpening) {
+	if l.describe(index, c, s, len(s.levels)); !c.is(connOpening) {
 		return
 	}
+	info := *s.info
+	s.info = nil
 	l.leftOpening()
 	l.count.open.Add(1)
 	c.flags = c.flags&^(connOpening|connUnknown) | connOpen
@@ -40,16 +40,32 @@ func (l *loop) introduce(index uint32, c *conn, s *strata) {
 	}
 	l.count.refused.Add(1)
 	if c.is(connOpen) {
+		l.callDepart(&info)
 		l.closeOpen(index, c)
 		l.forget(c)
 	}
 }
 
-func (l *loop) describe(index uint32, c *conn, s *strata, info *Info) {
+// describe has the levels up to one tell what they know of the peer, each once.
+func (l *loop) describe(index uint32, c *conn, s *strata, levels int) {
 	defer l.caught(l.id(index, c))
-	for k := range s.levels {
-		s.levels[k].layer.Describe(info)
+	for s.told < levels {
+		s.told++
+		s.levels[s.told-1].layer.Describe(s.info)
 	}
+}
+
+// admit asks the Gate of a connection behind a proxy, as soon as that has said whose it
+// is. False: it has ended.
+func (l *loop) admit(index uint32, c *conn, s *strata) bool {
+	if l.describe(index, c, s, 1); !c.is(connOpening) {
+		return false
+	}
+	if s.inside = l.callArrive(s.info); !s.inside {
+		l.count.refused.Add(1)
+		l.end(index, c, nil)
+	}
+	return s.inside
 }
 
 // forget has the Handler hear no more of a connection that it has refused.

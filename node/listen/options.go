@@ -13,8 +13,10 @@ type Options struct {
 	ReadBuffer  int           // bytes read at a time and loop; default 128 KiB
 	SendTimeout time.Duration // a peer that takes nothing for so long is closed; default 30 s
 	MaxUnsent   int           // bytes of output held for one connection before it is closed; default 16 MiB
+	MaxHeld     int           // bytes of output and of input that is not whole held for all connections, before those are closed that hold most; each loop has its part; default no bound
 	OpenTimeout time.Duration // a connection whose Layers are not ready after so long is closed; default 10 s
 	MaxOpening  int           // such connections for each loop, beyond which the oldest is closed; default 4096
+	Gate        Gate          // nil: everybody may come in
 	Start       time.Time     // what Loop.Now counts from; default: when New is called
 	Logger      *slog.Logger  // default slog.Default()
 }
@@ -64,7 +66,7 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("listen: %d loops, allowed are 1 to %d", o.Loops, maxLoops)
 	case o.ReadBuffer < minReadBuffer:
 		return o, fmt.Errorf("listen: read buffer of %d bytes, allowed are %d and more", o.ReadBuffer, minReadBuffer)
-	case o.SendTimeout < 0 || o.MaxUnsent < 0:
+	case o.SendTimeout < 0 || o.MaxUnsent < 0 || o.MaxHeld < 0:
 		return o, fmt.Errorf("listen: negative limit of output")
 	case o.OpenTimeout < 0 || o.MaxOpening < 0:
 		return o, fmt.Errorf("listen: negative limit of opening connections")

@@ -23,15 +23,15 @@ func (l *loop) Begin(id ID) []byte {
 	if c == nil {
 		return l.scratch[:0]
 	}
+	if len(l.dirty) >= maxDirty || l.fresh >= maxFresh {
+		if l.flush(); !c.is(connOpen) {
+			return l.scratch[:0]
+		}
+	}
 	if b := l.written(c); b != nil && *b != nil {
 		l.lent = id
 		*b = l.roomy(*b)
 		return *b
-	}
-	if len(l.dirty) >= maxDirty {
-		if l.flush(); !c.is(connOpen) {
-			return l.scratch[:0]
-		}
 	}
 	b := l.buffers.get(c.class())
 	if c.strata != 0 {
@@ -86,6 +86,7 @@ func (l *loop) End(id ID, b []byte) {
 	if &(*held)[:1][0] != &b[:1][0] {
 		l.buffers.put(*held) // append has moved it
 	}
+	l.fresh += len(b) - len(*held)
 	*held = b
 	l.markDirty(index, c)
 }
@@ -148,6 +149,11 @@ func (l *loop) flush() {
 		}
 	}
 	l.dirty = l.dirty[:0]
+	l.gathered += l.fresh
+	l.fresh = 0
+	if l.maxHeld > 0 && l.gathered > l.maxHeld/8 {
+		l.relieve()
+	}
 }
 
 func (l *loop) unsent(c *conn) (n int) {

@@ -15,6 +15,8 @@ type strata struct {
 	ended  int    // levels[:ended] give no more; without err: none has ended
 	plain  []byte // the Handler's output of this turn, nil for none
 	info   *Info
+	told   int   // levels[:told] have described the peer in info
+	inside bool  // the Gate has let it in
 	err    error // why no more comes, told when all that has come is handed over
 	more   bool  // a Layer has stopped early
 	busy   bool  // a Layer goes on by itself with what has come
@@ -82,6 +84,9 @@ func (l *loop) decode(index uint32, c *conn, s *strata, b []byte) int {
 			f.Dst = l.fill(k+1, s)[:0]
 		}
 		if l.decodeLevel(index, c, s, k, &f); !c.is(connOpening | connOpen) {
+			return 0
+		}
+		if !s.inside && s.ready > 0 && s.err == nil && !l.admit(index, c, s) {
 			return 0
 		}
 		came = len(f.Dst)
@@ -222,7 +227,8 @@ func (l *loop) descend(index uint32, c *conn, s *strata, k int, b []byte) {
 			return
 		}
 	}
-	if len(b) == 0 {
+	if len(b) == 0 { // a Layer has nothing more to say
+		l.buffers.put(b)
 		return
 	}
 	o := l.outputRoom(index, c, encodedSize(b))
@@ -292,6 +298,9 @@ func (l *loop) sayGoodbye(index uint32, c *conn, s *strata, k int) {
 func (l *loop) dropStrata(c *conn) error {
 	s := l.strata.at(c.strata)
 	err := s.err
+	if s.info != nil && s.inside {
+		l.callDepart(s.info)
+	}
 	for k := range s.levels {
 		l.keepLevel(&s.levels[k], nil)
 		l.closeLayer(s.levels[k].layer)

@@ -80,8 +80,12 @@ func (w *webSocket) upgrade(f *Flow) error {
 	return nil
 }
 
-// Encode puts one binary frame around all that goes out at a time ([MQTT-6.0.0-1]).
+// Encode puts one binary frame around all that goes out at a time ([MQTT-6.0.0-1]). Behind
+// the close frame there is no other (RFC 6455, 5.5.1).
 func (w *webSocket) Encode(dst, b []byte) ([]byte, error) {
+	if w.closed {
+		return dst, nil
+	}
 	return append(websocket.AppendHead(dst, len(b)), b...), nil
 }
 

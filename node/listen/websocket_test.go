@@ -96,6 +96,21 @@ func TestWebSocketEcho(t *testing.T) {
 	})
 }
 
+// Who closes in one piece with what asks for an answer gets no frame behind the close
+// frame.
+func TestWebSocketNothingFollowsClose(t *testing.T) {
+	drivers(t, func(t *testing.T, o Options) {
+		_, addr := serve(t, o, echo, newTestWebSocket(t))
+		c := dialWebSocket(t, addr).NetConn()
+		_, err := c.Write(append(websocket.AppendMasked(nil, randomFrame(rand.New(rand.NewPCG(1, 2))), 7), 0x88, 0x82, 0, 0, 0, 0, 0x03, 0xE8))
+		must(t, err)
+		got, err := io.ReadAll(c)
+		if bye := "\x88\x02\x03\xE8"; err != nil || !strings.HasSuffix(string(got), bye) {
+			t.Errorf("the last of %d bytes are % x, %v", len(got), got[max(0, len(got)-8):], err)
+		}
+	})
+}
+
 // What the Handler writes in a turn is one frame.
 func TestWebSocketFramePerTurn(t *testing.T) {
 	drivers(t, func(t *testing.T, o Options) {

@@ -1,9 +1,10 @@
 // Package reload keeps what files say while they change.
 //
 // A Store reads its files at once, and then as often as it is told to look. What is
-// new and good is taken over whole; what cannot be used changes nothing: the former
-// stays, and the log says why, once. Who uses a Store asks it each time, and keeps
-// nothing of it.
+// new and good is taken over whole, when it has stayed as it is for a moment: half a list
+// of users or rules is a list too, and somebody may be writing. What cannot be used changes
+// nothing: the former stays, and the log says why, once. Who uses a Store asks it each time,
+// and keeps nothing of it.
 package reload
 
 import (
@@ -68,7 +69,7 @@ type Source[T any] struct {
 	Digest func() Digest
 	Load   func() (T, error)
 
-	Used     func(T)       // is told of each T before it is taken over, the first one too; may be nil
+	Used     func(T)       // is told of each T when it was taken over, the first one too; may be nil
 	Describe func(T) []any // is what the log says of it; may be nil
 }
 
@@ -78,24 +79,56 @@ type Store[T any] struct {
 	log     *slog.Logger
 	now     atomic.Pointer[taken[T]]
 	refresh chan struct{}
+	tell    func(error) // nil: nobody is told
 
-	// Of Watch alone.
-	seen, told Digest // of files that cannot be used: the last, and the last reported; none while they can
+	// Of Watch alone. None while the files are those in use.
+	seen     Digest // the last
+	reported Digest // the last that could not be used, and was told of
 }
 
 // taken is a T that was taken over.
 type taken[T any] struct {
 	value  T
-	digest Digest // of its files; none: they changed while they were read
+	digest Digest // of its files
 }
+
+// errChanging is that of files that are being written.
+var errChanging = errors.New("changes while it is read")
+
+const (
+	// quiet is for how long files have to stay as they are before Watch takes over what is
+	// new in them, unless somebody asked.
+	quiet = time.Second
+
+	openTries = 3 // of files that change while they are read
+)
 
 // Open reads the files; Watch is to follow.
 func Open[T any](source Source[T], log *slog.Logger) (*Store[T], error) {
 	s := &Store[T]{source: source, log: log, refresh: make(chan struct{}, 1)}
-	if err := s.load(source.Digest()); err != nil {
+	err := errChanging
+	for range openTries {
+		if errors.Is(err, errChanging) {
+			err = s.load(source.Digest())
+		}
+	}
+	if err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+// What says what the files are.
+func (s *Store[T]) What() string { return s.source.What }
+
+// Tell has f be told, before Watch begins, of each time that the files have changed: nil
+// when what is new was taken over, or why it was not.
+func (s *Store[T]) Tell(f func(error)) { s.tell = f }
+
+func (s *Store[T]) told(err error) {
+	if s.tell != nil {
+		s.tell(err)
+	}
 }
 
 // Now is the T of the moment, from any goroutine.
@@ -108,12 +141,12 @@ func (s *Store[T]) load(d Digest) error {
 		return err
 	}
 	if s.source.Digest() != d {
-		d = none // it is looked at again
+		return errChanging
 	}
+	s.now.Store(&taken[T]{v, d})
 	if s.source.Used != nil {
 		s.source.Used(v)
 	}
-	s.now.Store(&taken[T]{v, d})
 	return nil
 }
 
@@ -130,6 +163,7 @@ func (s *Store[T]) Refresh() {
 func (s *Store[T]) Watch(ctx context.Context, every time.Duration) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
+	var settled <-chan time.Time
 	for {
 		asked := false
 		select {
@@ -138,38 +172,49 @@ func (s *Store[T]) Watch(ctx context.Context, every time.Duration) {
 		case <-s.refresh:
 			asked = true
 		case <-ticker.C:
+		case <-settled:
 		}
-		s.look(asked)
+		settled = nil
+		if s.look(asked) {
+			settled = time.After(quiet)
+		}
 	}
 }
 
-// look takes over what has changed. What cannot be used is told once, and not at
-// first sight unless somebody asked: a certificate and its key are seldom replaced at
-// one time, nor is a long file written at once. Who asked, or was told of bad files,
-// hears how it stands in any case.
-func (s *Store[T]) look(asked bool) {
+// look takes over what has changed, or tells once that it cannot be used; unless somebody asked, not
+// at first sight: a certificate and its key are seldom replaced at one time, nor is a long file
+// written at once. It is true if the files are to be looked at again soon, for that. Who asked, or
+// was told of bad files, hears how it stands in any case.
+func (s *Store[T]) look(asked bool) (soon bool) {
 	d := s.source.Digest()
 	if d == s.now.Load().digest {
-		if asked || s.told != none {
+		if asked || s.reported != none {
 			s.log.Info(s.source.What+" are those in use", s.describe()...)
 		}
-		s.seen, s.told = none, none
-		return
+		s.seen, s.reported = none, none
+		return false
 	}
-	if d == s.told && !asked {
-		return
-	}
-	err := s.load(d)
-	if err == nil {
-		s.log.Info(s.source.What+" reloaded", s.describe()...)
-		s.seen, s.told = none, none
-		return
+	if d == s.reported && !asked {
+		return false
 	}
 	again := s.seen == d
-	if s.seen = d; asked || again {
-		s.told = d
-		s.log.Error(s.source.What+" not reloaded, the former ones are kept", "error", err)
+	if s.seen = d; !asked && !again {
+		return true
 	}
+	err := s.load(d)
+	switch {
+	case errors.Is(err, errChanging):
+		return true
+	case err != nil:
+		s.reported = d
+		s.told(err)
+		s.log.Error(s.source.What+" not reloaded, the former ones are kept", "error", err)
+	default:
+		s.log.Info(s.source.What+" reloaded", s.describe()...)
+		s.seen, s.reported = none, none
+		s.told(nil)
+	}
+	return false
 }
 
 func (s *Store[T]) describe() []any {

@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // replicas compares the replicas of each shard with its leader's: their digests,
@@ -28,6 +29,15 @@ func (r *run) replicas(ctx context.Context, shards []int) (found []Finding) {
 		}
 	}
 	second, _ := r.askReplicas(ctx, nodes, at)
+	// Where there is always something to do a follower is an entry behind whenever it is
+	// asked, for it learns with the next one that this is committed: it gets there.
+	for pause := firstPause; pause < catchUp && anyBehind(leaders, second); pause *= 2 {
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+		second, _ = r.askReplicas(ctx, nodes, at)
+	}
 	for i, n := range nodes {
 		for _, x := range second[i] {
 			if l, ok := leaders[x.Shard]; ok {
@@ -39,6 +49,21 @@ func (r *run) replicas(ctx context.Context, shards []int) (found []Finding) {
 		}
 	}
 	return found
+}
+
+// catchUp is about as long as followers are given to come to where their leader was.
+const catchUp = time.Second
+
+// anyBehind says that a replica has not come to where its leader was.
+func anyBehind(leaders map[int]Replica, answers [][]Replica) bool {
+	for _, replicas := range answers {
+		for _, x := range replicas {
+			if l, ok := leaders[x.Shard]; ok && !x.Known && x.Index < l.Index {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // compareReplica compares one, asked for the leader's index, with the leader's as

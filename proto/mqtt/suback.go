@@ -58,3 +58,10 @@ func (s *Suback) Append(dst []byte, v Version) []byte {
 	}
 	return appendClose(dst, packet)
 }
+
+// SubackSize is the number of bytes that Append adds as version 5.0 for n reasons and
+// no properties.
+func SubackSize(n int) int {
+	remaining := 2 + 1 + n
+	return 1 + variableSize(remaining) + remaining
+}

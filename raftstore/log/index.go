@@ -1,6 +1,9 @@
 package log
 
-import "slices"
+import (
+	"slices"
+	"unsafe"
+)
 
 // A location is where a record lies. The zero location is nowhere: segments are
 // numbered from 1.
@@ -72,6 +75,9 @@ func (x *index) cutTail(i uint64) []location {
 	x.entries = x.entries[:n]
 	return gone
 }
+
+// memory is how many bytes the index takes.
+func (x *index) memory() int { return (x.dropped + cap(x.entries)) * int(unsafe.Sizeof(location{})) }
 
 // fill puts the copies found where they belong, and returns the first entry of
 // which there is none, 0 if all are there.

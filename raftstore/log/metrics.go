@@ -20,6 +20,7 @@ var (
 	descSegments = prometheus.NewDesc("dunlin_raft_log_segments", "Segment files of the Raft log in use.", nil, nil)
 	descFiles    = prometheus.NewDesc("dunlin_raft_log_file_bytes", "Size of the segment files in use.", nil, nil)
 	descLive     = prometheus.NewDesc("dunlin_raft_log_live_bytes", "Size of the entries that Raft groups still need.", nil, nil)
+	descMemory   = prometheus.NewDesc("dunlin_raft_log_memory_bytes", "Memory that knows where entries lie, and of the latest entries themselves.", nil, nil)
 	descFailed   = prometheus.NewDesc("dunlin_raft_log_failed", "1 if a write or sync failed and the node must stop.", nil, nil)
 )
 
@@ -58,7 +59,7 @@ func (m *metrics) all() []prometheus.Collector {
 
 // Describe and Collect implement prometheus.Collector.
 func (l *Log) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descSegments, descFiles, descLive, descFailed} {
+	for _, d := range []*prometheus.Desc{descSegments, descFiles, descLive, descMemory, descFailed} {
 		ch <- d
 	}
 	for _, m := range l.metrics.all() {
@@ -74,6 +75,7 @@ func (l *Log) Collect(ch chan<- prometheus.Metric) {
 	gauge(descSegments, p.segments.Load())
 	gauge(descFiles, p.files.Load())
 	gauge(descLive, p.live.Load())
+	gauge(descMemory, l.memory())
 	var failed int64
 	if l.ended.Load() != nil {
 		failed = 1
@@ -82,6 +84,16 @@ func (l *Log) Collect(ch chan<- prometheus.Metric) {
 	for _, m := range l.metrics.all() {
 		m.Collect(ch)
 	}
+}
+
+// memory is what groups have in memory for their entries, in bytes.
+func (l *Log) memory() (sum int64) {
+	for _, g := range l.all() {
+		g.mu.RLock()
+		sum += int64(g.mu.index.memory() + g.mu.recent.memory())
+		g.mu.RUnlock()
+	}
+	return sum
 }
 
 // publish tells the gauges; the syncer's.

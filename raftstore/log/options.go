@@ -14,7 +14,7 @@ type Options struct {
 	// SegmentBytes is the size of a segment file. A batch that is larger gets a
 	// segment of its own size.
 	SegmentBytes int
-	// CacheBytes bounds, per group, the recent entries kept in memory for
+	// CacheBytes bounds, per group, the memory of recent entries kept for
 	// followers and Apply to read. The entries given to StoreLogs are kept
 	// themselves: their bytes must never be written again, as raft.LogCache asks.
 	CacheBytes int

@@ -1,14 +1,24 @@
 package log
 
-import "github.com/hashicorp/raft"
+import (
+	"unsafe"
 
-// recent holds the last entries of a group up to a number of bytes: a leader
+	"github.com/hashicorp/raft"
+)
+
+// recent holds the last entries of a group up to a number of bytes of memory: a leader
 // sends, and a follower applies, what was stored a moment ago.
 type recent struct {
 	first uint64
 	logs  []raft.Log
 	bytes int
 	limit int
+}
+
+// heldSize is what an entry takes here: of a short one most is not its data. What is kept
+// with its bytes, and not used, counts.
+func heldSize(l *raft.Log) int {
+	return int(unsafe.Sizeof(*l)) + cap(l.Data) + cap(l.Extensions)
 }
 
 // push adds the newest entry.
@@ -20,7 +30,7 @@ func (c *recent) push(l *raft.Log) {
 		c.first = l.Index
 	}
 	c.logs = append(c.logs, *l)
-	c.bytes += entrySize(l)
+	c.bytes += heldSize(l)
 	for c.bytes > c.limit {
 		c.drop()
 	}
@@ -28,10 +38,15 @@ func (c *recent) push(l *raft.Log) {
 
 // drop forgets the oldest entry.
 func (c *recent) drop() {
-	c.bytes -= entrySize(&c.logs[0])
+	c.bytes -= heldSize(&c.logs[0])
 	c.logs[0] = raft.Log{}
 	c.logs = c.logs[1:]
 	c.first++
+}
+
+// memory is how many bytes the entries take, with the room for more.
+func (c *recent) memory() int {
+	return c.bytes + (cap(c.logs)-len(c.logs))*int(unsafe.Sizeof(raft.Log{}))
 }
 
 // get is entry i, if it is held.
@@ -53,7 +68,7 @@ func (c *recent) cutHead(i uint64) {
 func (c *recent) cutTail(i uint64) {
 	for len(c.logs) > 0 && c.first+uint64(len(c.logs)) > i {
 		last := len(c.logs) - 1
-		c.bytes -= entrySize(&c.logs[last])
+		c.bytes -= heldSize(&c.logs[last])
 		c.logs[last] = raft.Log{}
 		c.logs = c.logs[:last]
 	}

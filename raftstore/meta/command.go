@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"dunlin/raftstore/level"
 )
 
 // Command is one of Form, Enter, Admit, Revoke, Rejoin, Leave, Retire, Place, Set,
-// SetFactor.
+// SetFactor, Raise, PutRecord, RemoveRecord.
 type Command interface {
 	// apply changes s, which is the next state, or refuses to; s is thrown away
 	// then.
@@ -24,6 +26,7 @@ type Result struct {
 	Node       uint32 // Enter: the node's number
 	Start      uint64 // Enter: the latest start of it
 	Generation uint64 // Enter, Rejoin: the generation that is the latest
+	Revision   uint64 // PutRecord, RemoveRecord: that of the kind
 }
 
 // What Result.Err may be.
@@ -38,7 +41,8 @@ var (
 	ErrNotYet    = errors.New("meta: that generation of the node is not revoked")
 	ErrLast      = errors.New("meta: the last node cannot leave")
 	ErrInvalid   = errors.New("meta: invalid command")
-	ErrTooLarge  = errors.New("meta: too many settings, or too long")
+	ErrTooLarge  = errors.New("meta: too many settings, or too long a value")
+	ErrRelease   = errors.New("meta: the node's release cannot work at the level of the cluster")
 )
 
 // Form gives an empty cluster its identity, once.
@@ -54,11 +58,20 @@ type Form struct {
 // once, and a lower one than before is an older copy of them. A new start begins
 // a generation: whoever proposes it holds the lock of the node's data directory,
 // so that the process before is gone.
+//
+// From level.NodeRelease on it says what that start runs and what it can work at, and one that
+// cannot work at the level in force is refused. Before, there are nodes that do not know these
+// fields.
 type Enter struct {
-	Identity string `json:"identity"`
-	Name     string `json:"name"`
-	Start    uint64 `json:"start"`
+	Identity string     `json:"identity"`
+	Name     string     `json:"name"`
+	Start    uint64     `json:"start"`
+	Release  string     `json:"release,omitempty"` // at most MaxRelease bytes
+	Levels   level.Span `json:"levels,omitzero"`
 }
+
+// MaxRelease is how long the name of a release may be, in bytes.
+const MaxRelease = 64
 
 // Admit lets the voters of meta grant leases to a node in that generation (E4). It
 // is proposed by the node itself, once it holds all routes and everybody who may
@@ -117,6 +130,14 @@ type SetFactor struct {
 	Factor int `json:"factor"`
 }
 
+// Raise puts a level in force, for ever: see package level. Starts are the latest starts, by
+// number, of all nodes there are, and the processes that these are have said that they can work
+// at it. If a node has come or started since, it is ErrConflict: nobody has asked that one.
+type Raise struct {
+	Level  level.Level       `json:"level"`
+	Starts map[uint32]uint64 `json:"starts"`
+}
+
 // Settings are bounded, in number and bytes.
 const (
 	maxSettings     = 4096
@@ -138,8 +159,10 @@ func (c *Enter) apply(s *State, res *Result) error {
 	switch {
 	case s.Cluster == "":
 		return ErrNotFormed
-	case c.Identity == "" || c.Start == 0:
+	case c.Identity == "" || c.Start == 0 || len(c.Release) > MaxRelease:
 		return ErrInvalid
+	case !c.Levels.Holds(s.Level):
+		return ErrRelease
 	}
 	number, known := s.Find(c.Identity)
 	if known && c.Start < s.Nodes[number].Start {
@@ -150,6 +173,7 @@ func (c *Enter) apply(s *State, res *Result) error {
 		number = s.Numbered
 	}
 	n := s.Nodes[number]
+	n.Release, n.Levels = c.Release, c.Levels
 	if n.Identity, n.Name = c.Identity, c.Name; n.Start != c.Start {
 		n.Start = c.Start
 		n.begin()
@@ -291,18 +315,39 @@ func (c *SetFactor) apply(s *State, _ *Result) error {
 	return nil
 }
 
+func (c *Raise) apply(s *State, _ *Result) error {
+	switch {
+	case s.Cluster == "":
+		return ErrNotFormed
+	case s.InForce(c.Level):
+		return nil
+	case len(c.Starts) != len(s.Nodes):
+		return ErrConflict
+	}
+	for number, n := range s.Nodes {
+		if c.Starts[number] != n.Start || n.Levels != (level.Span{}) && !n.Levels.Holds(c.Level) {
+			return ErrConflict
+		}
+	}
+	s.Level = c.Level
+	return nil
+}
+
 // Commands outlive releases, so that their names stay.
 var commands = map[string]func() Command{
-	"form":       func() Command { return new(Form) },
-	"enter":      func() Command { return new(Enter) },
-	"admit":      func() Command { return new(Admit) },
-	"revoke":     func() Command { return new(Revoke) },
-	"rejoin":     func() Command { return new(Rejoin) },
-	"leave":      func() Command { return new(Leave) },
-	"retire":     func() Command { return new(Retire) },
-	"place":      func() Command { return new(Place) },
-	"set":        func() Command { return new(Set) },
-	"set-factor": func() Command { return new(SetFactor) },
+	"form":          func() Command { return new(Form) },
+	"enter":         func() Command { return new(Enter) },
+	"admit":         func() Command { return new(Admit) },
+	"revoke":        func() Command { return new(Revoke) },
+	"rejoin":        func() Command { return new(Rejoin) },
+	"leave":         func() Command { return new(Leave) },
+	"retire":        func() Command { return new(Retire) },
+	"place":         func() Command { return new(Place) },
+	"set":           func() Command { return new(Set) },
+	"set-factor":    func() Command { return new(SetFactor) },
+	"raise":         func() Command { return new(Raise) },
+	"put-record":    func() Command { return new(PutRecord) },
+	"remove-record": func() Command { return new(RemoveRecord) },
 }
 
 func name(c Command) string {
@@ -327,6 +372,12 @@ func name(c Command) string {
 		return "set"
 	case *SetFactor:
 		return "set-factor"
+	case *Raise:
+		return "raise"
+	case *PutRecord:
+		return "put-record"
+	case *RemoveRecord:
+		return "remove-record"
 	}
 	panic(fmt.Sprintf("meta: unknown command %T", c))
 }
@@ -357,8 +408,8 @@ func versionError(found, known byte) error {
 	return fmt.Errorf("format version %d, this release reads %d: start the release that wrote it", found, known)
 }
 
-// decode reads what Encode wrote, and nothing else.
-func decode(b []byte) (Command, error) {
+// Decode reads what Encode wrote, and nothing else.
+func Decode(b []byte) (Command, error) {
 	if len(b) == 0 {
 		return nil, errors.New("meta: empty entry")
 	}
@@ -371,7 +422,7 @@ func decode(b []byte) (Command, error) {
 	}
 	create, ok := commands[e.Name]
 	if !ok {
-		return nil, fmt.Errorf("meta: unknown command %q", e.Name)
+		return nil, fmt.Errorf("meta: unknown command %q: a later release wrote it, start that one", e.Name)
 	}
 	c := create()
 	return c, unmarshal(e.Body, c)

@@ -5,12 +5,13 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"dunlin/raftstore/level"
 	"dunlin/raftstore/meta"
 )
 
 // A node that enters is numbered once, whatever its starts.
 func Example() {
-	m := meta.NewMachine(nil)
+	m := meta.NewMachine(level.Known(), nil)
 	apply := func(c meta.Command) meta.Result {
 		return m.Apply(&raft.Log{Data: meta.Encode(c)}).(meta.Result)
 	}

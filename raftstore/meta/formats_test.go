@@ -12,12 +12,13 @@ import (
 	"github.com/hashicorp/raft"
 
 	"dunlin/raftstore/formattest"
+	"dunlin/raftstore/level"
 )
 
 var update = flag.Bool("update", false, "make the fixture "+newestFixture)
 
 // newestFixture is the fixture that -update makes; it has every command.
-const newestFixture = "v1"
+const newestFixture = "v1.2"
 
 // everyCommand leads to a state with something in every field.
 var everyCommand = []Command{
@@ -44,7 +45,18 @@ var everyCommand = []Command{
 	&Leave{Node: 2, Stays: true},
 	&Retire{Node: 4},
 	&Retire{Node: 1},
+	&PutRecord{Kind: KindUser, Name: "bob", Value: "first"},
+	&PutRecord{Kind: KindUser, Name: "ann", Value: "<a & \"b\">\n"},
+	&PutRecord{Kind: KindUser, Name: "bob", Value: "second", Was: revision(1)},
+	&PutRecord{Kind: KindUser, Name: "gone", Value: "", Was: revision(0)},
+	&PutRecord{Kind: KindRules, Name: "rules", Value: "rules: []"},
+	&RemoveRecord{Kind: KindUser, Name: "gone", Was: revision(4)},
+	&RemoveRecord{Kind: KindRules, Name: "rules"},
+	&Raise{Level: level.NodeRelease, Starts: map[uint32]uint64{1: 1, 2: 4, 3: 2}},
+	&Enter{Identity: "2222222222222222", Name: "n2", Start: 5, Release: "v1.2.3", Levels: level.Span{Oldest: level.First, Newest: level.NodeRelease}},
 }
+
+func revision(n uint64) *uint64 { return &n }
 
 func dump(t *testing.T, m *Machine) []byte {
 	t.Helper()
@@ -59,7 +71,7 @@ func dump(t *testing.T, m *Machine) []byte {
 // wrote.
 func TestFormats(t *testing.T) {
 	if *update {
-		m := NewMachine(nil)
+		m := NewMachine(level.Known(), nil)
 		var entries bytes.Buffer
 		var snapshot sink
 		for i, c := range everyCommand {
@@ -82,7 +94,7 @@ func TestFormats(t *testing.T) {
 	}
 	found := map[string]bool{}
 	for _, name := range names {
-		replayed, restored := NewMachine(nil), NewMachine(nil)
+		replayed, restored := NewMachine(level.Known(), nil), NewMachine(level.Known(), nil)
 		entries, err := formattest.Read(name, "entries.txt")
 		if err != nil {
 			t.Fatal(err)
@@ -124,7 +136,7 @@ func TestFormats(t *testing.T) {
 func TestUnknownVersions(t *testing.T) {
 	later := Encode(&SetFactor{Factor: 3})
 	later[0]++
-	_, err := decode(later)
+	_, err := Decode(later)
 	if want := "meta: entry: format version 2, this release reads 1"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("%v instead of: %s", err, want)
 	}
@@ -133,7 +145,7 @@ func TestUnknownVersions(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.Bytes()[0]++
-	err = NewMachine(nil).Restore(io.NopCloser(&b))
+	err = NewMachine(level.Known(), nil).Restore(io.NopCloser(&b))
 	if want := "meta: bad snapshot: format version 2, this release reads 1"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("%v instead of: %s", err, want)
 	}

@@ -1,6 +1,7 @@
 package meta
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -10,19 +11,23 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/hashicorp/raft"
+
+	"dunlin/raftstore/level"
 )
 
 // Machine is a replica of meta: a raft.FSM. Raft's goroutine alone writes it.
 type Machine struct {
 	state      atomic.Pointer[State]
 	configured atomic.Uint64 // see Configured
+	known      level.Span
 	changed    func(*State)
 }
 
-// NewMachine makes an empty replica. changed, if not nil, is called after each
-// entry that changed something, on Raft's goroutine; it may not block.
-func NewMachine(changed func(*State)) *Machine {
-	m := &Machine{changed: changed}
+// NewMachine makes an empty replica at a node that can work at the levels known. changed,
+// if not nil, is called after each entry that changed something, on Raft's goroutine; it may
+// not block.
+func NewMachine(known level.Span, changed func(*State)) *Machine {
+	m := &Machine{known: known, changed: changed}
 	m.state.Store(newState())
 	return m
 }
@@ -31,10 +36,11 @@ func NewMachine(changed func(*State)) *Machine {
 func (m *Machine) State() *State { return m.state.Load() }
 
 // Apply does one command; its Result is what ApplyFuture.Response gives. An
-// entry that cannot be read panics: a replica that went on would part from the
+// entry that cannot be read panics, with a level.Error for one that puts a level in
+// force that this node does not understand: a replica that went on would part from the
 // others.
 func (m *Machine) Apply(l *raft.Log) any {
-	c, err := decode(l.Data)
+	c, err := Decode(l.Data)
 	if err != nil {
 		panic(fmt.Sprintf("meta: entry %d: %v", l.Index, err))
 	}
@@ -44,9 +50,21 @@ func (m *Machine) Apply(l *raft.Log) any {
 		m.pass(l.Index)
 		return res
 	}
+	if err := m.understands(next); err != nil {
+		panic(err)
+	}
 	next.Index = l.Index
 	m.publish(next)
 	return res
+}
+
+// understands says whether this node can go on from a state. One that is of a level before
+// those that it can work at may be on its way to a later one.
+func (m *Machine) understands(s *State) error {
+	if s.Level > m.known.Newest {
+		return &level.Error{Level: s.Level, Known: m.known}
+	}
+	return nil
 }
 
 // StoreConfiguration implements raft.ConfigurationStore, so that State.Index is
@@ -128,10 +146,21 @@ func (m *Machine) Restore(from io.ReadCloser) error {
 	}
 	s := newState()
 	if err := unmarshal(b[snapshotHead:], s); err != nil {
+		var of State // what else is in it may be what this release does not know
+		_ = json.Unmarshal(b[snapshotHead:], &of)
+		return fmt.Errorf("%w: %w", ErrSnapshot, cmp.Or(m.understands(&of), err))
+	}
+	if err := m.understands(s); err != nil {
 		return fmt.Errorf("%w: %w", ErrSnapshot, err)
 	}
 	if s.Nodes == nil || s.Groups == nil || s.Settings == nil {
 		return ErrSnapshot
+	}
+	for _, r := range s.Records {
+		if r == nil {
+			return ErrSnapshot
+		}
+		r.count()
 	}
 	if err := s.Check(); err != nil {
 		return fmt.Errorf("%w: %w", ErrSnapshot, err)
@@ -156,13 +185,17 @@ type frozen struct{ *State }
 
 // Persist writes the state.
 func (f frozen) Persist(sink raft.SnapshotSink) error {
-	body := f.encode()
-	b := binary.BigEndian.AppendUint64([]byte{snapshotVersion}, xxhash.Sum64(body))
-	if _, err := sink.Write(append(b, body...)); err != nil {
+	if _, err := sink.Write(seal(f.encode())); err != nil {
 		_ = sink.Cancel()
 		return err
 	}
 	return sink.Close()
+}
+
+// seal makes a snapshot of its body.
+func seal(body []byte) []byte {
+	b := binary.BigEndian.AppendUint64([]byte{snapshotVersion}, xxhash.Sum64(body))
+	return append(b, body...)
 }
 
 // Release has nothing to let go.

@@ -5,30 +5,33 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"strings"
 	"testing"
 
 	"github.com/hashicorp/raft"
+
+	"dunlin/raftstore/level"
 )
 
 func do(m *Machine, c Command) Result { return m.Apply(&raft.Log{Data: Encode(c)}).(Result) }
 
-func expect(t *testing.T, what string, got Result, want Result) {
+func expect(t testing.TB, what string, got Result, want Result) {
 	t.Helper()
 	if got != want {
 		t.Fatalf("%s: %+v, want %+v", what, got, want)
 	}
 }
 
-func formed(t *testing.T) *Machine {
-	m := NewMachine(nil)
+func formed(t testing.TB) *Machine {
+	m := NewMachine(level.Known(), nil)
 	expect(t, "form", do(m, &Form{Cluster: "c", Shards: 16, Factor: 3}), Result{})
 	return m
 }
 
 func TestFormation(t *testing.T) {
-	m := NewMachine(nil)
+	m := NewMachine(level.Known(), nil)
 	expect(t, "too early", do(m, &Enter{Identity: "a", Start: 1}), Result{Err: ErrNotFormed})
 	expect(t, "bad", do(m, &Form{Cluster: "c", Shards: 65, Factor: 3}), Result{Err: ErrInvalid})
 	m = formed(t)
@@ -101,7 +104,7 @@ func TestGenerations(t *testing.T) {
 // E4: a replica is whole once nothing that its log holds, but for what is not
 // applied to a state, is still to come; across a snapshot too.
 func TestWhole(t *testing.T) {
-	m, log := NewMachine(nil), raft.NewInmemStore()
+	m, log := NewMachine(level.Known(), nil), raft.NewInmemStore()
 	whole := func(want bool) {
 		t.Helper()
 		if got, err := m.Whole(log); err != nil || got != want {
@@ -127,7 +130,7 @@ func TestWhole(t *testing.T) {
 	m.Apply(entries[3])
 	whole(true)
 	b := snapshot(t, m)
-	m = NewMachine(nil) // a restart; the log still has what the snapshot covers
+	m = NewMachine(level.Known(), nil) // a restart; the log still has what the snapshot covers
 	whole(false)
 	if err := m.Restore(io.NopCloser(bytes.NewReader(b))); err != nil {
 		t.Fatal(err)
@@ -197,16 +200,36 @@ func snapshot(t testing.TB, m *Machine) []byte {
 func TestReplicas(t *testing.T) {
 	for seed := range uint64(10) {
 		r := rand.New(rand.NewPCG(seed, 0))
-		a, b := NewMachine(nil), NewMachine(nil)
+		every := level.Span{Newest: math.MaxUint32}
+		a, b := NewMachine(every, nil), NewMachine(every, nil)
 		for step := range 400 {
 			var c Command
 			node := uint32(r.IntN(8))
 			generation := a.State().Nodes[node].Generation - uint64(r.IntN(2))
-			switch r.IntN(10) {
+			switch r.IntN(14) {
+			case 13:
+				raise := &Raise{Level: a.State().Level + level.Level(r.IntN(3)), Starts: map[uint32]uint64{}}
+				for number, n := range a.State().Nodes {
+					raise.Starts[number] = n.Start
+				}
+				delete(raise.Starts, uint32(r.IntN(20)))
+				c = raise
+			case 10, 11:
+				put := &PutRecord{Kind: []Kind{KindUser, KindBan, "Bad"}[r.IntN(3)], Name: fmt.Sprint(r.IntN(6)), Value: fmt.Sprint(step)}
+				if r.IntN(2) == 0 {
+					put.Was = revision(r.Uint64N(8))
+				}
+				c = put
+			case 12:
+				c = &RemoveRecord{Kind: KindUser, Name: fmt.Sprint(r.IntN(6))}
 			case 0:
 				c = &Form{Cluster: "c", Shards: 4, Factor: 3}
 			case 1, 2:
-				c = &Enter{Identity: string(rune('a' + r.IntN(6))), Start: r.Uint64N(4)}
+				enter := &Enter{Identity: string(rune('a' + r.IntN(6))), Start: r.Uint64N(4)}
+				if r.IntN(4) > 0 {
+					enter.Levels = level.Span{Oldest: level.Level(r.IntN(4)), Newest: a.State().Level + level.Level(r.IntN(9))}
+				}
+				c = enter
 			case 3:
 				c = &Admit{Node: node, Generation: generation}
 			case 7:
@@ -234,7 +257,7 @@ func TestReplicas(t *testing.T) {
 				t.Fatalf("seed %d: %#v: %v", seed, c, err)
 			}
 			if step%20 == 0 {
-				again := NewMachine(nil)
+				again := NewMachine(every, nil)
 				if err := again.Restore(io.NopCloser(bytes.NewReader(snapshot(t, b)))); err != nil {
 					t.Fatal(err)
 				}
@@ -255,7 +278,7 @@ func TestSnapshotDamage(t *testing.T) {
 		bad := bytes.Clone(b)
 		bad[i] ^= 1
 		for _, bad := range [][]byte{bad, b[:i]} {
-			if err := NewMachine(nil).Restore(io.NopCloser(bytes.NewReader(bad))); !errors.Is(err, ErrSnapshot) {
+			if err := NewMachine(level.Known(), nil).Restore(io.NopCloser(bytes.NewReader(bad))); !errors.Is(err, ErrSnapshot) {
 				t.Fatalf("at %d: %v", i, err)
 			}
 		}
@@ -264,7 +287,7 @@ func TestSnapshotDamage(t *testing.T) {
 
 // Entries and snapshots outlive releases: these were written by the first.
 func TestFirstRelease(t *testing.T) {
-	m := NewMachine(nil)
+	m := NewMachine(level.Known(), nil)
 	for _, e := range []string{
 		"\x01" + `{"name":"form","body":{"cluster":"c","shards":16,"factor":3}}`,
 		"\x01" + `{"name":"enter","body":{"identity":"a","name":"n","start":1}}`,
@@ -304,24 +327,7 @@ func TestUnknownStops(t *testing.T) {
 					t.Errorf("%q was applied", e)
 				}
 			}()
-			NewMachine(nil).Apply(&raft.Log{Data: []byte(e)})
+			NewMachine(level.Known(), nil).Apply(&raft.Log{Data: []byte(e)})
 		}()
 	}
-}
-
-func FuzzDecode(f *testing.F) {
-	f.Add(Encode(&Place{Group: 1, Replicas: []Replica{{Node: 1, Voter: true}}}))
-	f.Add(Encode(&Enter{Identity: "a", Start: 1}))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		c, err := decode(b)
-		if err != nil {
-			return
-		}
-		m := NewMachine(nil)
-		do(m, &Form{Cluster: "c", Shards: 1, Factor: 1})
-		do(m, c)
-		if err := m.State().Check(); err != nil {
-			t.Fatal(err)
-		}
-	})
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"dunlin/raftstore/level"
 )
 
 // State is all that meta holds. It is never written once others may see it.
@@ -13,7 +15,9 @@ import (
 //  1. identities differ, and no number is above Numbered;
 //  2. replicas are on nodes that are there, on each at most one of a group;
 //  3. a state that was not formed holds nothing;
-//  4. every node has a generation, and only a revoked one is released.
+//  4. every node has a generation, and only a revoked one is released;
+//  5. records are in order of their names, which differ, and none is newer than its kind;
+//  6. a node that says what it can work at can work at the level in force.
 type State struct {
 	Index    uint64            `json:"index"`    // of the latest log entry that this holds
 	Cluster  string            `json:"cluster"`  // identity; empty until formed
@@ -23,7 +27,15 @@ type State struct {
 	Nodes    map[uint32]Node   `json:"nodes"`    // by number
 	Groups   map[uint16]Group  `json:"groups"`   // by group
 	Settings map[string]string `json:"settings"`
+
+	Records map[Kind]*Records `json:"records,omitempty"` // shared by states; replaced, never written
+
+	Level level.Level `json:"level,omitempty"` // in force: it only rises; 0 is level.First
 }
+
+// InForce says that all nodes understand what the level brought, so that it may be proposed
+// and sent. Once true it remains so.
+func (s *State) InForce(l level.Level) bool { return l <= max(s.Level, level.First) }
 
 // Node is one node, under the number that the shards know it by, which no other
 // node gets.
@@ -32,6 +44,11 @@ type Node struct {
 	Name     string `json:"name"`
 	Start    uint64 `json:"start"`   // the latest, as the node's own data count them
 	Leaving  bool   `json:"leaving"` // to be emptied, then retired
+
+	// Release is what that start runs, and Levels is what it can work at; both are zero if it has
+	// not said so: it entered before level.NodeRelease was in force.
+	Release string     `json:"release,omitempty"`
+	Levels  level.Span `json:"levels,omitzero"`
 
 	// Generation rises with each start and each Rejoin; what follows is of the
 	// latest one (E4). Revoked does not take Admitted back: that it was admitted is
@@ -79,8 +96,8 @@ func (s *State) Holds(number uint32) bool {
 	return false
 }
 
-// clone is the next state, to be written. Groups' replicas stay shared: they are
-// replaced, never written.
+// clone is the next state, to be written. Groups' replicas and records stay shared: they
+// are replaced, never written.
 func (s *State) clone() *State {
 	next := *s
 	next.Nodes, next.Groups, next.Settings = maps.Clone(s.Nodes), maps.Clone(s.Groups), maps.Clone(s.Settings)
@@ -93,13 +110,16 @@ func newState() *State {
 
 // Check verifies the invariants.
 func (s *State) Check() error {
-	if s.Cluster == "" && (s.Shards != 0 || len(s.Nodes)+len(s.Groups)+len(s.Settings) > 0) {
+	if s.Cluster == "" && (s.Shards != 0 || s.Level != 0 || len(s.Nodes)+len(s.Groups)+len(s.Settings)+len(s.Records) > 0) {
 		return fmt.Errorf("meta: not formed, and yet %d nodes and %d groups", len(s.Nodes), len(s.Groups))
 	}
 	identities := map[string]bool{}
 	for number, n := range s.Nodes {
 		if number == 0 || number > s.Numbered || n.Start == 0 || n.Identity == "" || identities[n.Identity] {
 			return fmt.Errorf("meta: node %d (%q) is numbered above %d, never started, or twice there", number, n.Identity, s.Numbered)
+		}
+		if n.Levels != (level.Span{}) && !n.Levels.Holds(s.Level) {
+			return fmt.Errorf("meta: node %d understands levels %v, and %d is in force", number, n.Levels, s.Level)
 		}
 		if n.Generation == 0 || n.Released && !n.Revoked {
 			return fmt.Errorf("meta: node %d has no generation, or released one that is not revoked", number)
@@ -113,6 +133,11 @@ func (s *State) Check() error {
 				return fmt.Errorf("meta: group %d has a replica on node %d, which is not there or has another", id, r.Node)
 			}
 			on[r.Node] = true
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(s.Records)) {
+		if err := s.Records[k].check(); err != nil {
+			return fmt.Errorf("meta: records of kind %q: %w", k, err)
 		}
 	}
 	return nil

@@ -8,7 +8,7 @@
 //   - a group's voters are the largest odd number <= min(factor, nodes). A node
 //     counts until it leaves by command, dead or not: a stopped node shrinks nothing;
 //   - nodes that are alive hold equally many replicas and lead equally many groups,
-//     give or take one;
+//     give or take one; drained ones lead nothing that another one could;
 //   - no more replicas were moved than that takes.
 //
 // On the way, every step leaves a majority of its group's voters alive, and a

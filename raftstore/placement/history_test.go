@@ -56,7 +56,7 @@ func (w *world) fail(format string, args ...any) {
 func (w *world) String() string {
 	var b strings.Builder
 	for _, n := range w.Nodes {
-		fmt.Fprintf(&b, "%s state %d leaving %v\n", n.ID, n.State, n.Leaving)
+		fmt.Fprintf(&b, "%s state %d leaving %v drained %v\n", n.ID, n.State, n.Leaving, n.Drained)
 	}
 	for i := range w.Groups {
 		fmt.Fprintln(&b, w.show(i))
@@ -211,7 +211,7 @@ func (w *world) shuffle() {
 // disturb lets something happen. Groups may lose their majority for a while.
 func (w *world) disturb() {
 	n := &w.Nodes[w.rnd.IntN(len(w.Nodes))]
-	switch w.rnd.IntN(12) {
+	switch w.rnd.IntN(14) {
 	case 0:
 		if len(w.Nodes) < 9 {
 			w.join()
@@ -248,6 +248,9 @@ func (w *world) disturb() {
 		w.note("factor %d", w.Factor)
 	case 11:
 		w.forget()
+	case 12, 13:
+		n.Drained = !n.Drained
+		w.note("%s drained %v", n.ID, n.Drained)
 	}
 }
 
@@ -281,11 +284,12 @@ func (w *world) converge(chance float64) (rounds int) {
 // settled checks what must hold in the end, if all nodes that stay are alive.
 func (w *world) settled() {
 	w.t.Helper()
-	open := 0
+	open, drained := 0, false
 	load, leads := make(map[string]int), make(map[string]int)
 	for _, n := range w.Nodes {
 		if !n.Leaving {
 			open++
+			drained = drained || n.Drained
 			load[n.ID], leads[n.ID] = 0, 0
 		}
 	}
@@ -300,8 +304,14 @@ func (w *world) settled() {
 			load[r.Node]++
 		}
 		leads[g.Leader]++
+		if w.node(g.Leader).Drained && slices.ContainsFunc(g.Replicas, func(r Replica) bool { return !w.node(r.Node).Drained }) {
+			w.fail("group %d is led by a drained node: %s", g.ID, w.show(i))
+		}
 	}
 	for name, of := range map[string]map[string]int{"replicas": load, "leaders": leads} {
+		if drained && name == "leaders" {
+			continue // those that are left may not be able to share evenly
+		}
 		lo, hi := len(w.Groups)*10, 0
 		for _, n := range of {
 			lo, hi = min(lo, n), max(hi, n)

@@ -33,13 +33,21 @@ func (p *plan) lead() {
 	}
 }
 
-// heirs are the nodes that could lead g now and hold it in the end.
+// heirs are the nodes that could lead g now and hold it in the end. Drained ones are
+// only if all are.
 func (g *group) heirs() []*node {
-	var hs []*node
+	var hs, drained []*node
 	for _, r := range g.replicas {
-		if r.Voter && r.at.open() && slices.Contains(g.target, r.at) {
+		switch {
+		case !r.Voter || !r.at.open() || !slices.Contains(g.target, r.at):
+		case r.at.Drained:
+			drained = append(drained, r.at)
+		default:
 			hs = append(hs, r.at)
 		}
+	}
+	if len(hs) == 0 {
+		return drained
 	}
 	return hs
 }

@@ -20,6 +20,7 @@ type Node struct {
 	ID      string // identity
 	State   State
 	Leaving bool // to be emptied, by command; it no longer counts
+	Drained bool // by command: it keeps its replicas, and leads only what no other node could
 }
 
 // Replica is a group's copy on a node.

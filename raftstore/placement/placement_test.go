@@ -230,3 +230,54 @@ func BenchmarkNext(b *testing.B) {
 		Next(w.Cluster)
 	}
 }
+
+// A drained node hands over all that it leads at once, to all of the others, gives up no
+// replica for it, and leads its part again when that is taken back. Drained as all are, each
+// group is led nevertheless.
+func TestDrained(t *testing.T) {
+	w := newWorld(t, 1, 3, 16, 3)
+	w.converge(1)
+	from := len(w.trace)
+	w.node("n02").Drained = true
+	for _, s := range Next(w.Cluster) {
+		if s.Kind != Transfer {
+			t.Errorf("%v", s)
+		}
+	}
+	led := map[string]int{}
+	if w.round(1); len(Next(w.Cluster)) > 0 {
+		t.Errorf("more to do after one round: %v\n%s", Next(w.Cluster), w)
+	}
+	for _, g := range w.Groups {
+		led[g.Leader]++
+	}
+	if led["n02"] != 0 || led["n01"] != 8 || led["n03"] != 8 {
+		t.Errorf("leaders: %v", led)
+	}
+	w.settled()
+	for _, id := range []string{"n01", "n03"} {
+		w.node(id).Drained = true
+	}
+	w.converge(1)
+	w.settled()
+	for _, id := range []string{"n01", "n02", "n03"} {
+		w.node(id).Drained = false
+	}
+	w.converge(1)
+	w.settled()
+	for _, line := range w.trace[from:] {
+		if strings.Contains(line, AddLearner.String()) || strings.Contains(line, Remove.String()) {
+			t.Errorf("a replica was moved: %s", line)
+		}
+	}
+}
+
+// Whoever drains a node waits for its leaders: they do not wait for a replica that learns.
+func TestDrainedGoesFirst(t *testing.T) {
+	g := Group{Leader: "a", Replicas: []Replica{{Node: "a", Voter: true}, {Node: "b", Voter: true}, {Node: "c", Voter: true}, {Node: "d"}}}
+	nodes := []Node{{ID: "a", Drained: true}, {ID: "b"}, {ID: "c", State: Dead}, {ID: "d"}}
+	got := Next(Cluster{Nodes: nodes, Groups: []Group{g}, Factor: 3})
+	if want := (Step{0, Transfer, "b"}); len(got) != 1 || got[0] != want {
+		t.Errorf("%v, want %v", got, want)
+	}
+}

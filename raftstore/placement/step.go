@@ -8,6 +8,9 @@ func (g *group) next() (Step, bool) {
 		return Step{}, false
 	}
 	step := func(k Kind, n *node) (Step, bool) { return Step{g.id, k, n.ID}, true }
+	if g.leader.Drained && g.heir != nil && !g.heir.Drained {
+		return step(Transfer, g.heir) // somebody waits for it, and nothing else need come first
+	}
 
 	voters, wrong := 0, (*node)(nil) // a voter that should not be one, the least use first
 	var learners, ready []*node      // in the target

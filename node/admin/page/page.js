@@ -8,6 +8,7 @@ const el = (id) => document.getElementById(id);
 let before = null; // counters at the last look
 let series = []; // {in, out} messages a second
 let after = ""; // page of clients
+let token = ""; // kept nowhere else: gone with the page
 
 function put(id, value) { el(id).textContent = value; }
 
@@ -79,15 +80,26 @@ function clients(page) {
   el("next").onclick = () => { after = page.next; look(); };
 }
 
+// ask asks with the token, if there is one, and for one if it is wanted.
+async function ask(path) {
+  const answer = await fetch(path, token === "" ? {} : { headers: { Authorization: `Bearer ${token}` } });
+  if (answer.status === 401) {
+    if (token !== "") put("why", "This token is unknown, revoked or expired.");
+    token = "";
+    el("access").hidden = false;
+  }
+  return answer;
+}
+
 async function get(path) {
-  const answer = await fetch(path);
-  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
+  const answer = await ask(path);
+  if (!answer.ok) throw new Error(answer.status === 401 ? "a token is wanted" : `${path}: ${answer.status}`);
   return answer;
 }
 
 async function look() {
   try {
-    const ready = await fetch("health/ready");
+    const ready = await ask("health/ready");
     put("health", (await ready.text()).trim());
     el("health").className = ready.ok ? "good" : "bad";
     figures(sums(await (await get("metrics")).text()));
@@ -100,9 +112,20 @@ async function look() {
 }
 
 async function run() {
-  if (!document.hidden) await look();
+  if (!document.hidden && el("access").hidden) await look();
   setTimeout(run, every);
 }
+
+function enter() {
+  token = el("token").value.trim();
+  el("token").value = "";
+  put("why", "");
+  el("access").hidden = true;
+  look();
+}
+
+el("enter").onclick = enter;
+el("token").onkeydown = (event) => { if (event.key === "Enter") enter(); };
 
 el("first").onclick = () => { after = ""; look(); };
 run();

@@ -112,6 +112,7 @@ func TestRefusedFiles(t *testing.T) {
 		`rules: [{allow: all, topics: ["$share/g/a"]}]`:                              "leave $share",
 		`rules: [{allow: all, topics: [a], users: ["*", bob]}]`:                      "leave the others out",
 		`rules: [{allow: all, topics: [a], users: [""]}]`:                            "want a name",
+		`rules: [{allow: all, topics: [a], groups: [""]}]`:                           "want a name",
 		`rules: [{allow: all, topics: [a], qos: [3]}]`:                               "qos: 3 is not allowed",
 		`rules: [{allow: all, topics: [a], retain: true}]`:                           "retain: a rule of all",
 		"otherwise: no\nrules: [{allow: all, topics: [a]}]":                          "otherwise",
@@ -145,13 +146,13 @@ func everyTopic(depth int) []string {
 }
 
 // model decides as the package's comment says, word by word.
-func model(rules []Rule, otherwise bool, a Action, t router.Topic, qos int, client, user string) bool {
+func model(rules []Rule, otherwise bool, a Action, t router.Topic, qos int, client, user string, groups []string) bool {
 	for _, r := range rules {
 		p, err := r.prepare()
 		if err != nil {
 			panic(err)
 		}
-		s := NewSubject(client, user, "")
+		s := NewSubject(client, user, "", groups...)
 		if p.action&a == 0 || p.qos&(1<<qos) == 0 || !p.of(&s) {
 			continue
 		}
@@ -190,6 +191,9 @@ func model(rules []Rule, otherwise bool, a Action, t router.Topic, qos int, clie
 // of says whether the rule speaks of s.
 func (r *rule) of(s *Subject) bool {
 	if len(r.clients) > 0 && !slices.Contains(r.clients, s.names[clientID]) {
+		return false
+	}
+	if len(r.groups) > 0 && !slices.ContainsFunc(r.groups, func(g string) bool { return slices.Contains(s.groups, g) }) {
 		return false
 	}
 	if len(r.users) == 0 {
@@ -245,6 +249,12 @@ func randomRules(rnd *rand.Rand) []Rule {
 		case 3:
 			r.Users, r.Clients = []string{"b", "a"}, []string{"b"}
 		}
+		switch rnd.IntN(6) {
+		case 0:
+			r.Groups = []string{"b"}
+		case 1:
+			r.Groups = []string{"c", "a", "c"}
+		}
 		if rnd.IntN(4) == 0 {
 			r.QoS = []int{rnd.IntN(3)}
 		}
@@ -265,10 +275,11 @@ func TestAgainstModel(t *testing.T) {
 			t.Fatal(err)
 		}
 		client, user := names[rnd.IntN(len(names))], names[rnd.IntN(len(names))]
-		s := NewSubject(client, user, "")
+		groups := [][]string{nil, nil, {"a"}, {"b"}, {"a", "b", "d"}, {"x"}}[rnd.IntN(6)]
+		s := NewSubject(client, user, "", groups...)
 		rights := policy.For(&s)
 		where := func() string {
-			return fmt.Sprintf("round %d, client %q, user %q, otherwise %v, rules %+v", round, client, user, otherwise, rules)
+			return fmt.Sprintf("round %d, client %q, user %q, groups %q, otherwise %v, rules %+v", round, client, user, groups, otherwise, rules)
 		}
 		qos := uint8(rnd.IntN(3))
 		f := filter(t, randomPattern(rnd, false))
@@ -279,11 +290,11 @@ func TestAgainstModel(t *testing.T) {
 			}
 			tp := topicOf(text)
 			mayGet := rights.MayReceive(tp, qos)
-			if want := model(rules, otherwise, Subscribe, tp, int(qos), client, user); mayGet != want {
+			if want := model(rules, otherwise, Subscribe, tp, int(qos), client, user, groups); mayGet != want {
 				t.Fatalf("receive %q: %v\n%s", text, mayGet, where())
 			}
 			mayPut := rights.MayPublish(tp, qos, false)
-			if want := model(rules, otherwise, Publish, tp, int(qos), client, user); mayPut != want {
+			if want := model(rules, otherwise, Publish, tp, int(qos), client, user, groups); mayPut != want {
 				t.Fatalf("publish %q: %v\n%s", text, mayPut, where())
 			}
 			if maySubscribe && f.Matches(tp) && !mayGet {
@@ -350,6 +361,65 @@ func FuzzRead(f *testing.F) {
 			}
 		}
 	})
+}
+
+// FuzzRights has two rules with whatever patterns judge whoever and whatever topic, as the
+// model does; and who may subscribe to a filter may receive all that it matches.
+func FuzzRights(f *testing.F) {
+	f.Add("dev/${clientid}/#", "dev/+/up", uint8(1), "d1", "u", "dev/+/x", "dev/d1/x")
+	f.Add("${username}/a", "#", uint8(6), "c", "+", "#", "+/a")
+	f.Add("+/a", "$SYS/#", uint8(8), "$c", "$SYS", "+/a", "$SYS/a")
+	f.Add("a/${clientid}", "${clientid}/${username}", uint8(14), "x/y", "a#", "a/+", "a/x/y")
+	f.Fuzz(func(t *testing.T, first, second string, verbs uint8, client, user, of, on string) {
+		var rules []Rule
+		for i, text := range []string{first, second} {
+			r := Rule{Topics: []string{text}}
+			verb := []string{"publish", "subscribe", "all"}[verbs>>(2*i)%3]
+			if verbs>>(1+2*i)&1 != 0 {
+				r.Allow = verb
+			} else {
+				r.Deny = verb
+				for level := range strings.SplitSeq(text, "/") {
+					if strings.Contains(level, "${") && !slices.Contains(placeholders[:], level) {
+						return // the model knows placeholders of whole levels
+					}
+				}
+			}
+			rules = append(rules, r)
+		}
+		for _, name := range []string{client, user} { // as CONNECT has them, or it would have been refused
+			if _, err := router.ParseTopic([]byte("x" + strings.Map(plain, name))); err != nil || len(name) > 100 || strings.Contains(name, "${") {
+				return
+			}
+		}
+		otherwise := verbs>>7 != 0
+		policy, err := NewPolicy(rules, otherwise)
+		tp, bad := router.ParseTopic([]byte(on))
+		if err != nil || bad != nil || strings.Contains(first+second, "${cert") {
+			return
+		}
+		s := NewSubject(client, user, "")
+		rights := policy.For(&s)
+		qos := verbs >> 5 % 3
+		mayGet, mayPut := rights.MayReceive(tp, qos), rights.MayPublish(tp, qos, false)
+		if want := model(rules, otherwise, Subscribe, tp, int(qos), client, user, nil); mayGet != want {
+			t.Errorf("receive: %v, want %v", mayGet, want)
+		}
+		if want := model(rules, otherwise, Publish, tp, int(qos), client, user, nil); mayPut != want {
+			t.Errorf("publish: %v, want %v", mayPut, want)
+		}
+		if fl, err := router.ParseFilter([]byte(of)); err == nil && fl.Group() == "" && fl.Matches(tp) && rights.MaySubscribe(fl, qos) && !mayGet {
+			t.Errorf("may subscribe to %q, and not receive %q", of, on)
+		}
+	})
+}
+
+// plain leaves wildcards out, which names may have.
+func plain(r rune) rune {
+	if r == '+' || r == '#' {
+		return 'x'
+	}
+	return r
 }
 
 func BenchmarkMayReceive(b *testing.B) {
@@ -433,8 +503,68 @@ func TestGuard(t *testing.T) {
 			t.Errorf("user %q, %q: want %v", c.id.User(), c.topic, c.may)
 		}
 	}
+	member := &auth.Identity{ClientID: "c", Principal: auth.NewPrincipal("ann").With(auth.Extras{Groups: []string{"x", "ops"}})}
+	now, err = NewPolicy([]Rule{{Allow: "all", Topics: []string{"ops/#"}, Groups: []string{"ops"}}}, false)
+	if err != nil || !g.MayPublish(member, topic(t, "ops/x"), 0, false) || g.MayPublish(ann, topic(t, "ops/x"), 0, false) {
+		t.Errorf("groups: %v", err)
+	}
+	now = certified
 	tp := topic(t, "u/ann/c")
 	if n := testing.AllocsPerRun(10, func() { g.MayReceive(ann, tp, 0) }); n > 0 {
+		t.Errorf("%v allocations to ask", n)
+	}
+}
+
+// The rules that a client brings along come before those for everybody, and after what is
+// denied to all.
+func TestOwnRulesComeFirst(t *testing.T) {
+	denied, err := auth.NewDenied([]string{"never/#"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := NewPolicy([]Rule{{Deny: "all", Topics: []string{"shut/#"}}, {Allow: "all", Topics: []string{"#"}}}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := NewOwn([]Rule{
+		{Deny: "publish", Topics: []string{"mine/${username}/old"}},
+		{Allow: "all", Topics: []string{"mine/${username}/#", "shut/${clientid}", "never/x"}},
+		{Deny: "all", Topics: []string{"open", "cut/secret"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := Guard{Denied: denied, Policy: func() *Policy { return file }, Own: true}
+	bare := &auth.Identity{ClientID: "c", Principal: auth.NewPrincipal("ann")}
+	rich := &auth.Identity{ClientID: "c", Principal: bare.With(auth.Extras{Rights: own})}
+	for _, c := range []struct {
+		id            *auth.Identity
+		topic         string
+		publish, read bool
+	}{
+		{bare, "mine/ann/old", true, true}, {rich, "mine/ann/old", false, true},
+		{bare, "shut/c", false, false}, {rich, "shut/c", true, true}, {rich, "shut/d", false, false},
+		{bare, "open", true, true}, {rich, "open", false, false}, {rich, "other", true, true},
+		{rich, "never/x", true, false},
+	} {
+		tp := topic(t, c.topic)
+		if g.MayPublish(c.id, tp, 0, false) != c.publish || g.MayReceive(c.id, tp, 0) != c.read || g.MaySubscribe(c.id, filter(t, c.topic), 0) != c.read {
+			t.Errorf("own rules %v, %s: want publish %v, read %v", c.id == rich, c.topic, c.publish, c.read)
+		}
+	}
+	// What its own rules cut into is refused, though the others would allow it (case 40).
+	if g.MaySubscribe(rich, filter(t, "cut/#"), 0) || !g.MaySubscribe(bare, filter(t, "cut/#"), 0) || !g.MaySubscribe(rich, filter(t, "other/#"), 0) {
+		t.Error("filters")
+	}
+	everything, err := NewPolicy(nil, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if (Guard{Policy: func() *Policy { return everything }, Own: true}).Unrestricted() {
+		t.Error("nobody would ask a client's own rules")
+	}
+	tp := topic(t, "mine/ann/x")
+	if n := testing.AllocsPerRun(10, func() { g.MayReceive(rich, tp, 0) }); n > 0 {
 		t.Errorf("%v allocations to ask", n)
 	}
 }

@@ -13,6 +13,11 @@
 // leading wildcard do not match topics with a leading $, in rules too
 // [MQTT-4.7.2-1].
 //
+// Two Policies make one, in order (Then): of a node's own file, and of the whole cluster.
+//
+// A client may bring rules of its own along, in a token: they are asked first, and where
+// they are silent, the Policy is.
+//
 // A Policy is immutable and safe for concurrent use, and all clients share one: of a
 // client nothing is kept. To ask costs no allocation and a look at each rule that
 // concerns the client, by name or by all.

@@ -3,6 +3,7 @@ package acl
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"dunlin/router"
@@ -10,7 +11,10 @@ import (
 
 // Subject is who asks. It is made by NewSubject and constant, and cheap enough to be
 // made for each question.
-type Subject struct{ names [variables]string }
+type Subject struct {
+	names  [variables]string
+	groups []string // in order
+}
 
 // variable is what a placeholder stands for.
 type variable uint8
@@ -26,9 +30,20 @@ const (
 var placeholders = [variables]string{"${clientid}", "${username}", "${cert}"}
 
 // NewSubject names a client: its identifier, its user, and the name that its
-// certificate was found to give it; "" where it has none.
-func NewSubject(client, user, cert string) Subject {
-	return Subject{names: [variables]string{client, user, cert}}
+// certificate was found to give it; "" where it has none. The groups that it is in
+// are in order, and lent.
+func NewSubject(client, user, cert string, groups ...string) Subject {
+	return Subject{names: [variables]string{client, user, cert}, groups: groups}
+}
+
+// in says whether s is in one of the groups.
+func (s *Subject) in(groups []string) bool {
+	for _, g := range groups {
+		if _, found := slices.BinarySearch(s.groups, g); found {
+			return true
+		}
+	}
+	return false
 }
 
 // plain says whether a name may stand in a rule that allows.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"dunlin/node/auth"
 	"dunlin/router"
 )
 
@@ -18,8 +19,9 @@ type Policy struct {
 	// The rules by whom they speak of, each list in order.
 	general  []int32            // everybody
 	anyUser  []int32            // who has a user name
-	byUser   map[string][]int32 // users by name, perhaps only with some client identifiers
-	byClient map[string][]int32 // client identifiers, whoever the user
+	byUser   map[string][]int32 // users by name, perhaps only with some client identifiers, or in some groups
+	byClient map[string][]int32 // client identifiers, whoever the user, perhaps only in some groups
+	grouped  []int32            // who is in some groups
 }
 
 // NewPolicy checks the rules. What none of them speaks of is allowed if otherwise
@@ -28,7 +30,7 @@ func NewPolicy(rules []Rule, otherwise bool) (*Policy, error) {
 	if len(rules) > maxRules {
 		return nil, fmt.Errorf("%d rules, want at most %d", len(rules), maxRules)
 	}
-	p := &Policy{allow: otherwise, byUser: make(map[string][]int32), byClient: make(map[string][]int32)}
+	p := &Policy{allow: otherwise}
 	for i, r := range rules {
 		ready, err := r.prepare()
 		if err != nil {
@@ -40,37 +42,52 @@ func NewPolicy(rules []Rule, otherwise bool) (*Policy, error) {
 	return p, nil
 }
 
+// Then is a Policy of p's rules and, where none of them speaks of what is asked, another's. What neither speaks of is allowed if both say so.
+func (p *Policy) Then(next *Policy) *Policy {
+	both := &Policy{rules: slices.Concat(p.rules, next.rules), allow: p.allow && next.allow}
+	for i := range both.rules {
+		both.index(int32(i))
+	}
+	return both
+}
+
 func (p *Policy) index(i int32) {
 	switch r := &p.rules[i]; {
-	case len(r.users) == 0 && len(r.clients) == 0:
-		p.general = append(p.general, i)
-	case len(r.users) == 0:
-		for _, c := range r.clients {
-			p.byClient[c] = appendOnce(p.byClient[c], i)
-		}
-	case r.users[0] == anyUser:
+	case len(r.users) > 0 && r.users[0] == anyUser:
 		p.anyUser = append(p.anyUser, i)
+	case len(r.users) > 0:
+		addTo(&p.byUser, r.users, i)
+	case len(r.clients) > 0:
+		addTo(&p.byClient, r.clients, i)
+	case len(r.groups) > 0:
+		p.grouped = append(p.grouped, i)
 	default:
-		for _, u := range r.users {
-			p.byUser[u] = appendOnce(p.byUser[u], i)
+		p.general = append(p.general, i)
+	}
+}
+
+// addTo appends i to the lists of those named, which are in order: once, though a rule
+// may name somebody twice.
+func addTo(lists *map[string][]int32, names []string, i int32) {
+	if *lists == nil {
+		*lists = make(map[string][]int32)
+	}
+	for _, name := range names {
+		list := (*lists)[name]
+		if n := len(list); n == 0 || list[n-1] != i {
+			(*lists)[name] = append(list, i)
 		}
 	}
 }
 
-// appendOnce appends i to a list in order, unless it is there: a rule may name somebody
-// twice.
-func appendOnce(list []int32, i int32) []int32 {
-	if n := len(list); n > 0 && list[n-1] == i {
-		return list
-	}
-	return append(list, i)
-}
+// lists is how many lists of a Policy's rules may speak of one client.
+const lists = 5
 
 // Rights are what a Policy says of one client. The zero value allows nothing.
 type Rights struct {
 	policy  *Policy
 	subject *Subject
-	rules   [4][]int32 // that speak of the subject; each list in order, together every rule once
+	rules   [lists][]int32 // that may speak of the subject; each list in order, together every rule once
 }
 
 // For finds the rights of s, which is kept.
@@ -82,6 +99,9 @@ func (p *Policy) For(s *Subject) Rights {
 	}
 	if len(p.byClient) > 0 {
 		r.rules[3] = p.byClient[s.names[clientID]]
+	}
+	if len(s.groups) > 0 {
+		r.rules[4] = p.grouped
 	}
 	return r
 }
@@ -109,12 +129,29 @@ func (r Rights) MayReceive(t router.Topic, qos uint8) bool {
 	return r.may(Subscribe, t.String(), 1<<qos, anyRetain)
 }
 
-// may asks the rules in order. filter is a topic or a filter's pattern.
-func (r Rights) may(a Action, filter string, qos, retain uint8) bool {
-	if r.policy == nil {
-		return false
+// may asks the rules. filter is a topic or a filter's pattern.
+func (r *Rights) may(a Action, filter string, qos, retain uint8) bool {
+	allow, _ := r.decide(a, filter, qos, retain)
+	return allow
+}
+
+// judge asks the rules, and not for what is allowed where none of them decides.
+func (r *Rights) judge(a Action, filter string, qos, retain uint8) auth.Verdict {
+	switch allow, by := r.decide(a, filter, qos, retain); {
+	case by < 0:
+		return auth.Silent
+	case allow:
+		return auth.Allowed
 	}
-	var at [4]int
+	return auth.Forbidden
+}
+
+// decide asks the rules in order, and says which has decided; none if that is negative.
+func (r *Rights) decide(a Action, filter string, qos, retain uint8) (allow bool, by int32) {
+	if r.policy == nil {
+		return false, -1
+	}
+	var at [lists]int
 	for i, more := r.next(&at); more; i, more = r.next(&at) {
 		rule := &r.policy.rules[i]
 		if rule.both && !slices.Contains(rule.clients, r.subject.names[clientID]) {
@@ -123,19 +160,22 @@ func (r Rights) may(a Action, filter string, qos, retain uint8) bool {
 		if rule.action&a == 0 || rule.qos&qos == 0 || rule.retain&retain == 0 {
 			continue
 		}
+		if len(rule.groups) > 0 && !r.subject.in(rule.groups) {
+			continue
+		}
 		switch near := rule.relate(filter, r.subject); {
 		case near == apart:
 		case !rule.allow:
-			return false // of a filter, a part at least
+			return false, i // of a filter, a part at least
 		case near == within:
-			return true
+			return true, i
 		}
 	}
-	return r.policy.allow
+	return r.policy.allow, -1
 }
 
 // next is the first rule of the lists from at on, which it passes.
-func (r *Rights) next(at *[4]int) (i int32, ok bool) {
+func (r *Rights) next(at *[lists]int) (i int32, ok bool) {
 	first := -1
 	for k, list := range r.rules {
 		if at[k] < len(list) && (first < 0 || list[at[k]] < i) {

@@ -8,16 +8,17 @@ import (
 
 // Rule is one line of a Policy as people write it, in YAML or JSON. Exactly one of
 // Allow and Deny is given. What is left out does not restrict: a rule without
-// users, clients and from speaks of everybody.
+// users, clients and groups speaks of everybody.
 type Rule struct {
 	Allow  string   `yaml:"allow,omitempty" json:"allow,omitempty"` // publish, subscribe, or all
 	Deny   string   `yaml:"deny,omitempty" json:"deny,omitempty"`
 	Topics []string `yaml:"topics" json:"topics"` // filters, with placeholders
 
-	// Of whom: one of the users (* is any client that has a user name), or one of
-	// the client identifiers. If both are given, both must be.
+	// Of whom: one of the users (* is any client that has a user name), one of the
+	// client identifiers, or who is in one of the groups. Of those given all must hold.
 	Users   []string `yaml:"users,omitempty" json:"users,omitempty"`
 	Clients []string `yaml:"clients,omitempty" json:"clients,omitempty"`
+	Groups  []string `yaml:"groups,omitempty" json:"groups,omitempty"`
 
 	QoS    []int `yaml:"qos,omitempty" json:"qos,omitempty"`       // of the message, or asked for
 	Retain *bool `yaml:"retain,omitempty" json:"retain,omitempty"` // of a message that is published
@@ -45,6 +46,7 @@ type rule struct {
 	patterns []pattern
 	users    []string // "*" alone: any that has a name
 	clients  []string
+	groups   []string
 	both     bool // users and clients are given
 }
 
@@ -58,7 +60,7 @@ const maxRuleTopics = 1000
 
 // prepare checks a rule. An error names the key, the value and what is allowed.
 func (r Rule) prepare() (rule, error) {
-	p := rule{allow: r.Allow != "", qos: anyQoS, retain: anyRetain, clients: r.Clients, users: r.Users}
+	p := rule{allow: r.Allow != "", qos: anyQoS, retain: anyRetain, clients: r.Clients, users: r.Users, groups: r.Groups}
 	p.both = len(r.Users) > 0 && len(r.Clients) > 0
 	if (r.Allow != "") == (r.Deny != "") {
 		return p, errors.New("want one of allow and deny")
@@ -81,8 +83,8 @@ func (r Rule) prepare() (rule, error) {
 		}
 		p.patterns = append(p.patterns, pat)
 	}
-	if slices.Contains(r.Users, "") || slices.Contains(r.Clients, "") {
-		return p, errors.New(`users, clients: "" is not allowed: want a name`)
+	if slices.Contains(r.Users, "") || slices.Contains(r.Clients, "") || slices.Contains(r.Groups, "") {
+		return p, errors.New(`users, clients, groups: "" is not allowed: want a name`)
 	}
 	if slices.Contains(r.Users, anyUser) && len(r.Users) > 1 {
 		return p, fmt.Errorf("users: %q stands for all that have a name, leave the others out", anyUser)

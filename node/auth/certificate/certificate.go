@@ -85,10 +85,39 @@ func (a Authenticator) Authenticate(r auth.Request, _ func(*auth.Principal, erro
 	}
 	user, err := a.Rule.User(r.Certificate)
 	if err != nil {
-		return nil, fmt.Errorf("%w: its certificate has %w", auth.ErrRefused, err)
+		return nil, refused(err)
 	}
 	if c := r.Connect; c.HasUsername && string(c.Username) != user {
 		return nil, auth.ErrPass
 	}
 	return auth.NewCertified(user), nil
 }
+
+// Method is another auth.Method for clients whose certificates, if they have one, name a
+// user: what else such a client knows does not help it. That user is not the client's, for
+// whom the other method speaks.
+type Method struct {
+	auth.Method
+	Rule Rule
+}
+
+// Begin implements auth.Method.
+func (m Method) Begin(r auth.Request) auth.Exchange {
+	if r.Certificate != nil {
+		if _, err := m.Rule.User(r.Certificate); err != nil {
+			return refusal{refused(err)}
+		}
+	}
+	return m.Method.Begin(r)
+}
+
+// refusal is an auth.Exchange that ends as it begins.
+type refusal struct{ err error }
+
+func (x refusal) Step([]byte, func(auth.Reply, error)) (auth.Reply, error) {
+	return auth.Reply{}, x.err
+}
+
+func (refusal) User() (string, bool) { return "", false }
+
+func refused(err error) error { return fmt.Errorf("%w: its certificate has %w", auth.ErrRefused, err) }

@@ -110,3 +110,34 @@ func TestAuthenticate(t *testing.T) {
 		}
 	}
 }
+
+// another is a method that lets everybody in.
+type another struct{}
+
+func (another) Name() string                     { return "ANOTHER" }
+func (another) Begin(auth.Request) auth.Exchange { return another{} }
+func (another) User() (string, bool)             { return "bob", true }
+
+func (another) Step([]byte, func(auth.Reply, error)) (auth.Reply, error) {
+	return auth.Reply{Done: true, Who: auth.NewPrincipal("bob")}, nil
+}
+
+// A certificate that names nobody is refused whatever else its client knows; one that names a
+// user proves nothing of the user that the client is by another method.
+func TestMethod(t *testing.T) {
+	m := Method{Method: another{}, Rule: CommonName}
+	for name, c := range map[string]struct {
+		cert *x509.Certificate
+		err  error
+	}{
+		"none": {nil, nil}, "good": {signed(t, commonNames("gate")), nil}, "bad": {signed(t, commonNames("gate", "admin")), auth.ErrRefused},
+	} {
+		reply, err := m.Begin(auth.Request{Certificate: c.cert}).Step(nil, nil)
+		if !errors.Is(err, c.err) || err == nil && (reply.Who.User() != "bob" || reply.Who.Certificate() != "") {
+			t.Errorf("%s: %+v, %v", name, reply, err)
+		}
+	}
+	if m.Name() != "ANOTHER" {
+		t.Errorf("name %q", m.Name())
+	}
+}

@@ -5,9 +5,10 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
-	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"dunlin/node/auth/crew"
 )
 
 // ErrBusy is the answer when more passwords wait to be checked than are let wait.
@@ -21,13 +22,11 @@ const (
 // Checker checks passwords beside its callers.
 type Checker struct {
 	key   []byte
-	line  chan check
-	ended sync.WaitGroup
+	crew  *crew.Crew
 	stats Stats
 
 	mu struct {
 		sync.Mutex
-		closed bool
 		// The digests that were right: the latest, and the ones before. Those
 		// looked for again move to the latest.
 		latest, former map[digest]struct{}
@@ -39,24 +38,12 @@ type Stats struct{ Hashed, Remembered, Busy atomic.Uint64 }
 
 type digest [sha256.Size]byte
 
-type check struct {
-	hash     Hash
-	known    bool
-	digest   digest
-	password []byte
-	done     func(ok bool, err error)
-}
-
 // NewChecker starts a Checker with a goroutine for every other processor. Close
 // ends it.
 func NewChecker() *Checker {
-	n := max(1, runtime.GOMAXPROCS(0)/2)
-	c := &Checker{key: make([]byte, sha256.Size), line: make(chan check, n*maxWaiting)}
+	c := &Checker{key: make([]byte, sha256.Size), crew: crew.New(maxWaiting)}
 	rand.Read(c.key)
 	c.mu.latest = make(map[digest]struct{})
-	for range n {
-		c.ended.Go(c.run)
-	}
 	return c
 }
 
@@ -71,57 +58,32 @@ func (c *Checker) Check(h Hash, known bool, password []byte, done func(ok bool, 
 	if len(password) > MaxBytes {
 		password, known = password[:MaxBytes], false // nobody's; and that many of that size would be waiting
 	}
-	w := check{hash: h, known: known, done: done}
-	w.digest = c.digestOf(w.hash, password)
-	if w.known && c.remembers(w.digest) {
+	d := c.digestOf(h, password)
+	if known && c.remembers(d) {
 		c.stats.Remembered.Add(1)
 		return true, false, nil
 	}
-	w.password = append([]byte(nil), password...)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.mu.closed {
-		select {
-		case c.line <- w:
-			return false, true, nil
-		default:
+	own := append([]byte(nil), password...)
+	if c.crew.Do(func(over bool) {
+		if over {
+			done(false, ErrBusy)
+			return
 		}
+		c.stats.Hashed.Add(1)
+		ok := h.matches(own) && known
+		if ok {
+			c.remember(d)
+		}
+		done(ok, nil)
+	}) {
+		return false, true, nil
 	}
 	c.stats.Busy.Add(1)
 	return false, false, ErrBusy
 }
 
 // Close ends the Checker. Those that wait are answered with ErrBusy.
-func (c *Checker) Close() {
-	c.mu.Lock()
-	if !c.mu.closed {
-		c.mu.closed = true
-		close(c.line)
-	}
-	c.mu.Unlock()
-	c.ended.Wait()
-}
-
-func (c *Checker) run() {
-	for w := range c.line {
-		if c.isClosed() {
-			w.done(false, ErrBusy)
-			continue
-		}
-		c.stats.Hashed.Add(1)
-		ok := w.hash.matches(w.password) && w.known
-		if ok {
-			c.remember(w.digest)
-		}
-		w.done(ok, nil)
-	}
-}
-
-func (c *Checker) isClosed() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.mu.closed
-}
+func (c *Checker) Close() { c.crew.Close() }
 
 func (c *Checker) digestOf(h Hash, password []byte) digest {
 	m := hmac.New(sha256.New, c.key)

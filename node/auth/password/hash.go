@@ -52,6 +52,9 @@ type Hash struct {
 // String is the Hash in the form that Parse reads.
 func (h Hash) String() string { return h.text }
 
+// IsZero says that there is none.
+func (h Hash) IsZero() bool { return h.text == "" }
+
 // Make hashes a new password with a random salt.
 func Make(password []byte) (Hash, error) {
 	if len(password) == 0 || len(password) > MaxBytes {

@@ -4,17 +4,15 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-
-	"dunlin/node/auth/password"
 )
 
 // Put gives a user in the text of a file a new password, or adds the user. Other lines
 // stay as they are.
-func Put(text []byte, name string, hash password.Hash) ([]byte, error) {
+func Put(text []byte, name string, record Record) ([]byte, error) {
 	if err := CheckName(name); err != nil {
 		return nil, err
 	}
-	line := []byte(name + ":" + hash.String() + "\n")
+	line := []byte(name + ":" + record.String() + "\n")
 	text, found := replace(text, name, line)
 	if found {
 		return text, nil
@@ -23,6 +21,12 @@ func Put(text []byte, name string, hash password.Hash) ([]byte, error) {
 		text = append(text, '\n')
 	}
 	return append(text, line...), nil
+}
+
+// Has says whether a user is in the text of a file.
+func Has(text []byte, name string) bool {
+	_, found := replace(text, name, nil)
+	return found
 }
 
 // Remove takes a user out of the text of a file. The last one remains, for a file

@@ -13,6 +13,7 @@ import (
 
 	"dunlin/node/auth"
 	"dunlin/node/auth/password"
+	"dunlin/node/auth/scram"
 )
 
 const (
@@ -21,16 +22,20 @@ const (
 	maxName  = 1 << 10 // bytes
 )
 
-// Table is the users of a file. It is immutable once made.
+// Table is the users of a file, or of the cluster's store. It is immutable once made; the
+// zero value has nobody in it.
 type Table struct {
-	users map[string]user
-	all   []password.Hash // by number, as decoys
+	roll   auth.Roll
+	users  map[string]user
+	all    []password.Hash // by number, as decoys
+	shapes scram.Shapes
 }
 
 // user is what is known of one. The principal is that of all its connections.
 type user struct {
 	*auth.Principal
-	hash password.Hash
+	text   string // of the record
+	record Record
 }
 
 // Len is the number of users.
@@ -41,7 +46,7 @@ func (t *Table) Names() []string { return slices.Sorted(maps.Keys(t.users)) }
 
 // Read reads users, one a line. The error names the line.
 func Read(r io.Reader) (*Table, error) {
-	t := &Table{users: make(map[string]user)}
+	t := &Table{roll: auth.FileRoll, users: make(map[string]user)}
 	lines := bufio.NewScanner(r)
 	lines.Buffer(make([]byte, 0, maxLine), maxLine)
 	at := 0
@@ -80,23 +85,40 @@ func (t *Table) add(line string) error {
 	if t.Len() == maxUsers {
 		return fmt.Errorf("more than %d users", maxUsers)
 	}
-	hash, err := password.Parse(text)
+	u, err := parse(text)
 	if err != nil {
 		return fmt.Errorf("user %q: %w", name, err)
 	}
-	t.users[name] = user{auth.NewPrincipal(name), hash}
-	t.all = append(t.all, hash)
+	u.Principal = auth.NewEnrolled(auth.FileRoll, name)
+	t.put(name, u)
 	return nil
 }
 
+func (t *Table) put(name string, u user) {
+	t.users[name] = u
+	if !u.record.Hash.IsZero() {
+		t.all = append(t.all, u.record.Hash)
+	}
+	for _, v := range u.record.Verifiers {
+		t.shapes.Add(v)
+	}
+}
+
+// parse reads what is kept of a user: what follows the name in a file.
+func parse(text string) (u user, err error) {
+	u.text = text
+	u.record, err = ParseRecord(text)
+	return u, err
+}
+
 // cut splits a line; one that does not speak is empty or a comment.
-func cut(line string) (name, hash string, found, speaks bool) {
+func cut(line string) (name, record string, found, speaks bool) {
 	line = strings.TrimRight(line, " \t\r\n")
 	if line == "" || line[0] == '#' {
 		return "", "", false, false
 	}
-	name, hash, found = strings.Cut(line, ":")
-	return name, hash, found, true
+	name, record, found = strings.Cut(line, ":")
+	return name, record, found, true
 }
 
 // CheckName says what is wrong with a user's name, if anything.

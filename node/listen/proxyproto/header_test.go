@@ -3,6 +3,7 @@ package proxyproto
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"net/netip"
 	"strings"
@@ -157,6 +158,37 @@ func FuzzParse(f *testing.F) {
 		}
 		if failure != nil || size != 0 {
 			t.Fatalf("all bytes: %d, %v", size, failure)
+		}
+	})
+}
+
+// FuzzWritten has headers as proxies write them, of any addresses: what is read is what
+// was written, and all that follows is the client's.
+func FuzzWritten(f *testing.F) {
+	f.Add([]byte(four[:4]), []byte(four[4:8]), uint16(1), uint16(8883), "text", true)
+	f.Add([]byte(six[:16]), []byte(six[16:32]), uint16(0), uint16(65535), "", false)
+	f.Add([]byte(mapped[:16]), []byte(mapped[16:32]), uint16(7), uint16(7), "\x03", true)
+	f.Fuzz(func(t *testing.T, from, to []byte, fromPort, toPort uint16, more string, old bool) {
+		source, ok := netip.AddrFromSlice(from)
+		dest, good := netip.AddrFromSlice(to)
+		if !ok || !good || source.BitLen() != dest.BitLen() || len(more) > 1000 {
+			return
+		}
+		kind, name := byte(tcp4V2), "TCP4"
+		if source.Is6() {
+			kind, name = tcp6V2, "TCP6"
+		}
+		var in string
+		if old {
+			in = fmt.Sprintf("PROXY %s %s %s %d %d\r\n", name, source, dest, fromPort, toPort)
+		} else {
+			ports := binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(nil, fromPort), toPort)
+			in = v2(proxyV2, kind, string(from), string(to), string(ports), tlv(0x20, more))
+		}
+		h, n, _, err := Parse([]byte(in + more))
+		if err != nil || n != len(in) || !h.Relayed() ||
+			h.Source != netip.AddrPortFrom(source.Unmap(), fromPort) || h.Destination != netip.AddrPortFrom(dest.Unmap(), toPort) {
+			t.Fatalf("%q is read as %d bytes: %+v, %v", in, n, h, err)
 		}
 	})
 }

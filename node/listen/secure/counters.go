@@ -18,7 +18,7 @@ type Counts struct {
 }
 
 // Reasons why a handshake fails.
-var Reasons = [...]string{"abandoned", "shed", "not_tls", "version", "cipher", "certificate", "peer", "other"}
+var Reasons = [...]string{"abandoned", "shed", "not_tls", "version", "cipher", "certificate", "revoked", "unlisted", "peer", "other"}
 
 const (
 	abandoned = iota
@@ -27,6 +27,8 @@ const (
 	version
 	cipher
 	certificate
+	onList
+	noList
 	peer
 	other
 )
@@ -70,6 +72,10 @@ func reasonOf(err error) int {
 		return shed
 	case errors.Is(err, errNotTLS), errors.As(err, &header):
 		return notTLS
+	case errors.Is(err, errRevoked):
+		return onList
+	case errors.Is(err, errUnlisted):
+		return noList
 	case errors.As(err, &remote) && remote.Op == "remote error": // an alert, which may speak of certificates too
 		return peer
 	case errors.As(err, &verify), strings.Contains(err.Error(), "certificate"):

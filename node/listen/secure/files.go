@@ -16,13 +16,16 @@ import (
 type Files struct {
 	Certs, Keys []string // pairs; which of them a client is shown, SNI decides, else it is the first
 	ClientCA    string   // whose certificates of clients are good; "": nobody's
-	ClientAuth  tls.ClientAuthType
-	MinVersion  uint16
+	CRLs        []string // lists of those that are revoked, in PEM or DER; none: nobody asks
+	// Unlisted says that certificates are good of whose issuer no list is in force.
+	Unlisted   bool
+	ClientAuth tls.ClientAuthType
+	MinVersion uint16
 }
 
 // FileError is the error of one of Files.
 type FileError struct {
-	Setting string // "cert", "key" or "client-ca"
+	Setting string // "cert", "key", "client-ca" or "crl-file"
 	Path    string
 	Err     error
 }
@@ -36,7 +39,8 @@ func (e *FileError) Unwrap() error { return e.Err }
 // credentials are Files as they were read at one time.
 type credentials struct {
 	mqtt, http *tls.Config
-	expiry     time.Time // of the certificate that expires first
+	expiry     time.Time    // of the certificate that expires first
+	revoked    *revocations // nil without lists
 }
 
 // Check reads the files and says what is wrong with them: an error of type
@@ -69,17 +73,50 @@ func (f Files) load() (*credentials, error) {
 		if !c.mqtt.ClientCAs.AppendCertsFromPEM(contents[2*n]) {
 			return nil, &FileError{"client-ca", f.ClientCA, errors.New("no certificate in it")}
 		}
+		if err := c.revoke(f, contents[2*n], contents[2*n+1:]); err != nil {
+			return nil, err
+		}
 	}
 	c.http = c.mqtt.Clone()
 	c.http.NextProtos = []string{HTTP}
 	return c, nil
 }
 
-// paths are Certs, Keys and ClientCA, in this order.
+// revoke has handshakes ask the lists, if there are any.
+func (c *credentials) revoke(f Files, authorities []byte, lists [][]byte) error {
+	if len(lists) == 0 {
+		return nil
+	}
+	var k int
+	var err error
+	if c.revoked, k, err = newRevocations(lists, certificatesIn(authorities), f.Unlisted); err != nil {
+		return &FileError{"crl-file", f.CRLs[k], err}
+	}
+	c.mqtt.VerifyConnection = func(s tls.ConnectionState) error { return c.revoked.verify(s.VerifiedChains) }
+	return nil
+}
+
+// certificatesIn are those that x509.CertPool takes of a PEM file.
+func certificatesIn(b []byte) (all []*x509.Certificate) {
+	for {
+		var block *pem.Block
+		if block, b = pem.Decode(b); block == nil {
+			return all
+		}
+		if block.Type != "CERTIFICATE" || len(block.Headers) != 0 {
+			continue
+		}
+		if cert, err := x509.ParseCertificate(block.Bytes); err == nil {
+			all = append(all, cert)
+		}
+	}
+}
+
+// paths are Certs, Keys, ClientCA and with that CRLs, in this order.
 func (f Files) paths() []string {
 	all := slices.Concat(f.Certs, f.Keys)
 	if f.ClientCA != "" {
-		all = append(all, f.ClientCA)
+		all = append(append(all, f.ClientCA), f.CRLs...)
 	}
 	return all
 }
@@ -107,8 +144,10 @@ func (f Files) settingOf(k int) string {
 		return "cert"
 	case k < n+len(f.Keys):
 		return "key"
+	case k == n+len(f.Keys):
+		return "client-ca"
 	}
-	return "client-ca"
+	return "crl-file"
 }
 
 // pair parses a certificate with its key.

@@ -161,3 +161,20 @@ func ownCertificate(t testing.TB) tls.Certificate {
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
+
+// FuzzParseLists reads files of revoked certificates: each is refused, or has lists.
+func FuzzParseLists(f *testing.F) {
+	f.Add([]byte("-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n"))
+	f.Add([]byte("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"))
+	f.Add([]byte("-----BEGIN X509 CRL-----\n"))
+	f.Add([]byte{0x30, 0x80})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		lists, err := parseLists(b)
+		if (err == nil) != (len(lists) > 0) {
+			t.Fatalf("%d lists, %v", len(lists), err)
+		}
+		for _, x := range lists {
+			newList(x)
+		}
+	})
+}

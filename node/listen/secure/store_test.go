@@ -60,7 +60,7 @@ func TestReload(t *testing.T) {
 	var log lockedBuffer
 	store, err := secure.Open(secure.Files{
 		Certs: []string{cert, cert2}, Keys: []string{key, key2}, MinVersion: tls.VersionTLS13,
-	}, slog.New(slog.NewTextHandler(&log, nil)))
+	}, nil, slog.New(slog.NewTextHandler(&log, nil)))
 	must(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	var watching sync.WaitGroup

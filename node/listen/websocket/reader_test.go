@@ -205,6 +205,43 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
+// FuzzFrames has a client and a server put bytes into frames, between pings, and cuts what
+// they send anywhere: the other reads the bytes, and owes an answer to the last ping.
+func FuzzFrames(f *testing.F) {
+	f.Add([]byte("payload"), uint32(0x01020304), uint16(3), uint8(2))
+	f.Add(bytes.Repeat([]byte{0}, 1000), uint32(0), uint16(65535), uint8(255))
+	f.Fuzz(func(t *testing.T, payload []byte, key uint32, each uint16, size uint8) {
+		if len(payload) > 1<<12 {
+			return // each byte may be a frame
+		}
+		var client, server, asked []byte
+		for rest := payload; len(rest) > 0; {
+			n := min(int(each)+1, len(rest))
+			asked = rest[:min(n, maxControl)]
+			client = appendHead(client, ping, len(asked), true, key)
+			at := len(client)
+			client = append(client, asked...)
+			mask(client[at:], client[at:], key)
+			client = AppendMasked(client, rest[:n], key)
+			server = append(AppendHead(server, n), rest[:n]...)
+			rest = rest[n:]
+			key = key*0x9e3779b1 + 1
+		}
+		var pongs []byte
+		if len(asked) > 0 {
+			pongs = append(appendHead(nil, pong, len(asked), false, 0), asked...)
+		}
+		out, owed, err := feed(t, Reader{}, client, int(size)+1, int(each)%1000+1)
+		if err != nil || !bytes.Equal(out, payload) || !bytes.Equal(owed, pongs) {
+			t.Fatalf("from the client %d of %d bytes, %q, %v", len(out), len(payload), owed, err)
+		}
+		out, owed, err = feed(t, NewServerReader(), server, int(size)+1, int(each)%1000+1)
+		if err != nil || !bytes.Equal(out, payload) || len(owed) > 0 {
+			t.Fatalf("from the server %d of %d bytes, %q, %v", len(out), len(payload), owed, err)
+		}
+	})
+}
+
 // What a peer can make a turn do with one buffer of bytes.
 func BenchmarkRead(b *testing.B) {
 	const turn = 64 << 10
