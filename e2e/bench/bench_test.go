@@ -141,7 +141,7 @@ func run(b *testing.B, scenario string, s server, interval time.Duration) (out s
 	if publishes := args[1] != "conn" && args[1] != "sub"; publishes {
 		args = append(args, "--publish-host", s.publish, "--size", strconv.Itoa(payload))
 	}
-	cmd := exec.Command(harness.Binary(b), args...)
+	cmd := exec.Command(harness.Binary(b), append(args, s.login...)...)
 	var text, complaint bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &text, &complaint
 	if err := cmd.Run(); err != nil {

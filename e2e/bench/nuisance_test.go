@@ -35,34 +35,14 @@ func BenchmarkNuisance(b *testing.B) {
 	node := harness.Start(b, harness.Options{WS: true}).Nodes[0]
 	ours := server{publish: node.MQTT, subscribe: node.MQTT, pids: []int{node.Pid()}}
 	bare := floor(b, "pairs")
-	// p99 are the medians of rounds that take turns.
 	p99 := func(s server, nuisance func(stop <-chan struct{})) (quiet, beside float64) {
-		var without, with []sample
-		for range rounds {
-			without = append(without, run(b, "rate-1", s, interval))
-			stop := make(chan struct{})
-			var gone sync.WaitGroup
-			gone.Go(func() { nuisance(stop) })
-			with = append(with, run(b, "rate-1", s, interval))
-			close(stop)
-			gone.Wait()
-		}
-		us := func(s sample) float64 { return float64(s.Latency.Delivery.P99) / float64(time.Microsecond) }
-		return median(without, us), median(with, us)
+		return besides(b, s, rounds, interval, nuisance)
 	}
 	run(b, "rate-1", ours, interval)
 	base := node.Held()
 
 	var out bytes.Buffer
-	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "p99 of others, us\tquiet\tbeside it\tx quiet\tmust x\treached\t")
-	row := func(name string, quiet, beside, times, must float64) {
-		reached := "must"
-		if times > must {
-			reached = "MISSED"
-		}
-		fmt.Fprintf(table, "%s\t%.0f\t%.0f\t%.2f\t%.2f\t%s\t\n", name, quiet, beside, times, must, reached)
-	}
+	table, row := others(&out)
 	for _, x := range []struct {
 		name string
 		do   func(stop <-chan struct{})
@@ -84,6 +64,37 @@ func BenchmarkNuisance(b *testing.B) {
 	end := node.Held()
 	fmt.Fprintf(os.Stdout, "\n%s\nmemory in use before %.1f MB, after %.1f MB; goroutines %d and %d; descriptors %d and %d\n",
 		out.String(), float64(base.Heap)/1e6, float64(end.Heap)/1e6, base.Goroutines, end.Goroutines, base.Files, end.Files)
+}
+
+// others is a table of what others wait for beside a nuisance.
+func others(out *bytes.Buffer) (table *tabwriter.Writer, row func(name string, quiet, beside, times, must float64)) {
+	table = tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(table, "p99 of others, us\tquiet\tbeside it\tx quiet\tmust x\treached\t")
+	return table, func(name string, quiet, beside, times, must float64) {
+		reached := "must"
+		if times > must {
+			reached = "MISSED"
+		}
+		fmt.Fprintf(table, "%s\t%.0f\t%.0f\t%.2f\t%.2f\t%s\t\n", name, quiet, beside, times, must, reached)
+	}
+}
+
+// besides measures the 99th percentile of s in microseconds in rounds that take turns,
+// quiet and beside a nuisance: the medians.
+func besides(b *testing.B, s server, rounds int, interval time.Duration, nuisance func(stop <-chan struct{})) (quiet, beside float64) {
+	b.Helper()
+	var without, with []sample
+	for range rounds {
+		without = append(without, run(b, "rate-1", s, interval))
+		stop := make(chan struct{})
+		var gone sync.WaitGroup
+		gone.Go(func() { nuisance(stop) })
+		with = append(with, run(b, "rate-1", s, interval))
+		close(stop)
+		gone.Wait()
+	}
+	us := func(s sample) float64 { return float64(s.Latency.Delivery.P99) / float64(time.Microsecond) }
+	return median(without, us), median(with, us)
 }
 
 // neverRead subscribes to a thousand messages of a kilobyte a second, of which it reads

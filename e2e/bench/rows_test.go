@@ -49,6 +49,7 @@ var loads = map[string]string{
 	"durable-rate-1":     "p2p -c 50 -t load/%i -q 1 --clean=false --rate 2000 -F 1000 --latency-from-write",
 	"connects":           "conn -c 1 --churn",
 	"connects-64":        "conn -c 64 --churn",
+	"connects-many":      "conn -c 2000 --churn --pending 64",
 	"subscribes":         "sub -c 64 --churn -t load/%i/%n/+ -q 1",
 	"durable-subscribes": "sub -c 64 --churn -t load/%i/%n/+ -q 1 --clean=false",
 }

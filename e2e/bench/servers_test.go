@@ -17,6 +17,7 @@ type server struct {
 	publish, subscribe string // addresses, with commas between
 	pids               []int
 	replicated         bool
+	login              []string // what the load tester is to say of who it is
 }
 
 // floor starts the bare relay.

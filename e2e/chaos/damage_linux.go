@@ -17,7 +17,7 @@ func spoil(d fault.Damage, hold [2]time.Duration) attack {
 	return attack{d.Name, func(r *rig) (func(), string, string) {
 		_, n := r.pick(nil)
 		r.spare(n)
-		n.Kill()
+		r.kill(n)
 		file, err := d.Apply(r.rnd, n.Dir)
 		if err != nil {
 			r.t.Errorf("chaos: %v", err)
@@ -33,7 +33,7 @@ func stale(hold [2]time.Duration) attack {
 	return attack{"old copy", func(r *rig) (func(), string, string) {
 		_, n := r.pick(nil)
 		r.spare(n)
-		n.Kill()
+		r.kill(n)
 		old, text := copies[n.Name], "kept a copy"
 		now := r.t.TempDir()
 		if err := os.CopyFS(now, files{os.DirFS(n.Dir)}); err != nil {

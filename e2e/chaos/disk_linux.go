@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"dunlin/e2e/chaos/fault"
+	"dunlin/e2e/chaos/history"
 )
 
 // syncs applies s to the fsyncs of one node. A node may end itself when its disk
@@ -43,7 +44,9 @@ func power(all bool, hold [2]time.Duration) attack {
 			r.spare(r.cluster.Nodes[first-1])
 		}
 		for _, i := range hit {
-			r.cluster.Nodes[i-1].ExpectEnd() // its writes fail (D2)
+			n := r.cluster.Nodes[i-1]
+			n.ExpectEnd() // its writes fail (D2)
+			r.rec.Fault(history.Killing, n.Name, "")
 			if err := r.disks.Cut(i - 1); err != nil {
 				r.t.Errorf("chaos: %v", err)
 			}

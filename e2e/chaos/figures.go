@@ -34,7 +34,7 @@ type figures struct {
 func sum(h *history.History, found []check.Violation, probes []string, from, to time.Duration) (f figures) {
 	f.lasted, f.unknown = to-from, check.UnknownShare(h)
 	for _, x := range h.Faults {
-		if x.Kind != "heal" && !strings.HasPrefix(x.Kind, "end of ") {
+		if x.Kind != "heal" && x.Kind != history.Killing && !strings.HasPrefix(x.Kind, "end of ") {
 			f.faults++
 		}
 	}

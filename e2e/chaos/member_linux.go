@@ -35,7 +35,7 @@ func replace(hold [2]time.Duration) attack {
 // waits until it holds replicas of its own: with two disks gone at once more is
 // lost than is promised.
 func (r *rig) anew(n *harness.Node) (start func()) {
-	n.Kill()
+	r.kill(n)
 	n.Wipe()
 	return func() {
 		n.Restart()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"dunlin/e2e/chaos/check"
+	"dunlin/e2e/chaos/history"
 	"dunlin/e2e/chaos/lan"
 	"dunlin/e2e/harness"
 )
@@ -82,12 +83,19 @@ func (r *rig) pick(of []int) (number int, n *harness.Node) {
 	return number, r.cluster.Nodes[number-1]
 }
 
+// kill kills a node, and notes when that began: its clients see the end of their
+// connections before the fault is noted.
+func (r *rig) kill(n *harness.Node) {
+	r.rec.Fault(history.Killing, n.Name, "")
+	n.Kill()
+}
+
 // kill is SIGKILL, then a restart with what is on disk.
 func kill(hold [2]time.Duration, of ...int) attack {
 	return attack{"kill", func(r *rig) (func(), string, string) {
 		_, n := r.pick(of)
 		r.spare(n)
-		n.Kill()
+		r.kill(n)
 		return n.Restart, n.Name, ""
 	}, hold}
 }
@@ -96,7 +104,7 @@ func kill(hold [2]time.Duration, of ...int) attack {
 func killAll(hold [2]time.Duration) attack {
 	return attack{"kill", func(r *rig) (func(), string, string) {
 		for _, n := range r.cluster.Nodes {
-			n.Kill()
+			r.kill(n)
 			r.rec.Fault("kill", n.Name, "all")
 		}
 		return r.recover, "", "all"

@@ -205,13 +205,6 @@ func (r *rig) recover() {
 	r.heals = append(r.heals, r.rec.Now())
 }
 
-// dead says whether a node was killed between two times.
-func (r *rig) dead(node string, from, to time.Duration) bool {
-	return slices.ContainsFunc(r.rec.History().Faults, func(f history.Fault) bool {
-		return f.Node == node && (f.Kind == "kill" || f.Kind == "power") && f.At >= from && f.At <= to
-	})
-}
-
 // judge hands the history to the checkers and sums it up. Found is what was found
 // otherwise.
 func (r *rig) judge(s scenario, found []check.Violation) figures {
@@ -219,7 +212,6 @@ func (r *rig) judge(s scenario, found []check.Violation) figures {
 	h := r.rec.History()
 	o := check.DefaultOptions()
 	o.QoS0 = s.quiet
-	o.Dead = r.dead
 	found = append(found, check.History(h, o)...)
 	found = append(found, check.Progress(h, s.probes, r.heals, r.serving, s.bound)...)
 	f := sum(h, found, s.probes, r.began, r.ended)

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -163,6 +164,12 @@ func TestRecover(t *testing.T) {
 	t.Parallel()
 	c := start(t, harness.Options{Nodes: 3})
 	pub := populate(t, c)
+	rules := filepath.Join(t.TempDir(), "rules.yaml")
+	const text = "otherwise: allow\nrules: [{deny: publish, topics: [never]}]\n"
+	if err := os.WriteFile(rules, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "acl", "set", rules, "--data-dir", c.Nodes[0].Dir)
 	const sent = 100
 	for i := range sent {
 		payload, q := numbered(i)
@@ -197,6 +204,9 @@ func TestRecover(t *testing.T) {
 	to := start(t, harness.Options{Nodes: 3})
 	if out := run(t, "cluster", "restore", "--data-dir", to.Nodes[0].Dir, file); !strings.Contains(out, "from the recovery of") {
 		t.Error(out)
+	}
+	if out := run(t, "acl", "show", "--data-dir", to.Nodes[0].Dir); out != text {
+		t.Errorf("rules %q", out)
 	}
 	restored(t, to, pub, sent)
 	to.WaitAgree(3)

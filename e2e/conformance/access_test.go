@@ -79,7 +79,8 @@ func TestUsersAndRules(t *testing.T) {
 		t.Errorf("with wrong files: %v", got)
 	}
 	write(rules, "rules:\n"+most+"  - {allow: publish, topics: [more]}\n")
-	write(users, strings.Replace(bob, "bob", "eve", 1))
+	alsoEve := strings.Replace(bob, "bob", "eve", 1)
+	write(users, bob+alsoEve)
 	n.Hangup()
 	harness.Eventually(t, "the right files are taken", func() error {
 		if got := publish("more"); got >= mqtt.Unspecified {
@@ -90,9 +91,17 @@ func TestUsersAndRules(t *testing.T) {
 		}
 		return nil
 	})
+	there, _ := connect("eve", "secret")
+	there.ExpectQuiet() // who is as he was stays, as the first one did
+	write(users, alsoEve)
+	n.Hangup()
+	if got := client.Expect(mqtt.DISCONNECT).Disconnect.Reason; got != mqtt.NotAuthorized {
+		t.Errorf("a user who is taken out: DISCONNECT %v", got)
+	}
 	if _, got := connect("bob", "secret"); got != mqtt.BadUsernameOrPassword {
 		t.Errorf("a user who is gone: CONNACK %v", got)
 	}
+	there.ExpectQuiet()
 }
 
 // A verified certificate names the user, by the rule, or lets nobody in (case 51).

@@ -28,13 +28,14 @@ import (
 type authority struct {
 	t    *testing.T
 	dir  string
+	name string
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 }
 
 func newAuthority(t *testing.T, name string) *authority {
-	a := &authority{t: t, dir: t.TempDir()}
-	a.sign(name, &x509.Certificate{IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
+	a := &authority{t: t, dir: t.TempDir(), name: name}
+	a.sign(name, &x509.Certificate{IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign})
 	return a
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
@@ -29,7 +30,7 @@ type CA struct {
 func NewCA(t testing.TB) *CA {
 	t.Helper()
 	ca := &CA{t: t, dir: t.TempDir()}
-	ca.cert, ca.key = ca.issue("ca", &x509.Certificate{
+	ca.cert, ca.key = ca.Issue("ca", &x509.Certificate{
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	})
 	secret := make([]byte, 32)
@@ -41,23 +42,32 @@ func NewCA(t testing.TB) *CA {
 // Args are the arguments of dunlin serve for the node of this name and address.
 func (ca *CA) Args(name, host string) []string {
 	ca.t.Helper()
-	ca.issue(name, &x509.Certificate{
+	ca.Issue(name, &x509.Certificate{
 		DNSNames:    []string{name},
 		IPAddresses: []net.IP{net.ParseIP(host)},
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	})
 	return []string{
-		"--cluster-tls-ca", ca.path("ca.pem"),
-		"--cluster-tls-cert", ca.path(name + ".pem"),
-		"--cluster-tls-key", ca.path(name + ".key"),
-		"--gossip-key", "${FILE:" + ca.path("gossip") + "}",
+		"--cluster-tls-ca", ca.Path("ca.pem"),
+		"--cluster-tls-cert", ca.Path(name + ".pem"),
+		"--cluster-tls-key", ca.Path(name + ".key"),
+		"--gossip-key-file", ca.Path("gossip"),
 	}
 }
 
-// issue signs a certificate, the authority's own by itself, and writes it and its
-// key.
-func (ca *CA) issue(name string, c *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
+// Server issues a certificate for a listener for clients, and says in which files it and
+// its key are.
+func (ca *CA) Server(name string) (cert, key string) {
+	ca.t.Helper()
+	ca.Issue(name, &x509.Certificate{DNSNames: []string{name}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+	return ca.Path(name + ".pem"), ca.Path(name + ".key")
+}
+
+// Issue signs a certificate of this common name, the authority's own by itself, and writes
+// it and its key to name.pem and name.key. It is good for a day from now, unless c says
+// when it ends.
+func (ca *CA) Issue(name string, c *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey) {
 	ca.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -67,7 +77,10 @@ func (ca *CA) issue(name string, c *x509.Certificate) (*x509.Certificate, *ecdsa
 		ca.t.Fatal(err)
 	}
 	c.Subject = pkix.Name{CommonName: name}
-	c.NotBefore, c.NotAfter = time.Now().Add(-24*time.Hour), time.Now().Add(24*time.Hour)
+	c.NotBefore = time.Now().Add(-24 * time.Hour)
+	if c.NotAfter.IsZero() {
+		c.NotAfter = time.Now().Add(24 * time.Hour)
+	}
 	parent, signer := ca.cert, ca.key
 	if parent == nil {
 		parent, signer = c, key
@@ -89,11 +102,29 @@ func (ca *CA) issue(name string, c *x509.Certificate) (*x509.Certificate, *ecdsa
 	return cert, key
 }
 
-func (ca *CA) path(name string) string { return filepath.Join(ca.dir, name) }
+// Path is where a file of the authority lies: ca.pem, what Issue has written, and the
+// gossip key, which is called gossip.
+func (ca *CA) Path(name string) string { return filepath.Join(ca.dir, name) }
+
+// Trust is the configuration of a TLS client that takes the authority's word, and has the
+// certificates that were issued under these names.
+func (ca *CA) Trust(own ...string) *tls.Config {
+	ca.t.Helper()
+	conf := &tls.Config{RootCAs: x509.NewCertPool()}
+	conf.RootCAs.AddCert(ca.cert)
+	for _, name := range own {
+		pair, err := tls.LoadX509KeyPair(ca.Path(name+".pem"), ca.Path(name+".key"))
+		if err != nil {
+			ca.t.Fatal(err)
+		}
+		conf.Certificates = append(conf.Certificates, pair)
+	}
+	return conf
+}
 
 func (ca *CA) write(name string, b []byte) {
 	ca.t.Helper()
-	if err := os.WriteFile(ca.path(name), b, 0o600); err != nil {
+	if err := os.WriteFile(ca.Path(name), b, 0o600); err != nil {
 		ca.t.Fatal(err)
 	}
 }

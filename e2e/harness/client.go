@@ -41,6 +41,11 @@ func Dial(t testing.TB, addr string) *Client {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return Over(t, conn)
+}
+
+// Over is Dial where the connection is there, such as one over TLS.
+func Over(t testing.TB, conn net.Conn) *Client {
 	t.Cleanup(func() { conn.Close() })
 	return &Client{t: t, conn: conn, Version: mqtt.V5}
 }
@@ -59,21 +64,28 @@ func Connect(t testing.TB, addr string, c mqtt.Connect) *Client {
 // TryConnect is Connect without the demand; Connack has the answer.
 func TryConnect(t testing.TB, addr string, c mqtt.Connect) *Client {
 	t.Helper()
-	if c.Version == 0 {
-		c.Version = mqtt.V5
-	}
-	if c.ReceiveMaximum == 0 {
-		c.ReceiveMaximum = 65535
-	}
-	c.RequestProblemInfo = true
 	cl := Dial(t, addr)
-	cl.ID, cl.Version = string(c.ClientID), c.Version
-	cl.Send(&c)
-	cl.Connack = cl.Expect(mqtt.CONNACK).Connack
-	if cl.ID == "" {
-		cl.ID = string(cl.Connack.AssignedClientID)
-	}
+	cl.Greet(c)
 	return cl
+}
+
+// Greet sends CONNECT, completed by the same defaults, and waits for the answer, which is
+// in Connack.
+func (c *Client) Greet(hello mqtt.Connect) {
+	c.t.Helper()
+	if hello.Version == 0 {
+		hello.Version = mqtt.V5
+	}
+	if hello.ReceiveMaximum == 0 {
+		hello.ReceiveMaximum = 65535
+	}
+	hello.RequestProblemInfo = true
+	c.ID, c.Version = string(hello.ClientID), hello.Version
+	c.Send(&hello)
+	c.Connack = c.Expect(mqtt.CONNACK).Connack
+	if c.ID == "" {
+		c.ID = string(c.Connack.AssignedClientID)
+	}
 }
 
 // Attempt is Connect where it may fail: the error says that the server was not

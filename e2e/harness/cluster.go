@@ -27,7 +27,11 @@ type Place struct {
 	Host   string   // IP address
 	Dir    string   // data directory; "": one of the test's
 	Within []string // beginning of the command that runs the node
+	Disk   int      // bytes of a disk that is this process's alone, at Dir; 0: none
 	Args   []string // further arguments of this node's dunlin serve
+	// HTTP is the address of the API, if it is one at which the harness cannot ask, for
+	// want of TLS or a token: it asks at admin.sock then.
+	HTTP string
 }
 
 // Cluster is a number of nodes that know of one another.

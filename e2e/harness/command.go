@@ -2,8 +2,10 @@ package harness
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 )
 
@@ -11,14 +13,25 @@ import (
 // wrote and its exit code. It may be called from any goroutine.
 func Dunlin(t testing.TB, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	return DunlinUntil(t, nil, args...)
+	return runDunlin(t, nil, nil, args)
+}
+
+// DunlinGiven is Dunlin with something on its standard input.
+func DunlinGiven(t testing.TB, stdin string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	return runDunlin(t, strings.NewReader(stdin), nil, args)
 }
 
 // DunlinUntil is Dunlin, which interrupts the program when stop is closed.
 func DunlinUntil(t testing.TB, stop <-chan struct{}, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
+	return runDunlin(t, nil, stop, args)
+}
+
+func runDunlin(t testing.TB, stdin io.Reader, stop <-chan struct{}, args []string) (code int, stdout, stderr string) {
+	t.Helper()
 	cmd := exec.Command(Binary(t), args...)
-	cmd.Env = environment()
+	cmd.Env, cmd.Stdin = environment(), stdin
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := spawn(cmd); err != nil {

@@ -12,7 +12,13 @@ import (
 // Metrics scrapes the node: the sum over the labels of each name.
 func (n *Node) Metrics() map[string]float64 {
 	n.t.Helper()
-	text, err := n.get("/metrics")
+	return n.scrape(n.get)
+}
+
+// scrape is Metrics of the page that get fetches.
+func (n *Node) scrape(get func(path string) (string, error)) map[string]float64 {
+	n.t.Helper()
+	text, err := get("/metrics")
 	if err != nil {
 		n.t.Fatalf("%s: scrape: %v", n.Name, err)
 	}
@@ -39,18 +45,23 @@ type Held struct {
 	Files      int    // open descriptors
 	Heap       uint64 // bytes in use after a collection
 	Disk       uint64 // bytes under its data directory
+
+	Profile string             // of the heap, for go tool pprof
+	Metrics map[string]float64 // all of them, as Metrics has them
 }
 
 // Held has the node collect its garbage and says what it holds then.
 func (n *Node) Held() (h Held) {
 	n.t.Helper()
-	if _, err := n.fetch("/debug/pprof/heap?gc=1"); err != nil {
+	profile, err := n.fetch("/debug/pprof/heap?gc=1")
+	if err != nil {
 		n.t.Fatalf("%s: %v", n.Name, err)
 	}
-	m := n.Metrics()
+	m := n.scrape(n.fetch)
+	h.Profile, h.Metrics = profile, m
 	h.Goroutines, h.Files = int(m["go_goroutines"]), int(m["process_open_fds"])
 	h.Heap = uint64(m["go_memstats_heap_alloc_bytes"])
-	err := filepath.WalkDir(n.Dir, func(_ string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(n.Files(), func(_ string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return ignoreGone(err)
 		}

@@ -43,6 +43,8 @@ type Node struct {
 	Link *Link
 
 	t      testing.TB
+	aside  bool // what is asked of it goes by way of admin.sock
+	apart  bool // it has a disk that others do not see
 	within []string
 	args   []string
 	log    *log
@@ -121,6 +123,24 @@ func (n *Node) Running() bool {
 	}
 }
 
+// Files is the data directory of the running process, for others.
+func (n *Node) Files() string {
+	if n.apart {
+		return fmt.Sprintf("/proc/%d/root%s", n.Pid(), n.Dir)
+	}
+	return n.Dir
+}
+
+// ownDisk is the beginning of a command that has so many bytes of memory as a disk in dir,
+// which ends with the process.
+func ownDisk(dir string, bytes int) []string {
+	unshare := []string{"unshare", "--mount"}
+	if os.Geteuid() != 0 {
+		unshare = append(unshare, "--map-root-user")
+	}
+	return append(unshare, "sh", "-c", fmt.Sprintf(`mkdir -p "$0" && mount -t tmpfs -o size=%d none "$0" && exec "$@"`, bytes), dir)
+}
+
 // Pid is the process's.
 func (n *Node) Pid() int { return n.proc.cmd.Process.Pid }
 
@@ -178,6 +198,9 @@ func (n *Node) waitFor(what string, f func() error) {
 
 // get fetches a page of the node's HTTP interface.
 func (n *Node) get(path string) (string, error) {
+	if n.aside {
+		return n.fetch(path)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.HTTP+path, nil)
@@ -315,7 +338,14 @@ func newNode(t testing.TB, name string, at Place, o Options) *Node {
 		t:    t,
 		log:  new(log),
 
+		aside:  at.HTTP != "",
 		within: at.Within,
+	}
+	if at.Disk > 0 {
+		n.apart, n.within = true, append(ownDisk(dir, at.Disk), at.Within...)
+	}
+	if at.HTTP != "" {
+		n.HTTP = at.HTTP
 	}
 	n.args = []string{
 		"serve",

@@ -95,7 +95,7 @@ func (n *Node) fetch(path string) (body string, err error) {
 // socket dials admin.sock by way of its folder, since a path may be too long for
 // a socket's address.
 func (n *Node) socket(ctx context.Context, _, _ string) (net.Conn, error) {
-	dir, err := os.Open(n.Dir)
+	dir, err := os.Open(n.Files())
 	if err != nil {
 		return nil, err
 	}
@@ -237,7 +237,7 @@ func (c *Cluster) WaitAgree(voters int) {
 		for shard, rs := range of {
 			for _, r := range rs[1:] {
 				if r.Applied != rs[0].Applied {
-					return fmt.Errorf("shard %d is at %d and at %d", shard, rs[0].Applied, r.Applied)
+					return fmt.Errorf("shard %d is at %d and at %d: %+v", shard, rs[0].Applied, r.Applied, rs)
 				}
 				if r.Digest != rs[0].Digest {
 					c.t.Fatalf("shard %d at %d: digests %s and %s", shard, r.Applied, rs[0].Digest, r.Digest)

@@ -38,9 +38,6 @@ type Options struct {
 	ExpiryBound time.Duration
 	// Late is how long a CONNECT without answer may still take effect.
 	Late time.Duration
-	// Dead says whether a node was killed between two times: what it alone held
-	// of ephemeral share groups went with it (P9).
-	Dead func(node string, from, to time.Duration) bool
 }
 
 // DefaultOptions are those of a three-node cluster under faults.
@@ -49,7 +46,6 @@ func DefaultOptions() Options {
 		WillBound:   20 * time.Second,
 		ExpiryBound: 20 * time.Second,
 		Late:        90 * time.Second,
-		Dead:        func(string, time.Duration, time.Duration) bool { return false },
 	}
 }
 
@@ -57,7 +53,7 @@ func DefaultOptions() Options {
 func History(h *history.History, o Options) []Violation {
 	w := read(h)
 	return slices.Concat(lost(w, o), invented(w), twice(w), order(w), session(w, o), owner(w),
-		subscribed(w, o), retained(w), will(w, o), shared(w, o))
+		subscribed(w, o), retained(w), will(w, o), shared(w))
 }
 
 // report collects violations of one rule.

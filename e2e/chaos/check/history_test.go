@@ -541,11 +541,32 @@ func TestDeadNode(t *testing.T) {
 	s.connect("g1", false, 0)
 	s.subscribe("g1", "$share/g/u", 1)
 	s.publish("p", "u", 1)
+	killed := s.now
 	s.drain("g1")
-	o := DefaultOptions()
-	o.Dead = func(node string, _, _ time.Duration) bool { return node == "n1" }
-	if err := verdict(History(s.history(), o), ""); err != nil {
+	h := s.history()
+	h.Faults = []history.Fault{{At: killed, Kind: "kill", Node: "n1"}}
+	if err := verdict(History(h, DefaultOptions()), ""); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestDisconnectOfTheDying: the connection of a node that is killed ends as one does
+// whose DISCONNECT has been heard. Its will may fire; that of one which ended before may not.
+func TestDisconnectOfTheDying(t *testing.T) {
+	for _, c := range []struct {
+		killed time.Duration // after the client had seen the end
+		want   string
+	}{{-time.Nanosecond, ""}, {time.Millisecond, "will: false"}} {
+		s := pair()
+		s.subscribe("s", "w", 2)
+		s.willed("x", false, 0, 0)
+		end := s.end("x", history.Orderly)
+		s.deliver("s", "x", "w", 1, 2)
+		h := s.history()
+		h.Faults = []history.Fault{{At: end.Return + c.killed, Kind: history.Killing, Node: end.Node}}
+		if err := verdict(History(h, DefaultOptions()), c.want); err != nil {
+			t.Errorf("killed %v after it: %v", c.killed, err)
+		}
 	}
 }
 

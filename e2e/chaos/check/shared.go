@@ -10,7 +10,7 @@ import (
 // QoS >= 1, and none of QoS 2 or 0 twice, unless its outcome is unknown. What
 // went to a member of an ended session with QoS 2 ended with it; what an
 // ephemeral group had on the node that took the message is lost with that node.
-func shared(w *world, o Options) []Violation {
+func shared(w *world) []Violation {
 	r := report{rule: "shared"}
 	for name, g := range w.groups() {
 		for _, p := range w.order {
@@ -20,7 +20,7 @@ func shared(w *world, o Options) []Violation {
 			switch n := g.got(p); {
 			case n > 1 && p.QoS != 1 && p.Outcome == history.OK:
 				r.about("twice", "%q of QoS %d came %d times to the group %s", p.Payload, p.QoS, n, name)
-			case n == 0 && p.Outcome == history.OK && p.QoS > 0 && g.owed(p, o):
+			case n == 0 && p.Outcome == history.OK && p.QoS > 0 && g.owed(p, w.h):
 				r.about("lost", "%q, acknowledged after %v, came to no member of the group %s", p.Payload, p.Return, name)
 			}
 		}
@@ -77,7 +77,7 @@ func (g *group) got(p *history.Event) (n int) {
 
 // owed says that some member was there all the time from p to its drain and
 // nothing excuses that p did not come.
-func (g *group) owed(p *history.Event, o Options) bool {
+func (g *group) owed(p *history.Event, h *history.History) bool {
 	var until time.Duration
 	persistent, ended := false, false
 	for _, m := range g.members {
@@ -95,7 +95,7 @@ func (g *group) owed(p *history.Event, o Options) bool {
 		return false
 	case p.QoS == 2 && ended: // perhaps it had been sent to the one that ended [MQTT-4.8.2-5]
 		return false
-	case !persistent && o.Dead(p.Node, p.Invoke, until):
+	case !persistent && h.Dead(p.Node, p.Invoke, until):
 		return false
 	}
 	return p.Expiry == 0 || until-p.Invoke < p.Expiry

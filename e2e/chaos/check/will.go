@@ -22,7 +22,7 @@ func will(w *world, o Options) []Violation {
 			if i+1 < len(cs) {
 				next = cs[i+1]
 			}
-			expect := c.willDue(next, o)
+			expect := w.willDue(c, next, o)
 			for _, l := range w.lives {
 				if !l.ordinary(c.connect.Topic) {
 					continue // what came all the same is invented
@@ -42,15 +42,19 @@ type due struct {
 	subscribedSince time.Duration // a witness has subscribed by then
 }
 
-func (c *conn) willDue(next *conn, o Options) due {
+// dying is how long a node may take to end that is killed.
+const dying = time.Second
+
+func (w *world) willDue(c, next *conn, o Options) due {
 	if c.end == nil && next == nil {
 		return due{mustNot: true, subscribedSince: c.connect.Return} // it has not ended
 	}
 	ended, expiry := c.over(next)
 	d := due{subscribedSince: ended.invoke}
 	if c.end != nil && c.end.Cause == history.Orderly {
-		// Without the server's answer it may have seen a mere loss.
-		d.mustNot = c.end.Outcome == history.OK
+		// Without the server's answer it may have seen a mere loss; and a node that dies
+		// ends a connection as one that has heard.
+		d.mustNot = c.end.Outcome == history.OK && !w.h.Dead(c.end.Node, c.end.Invoke-dying, c.end.Return)
 		d.earliest, d.latest = ended.invoke, history.Never
 		if d.mustNot {
 			return d

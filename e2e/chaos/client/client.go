@@ -268,7 +268,10 @@ func (c *Client) event(e history.Event) {
 
 // handle does what a packet asks for.
 func (c *Client) handle(a arrived) {
-	c.conn.alive, c.conn.held = a.at, a.at
+	c.conn.alive = a.at
+	if a.packet.Kind != mqtt.DISCONNECT { // which tells of an end that was before
+		c.conn.held = a.at
+	}
 	switch p := a.packet; p.Kind {
 	case mqtt.PUBLISH:
 		c.deliver(a.at, &p.Publish)

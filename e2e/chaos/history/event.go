@@ -5,6 +5,7 @@
 package history
 
 import (
+	"slices"
 	"time"
 
 	"dunlin/proto/mqtt"
@@ -103,9 +104,20 @@ type Fault struct {
 	Text string        `json:"text,omitempty"`
 }
 
+// Killing is the kind of fault that begins a node's death, of which its clients may know
+// before the fault is noted whose part it is.
+const Killing = "killing"
+
 // History is a whole run.
 type History struct {
 	Seed   uint64
 	Faults []Fault
 	Events []Event // in the order of Invoke
+}
+
+// Dead says whether a node was killed between two times.
+func (h *History) Dead(node string, from, to time.Duration) bool {
+	return slices.ContainsFunc(h.Faults, func(f Fault) bool {
+		return f.Node == node && (f.Kind == Killing || f.Kind == "kill" || f.Kind == "power") && f.At >= from && f.At <= to
+	})
 }
