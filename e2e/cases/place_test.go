@@ -54,9 +54,10 @@ type ground struct {
 
 // sites are the nodes of all grounds and ways, which start when a case needs them.
 type sites struct {
-	t   *testing.T // the nodes' life
-	mu  sync.Mutex
-	all map[siteKey]*site
+	t       *testing.T // the nodes' life
+	machine *harness.Stood
+	mu      sync.Mutex
+	all     map[siteKey]*site
 }
 
 type siteKey struct {
@@ -68,6 +69,7 @@ type siteKey struct {
 type site struct {
 	siteKey
 	t       *testing.T
+	machine *harness.Stood
 	dir     string // for the configuration's files
 	ca      *harness.CA
 	nodes   []*harness.Node
@@ -77,7 +79,9 @@ type site struct {
 	started sync.Once
 }
 
-func newSites(t *testing.T) *sites { return &sites{t: t, all: make(map[siteKey]*site)} }
+func newSites(t *testing.T) *sites {
+	return &sites{t: t, all: make(map[siteKey]*site), machine: harness.WatchMachine(t)}
+}
 
 // at returns a site with its nodes running. Others may start theirs meanwhile.
 func (ss *sites) at(t *testing.T, g *ground, via way) *site {
@@ -86,7 +90,7 @@ func (ss *sites) at(t *testing.T, g *ground, via way) *site {
 	ss.mu.Lock()
 	s := ss.all[key]
 	if s == nil {
-		s = &site{siteKey: key, t: ss.t}
+		s = &site{siteKey: key, t: ss.t, machine: ss.machine}
 		ss.all[key] = s
 	}
 	ss.mu.Unlock()
@@ -116,7 +120,7 @@ func (s *site) start() {
 	}
 	s.nodes = c.Nodes
 	p := s.place()
-	s.by = newBystander(s.t, &p.again, &p.pub, !s.ground.passing)
+	s.by = newBystander(s.t, s.machine, &p.again, &p.pub, !s.ground.passing)
 	s.base = s.steady()
 }
 
@@ -230,7 +234,7 @@ func (d door) raw(t testing.TB) net.Conn {
 }
 
 // patience is how long anything may take that must happen.
-const patience = 20 * time.Second
+const patience = 40 * time.Second
 
 // inner is a connection within TLS, where there is TLS.
 func (d door) inner(t testing.TB) (net.Conn, error) {

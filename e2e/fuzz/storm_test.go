@@ -122,6 +122,7 @@ func start(t *testing.T) *harness.Cluster {
 
 // play plays all that next gives out on a cluster of its own and holds it to P10.
 func play(t *testing.T, next func() *Script) {
+	harness.WatchMachine(t) // so that what a bystander suffers can be told from what the machine did
 	c := start(t)
 	for number := range uint64(60) { // so that what is made once is there
 		if err := player(c).Play(Compose(0, number, nodes)); err != nil {
