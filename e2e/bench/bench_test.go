@@ -17,7 +17,10 @@ import (
 	"dunlin/e2e/harness"
 )
 
-var quick = flag.Bool("quick", false, "one short round, to see that it works")
+var (
+	quick    = flag.Bool("quick", false, "one short round, to see that it works")
+	rowsFlag = flag.String("rows", "", "only the rows of BenchmarkEndToEnd with this in their name")
+)
 
 func TestMain(m *testing.M) { harness.Main(m) }
 
@@ -80,6 +83,9 @@ func BenchmarkEndToEnd(b *testing.B) {
 	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "CPU us per delivered message\tfloor\tmosquitto\tdunlin\tx floor\tmust x\tgoal x\treached\t")
 	for _, r := range rows {
+		if !strings.Contains(r.name, *rowsFlag) {
+			continue
+		}
 		if r.nodes == 3 && !clusters[3].replicated {
 			b.Logf("%s is left out: shards are not replicated", r.name)
 			continue
