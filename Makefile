@@ -53,9 +53,9 @@ unit: ## unit tests and fuzz seeds, with race detector and invariants
 e2e: build ## tests that run the built binary, then one with race detector and invariants
 	@.ci/packages openssl mosquitto-clients nodejs npm chromium haproxy
 	@.ci/npm e2e/browser/testdata
-	DUNLIN_BIN=$(CURDIR)/$(BIN) go test -timeout 12m -count 1 $(TESTFLAGS) ./e2e/...
+	DUNLIN_BIN=$(CURDIR)/$(BIN) go test -p 3 -timeout 12m -count 1 $(TESTFLAGS) ./e2e/... # they wait more than they work
 	go build -race -tags invariants -o $(BIN)-race ./cmd/dunlin
-	DUNLIN_BIN=$(CURDIR)/$(BIN)-race go test -short -timeout 12m -count 1 $(TESTFLAGS) ./e2e/cluster ./e2e/conformance ./e2e/cases
+	DUNLIN_BIN=$(CURDIR)/$(BIN)-race go test -short -parallel 4 -timeout 12m -count 1 $(TESTFLAGS) ./e2e/cluster ./e2e/conformance ./e2e/cases
 
 lint: format $(LINTER) ## gofmt, go vet, golangci-lint
 	go vet ./...
