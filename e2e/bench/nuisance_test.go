@@ -35,9 +35,6 @@ func BenchmarkNuisance(b *testing.B) {
 	node := harness.Start(b, harness.Options{WS: true}).Nodes[0]
 	ours := server{publish: node.MQTT, subscribe: node.MQTT, pids: []int{node.Pid()}}
 	bare := floor(b, "pairs")
-	p99 := func(s server, nuisance func(stop <-chan struct{})) (quiet, beside float64) {
-		return besides(b, s, rounds, interval, nuisance)
-	}
 	run(b, "rate-1", ours, interval)
 	base := node.Held()
 
@@ -51,14 +48,15 @@ func BenchmarkNuisance(b *testing.B) {
 		{"one that sends a byte a second", func(stop <-chan struct{}) { dribble(b, node, stop) }},
 		{"a WebSocket of one-byte frames", func(stop <-chan struct{}) { crumbs(b, node, stop) }},
 	} {
-		quiet, beside := p99(ours, x.do)
-		row(x.name, quiet, beside, beside/quiet, nuisanceTimes)
+		p99 := besides(b, rounds, interval, trial{ours, x.do})[0]
+		row(x.name, p99, nuisanceTimes)
 	}
-	bareQuiet, bareBeside := p99(bare, func(stop <-chan struct{}) { storms(b, bare.publish, storm, stop) })
-	quiet, beside := p99(ours, func(stop <-chan struct{}) { storms(b, node.MQTT, storm, stop) })
+	p99 := besides(b, rounds, interval,
+		trial{bare, func(stop <-chan struct{}) { storms(b, bare.publish, storm, stop) }},
+		trial{ours, func(stop <-chan struct{}) { storms(b, node.MQTT, storm, stop) }})
 	name := fmt.Sprintf("%d that connect at once", storm)
-	fmt.Fprintf(table, "%s: bare server\t%.0f\t%.0f\t%.2f\t-\t-\t\n", name, bareQuiet, bareBeside, bareBeside/bareQuiet)
-	row(name, quiet, beside, beside/quiet, stormTimes*bareBeside/bareQuiet)
+	fmt.Fprintf(table, "%s: bare server\t%.0f\t%.0f\t%.2f\t-\t-\t\n", name, p99[0].quiet, p99[0].beside, p99[0].times())
+	row(name, p99[1], stormTimes*p99[0].times())
 	table.Flush()
 	calm()
 	end := node.Held()
@@ -67,34 +65,51 @@ func BenchmarkNuisance(b *testing.B) {
 }
 
 // others is a table of what others wait for beside a nuisance.
-func others(out *bytes.Buffer) (table *tabwriter.Writer, row func(name string, quiet, beside, times, must float64)) {
+func others(out *bytes.Buffer) (table *tabwriter.Writer, row func(name string, p99 outcome, must float64)) {
 	table = tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "p99 of others, us\tquiet\tbeside it\tx quiet\tmust x\treached\t")
-	return table, func(name string, quiet, beside, times, must float64) {
+	return table, func(name string, p99 outcome, must float64) {
 		reached := "must"
-		if times > must {
+		if p99.times() > must {
 			reached = "MISSED"
 		}
-		fmt.Fprintf(table, "%s\t%.0f\t%.0f\t%.2f\t%.2f\t%s\t\n", name, quiet, beside, times, must, reached)
+		fmt.Fprintf(table, "%s\t%.0f\t%.0f\t%.2f\t%.2f\t%s\t\n", name, p99.quiet, p99.beside, p99.times(), must, reached)
 	}
 }
 
-// besides measures the 99th percentile of s in microseconds in rounds that take turns,
-// quiet and beside a nuisance: the medians.
-func besides(b *testing.B, s server, rounds int, interval time.Duration, nuisance func(stop <-chan struct{})) (quiet, beside float64) {
+// trial is a server and what is done to it.
+type trial struct {
+	server   server
+	nuisance func(stop <-chan struct{})
+}
+
+// outcome is a trial's: 99th percentiles in microseconds.
+type outcome struct{ quiet, beside float64 }
+
+func (o outcome) times() float64 { return o.beside / o.quiet }
+
+// besides measures the 99th percentiles of servers in rounds in which all take turns, quiet
+// and beside their nuisances, since machines have hours: the medians.
+func besides(b *testing.B, rounds int, interval time.Duration, trials ...trial) []outcome {
 	b.Helper()
-	var without, with []sample
+	without, with := make([][]sample, len(trials)), make([][]sample, len(trials))
 	for range rounds {
-		without = append(without, run(b, "rate-1", s, interval))
-		stop := make(chan struct{})
-		var gone sync.WaitGroup
-		gone.Go(func() { nuisance(stop) })
-		with = append(with, run(b, "rate-1", s, interval))
-		close(stop)
-		gone.Wait()
+		for k, x := range trials {
+			without[k] = append(without[k], run(b, "rate-1", x.server, interval))
+			stop := make(chan struct{})
+			var gone sync.WaitGroup
+			gone.Go(func() { x.nuisance(stop) })
+			with[k] = append(with[k], run(b, "rate-1", x.server, interval))
+			close(stop)
+			gone.Wait()
+		}
 	}
 	us := func(s sample) float64 { return float64(s.Latency.Delivery.P99) / float64(time.Microsecond) }
-	return median(without, us), median(with, us)
+	all := make([]outcome, len(trials))
+	for k := range trials {
+		all[k] = outcome{median(without[k], us), median(with[k], us)}
+	}
+	return all
 }
 
 // neverRead subscribes to a thousand messages of a kilobyte a second, of which it reads

@@ -44,11 +44,11 @@ func BenchmarkPasswords(b *testing.B) {
 	table, row := others(&out)
 	told := make(map[mqtt.Reason]int)
 	guesses := 0
-	quiet, beside := besides(b, ours, rounds, interval, func(<-chan struct{}) {
+	p99 := besides(b, rounds, interval, trial{ours, func(<-chan struct{}) {
 		guess(b, node.MQTT, guesses, each, interval, told)
 		guesses += each
-	})
-	row(fmt.Sprintf("%d wrong passwords", guesses), quiet, beside, beside/quiet, nuisanceTimes)
+	}})[0]
+	row(fmt.Sprintf("%d wrong passwords", guesses), p99, nuisanceTimes)
 	table.Flush()
 	calm()
 	end := node.Held()
