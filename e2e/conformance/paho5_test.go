@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho"
 
 	"dunlin/e2e/harness"
@@ -35,7 +36,8 @@ func dial5On(t *testing.T, conn net.Conn, cp *paho.Connect) *client5 {
 	t.Helper()
 	c := &client5{in: make(chan *paho.Publish, 1000)}
 	c.Client = paho.NewClient(paho.ClientConfig{
-		Conn: conn,
+		// As the library demands: without it, the parts of two packets mix in one stream.
+		Conn: packets.NewThreadSafeConn(conn),
 		OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(r paho.PublishReceived) (bool, error) {
 			c.in <- r.Packet
 			return true, nil

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho"
 	"github.com/xdg-go/scram"
 
@@ -94,7 +95,7 @@ func dialAuth(t *testing.T, n *harness.Node, part paho.Auther, id, method string
 	t.Cleanup(func() { conn.Close() })
 	c := &client5{in: make(chan *paho.Publish, 10000)}
 	c.Client = paho.NewClient(paho.ClientConfig{
-		Conn: conn, AuthHandler: part, PacketTimeout: patience,
+		Conn: packets.NewThreadSafeConn(conn), AuthHandler: part, PacketTimeout: patience,
 		OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(r paho.PublishReceived) (bool, error) {
 			c.in <- r.Packet
 			return true, nil
