@@ -168,6 +168,7 @@ func New(cfg config.Config, log *slog.Logger) (*Node, error) {
 	if n.front, err = newListeners(cfg, n.broker.Revoke, log); err != nil {
 		return nil, err
 	}
+	growFiles()
 	if n.loops, err = listen.New(loopOptions(cfg, gate{n.doorman}, n.started, log), n.broker.Worker); err != nil {
 		return nil, err
 	}

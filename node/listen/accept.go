@@ -1,6 +1,18 @@
 package listen
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
+
+// A listener of a loop takes so many connections in a pace, and leaves the rest in the
+// kernel's queue until the next: 8,000 a second. A new client costs the node, and itself if
+// it is on the same machine, so much more than a message that thousands at once would
+// otherwise take the processors from everybody who is in.
+const (
+	pace           = time.Millisecond
+	acceptsPerPace = 8
+)
 
 // maxBacklog bounds the connections that wait in the kernel for one loop; the kernel
 // cuts it to net.core.somaxconn.
@@ -13,6 +25,10 @@ type listener struct {
 	protocols []Protocol
 	acceptor  acceptor
 	resting   bool // until the next tick, after an error
+
+	accepted int           // in this pace
+	nextPace time.Duration // by the loop's time
+	held     bool          // until then
 }
 
 // relayed says whether the listener is behind proxies, whose address says nothing.
@@ -41,14 +57,45 @@ func (l *loop) addListener(ln *listener) error {
 // acceptFrom takes waiting connections, but not so many that the others wait.
 func (l *loop) acceptFrom(k int) {
 	ln := l.listeners[k]
-	if ln == nil {
-		return
+	if ln == nil || ln.held || ln.resting {
+		return // the event is of before
 	}
-	for range acceptsPerTurn {
+	if l.now >= ln.nextPace {
+		ln.accepted, ln.nextPace = 0, l.now+pace
+	}
+	for ; ln.accepted < acceptsPerPace; ln.accepted++ {
 		if !l.acceptOne(ln) {
 			return
 		}
 	}
+	ln.held = true
+	ln.acceptor.unwatch()
+	if l.nextPace == 0 || ln.nextPace < l.nextPace {
+		l.nextPace = ln.nextPace
+	}
+}
+
+// letOn has listeners go on whose next pace has begun.
+func (l *loop) letOn() {
+	l.nextPace = 0
+	for k, ln := range l.listeners {
+		switch {
+		case ln == nil || !ln.held:
+		case l.now < ln.nextPace:
+			if l.nextPace == 0 || ln.nextPace < l.nextPace {
+				l.nextPace = ln.nextPace
+			}
+		default:
+			ln.held = false
+			l.watchListener(k, ln)
+		}
+	}
+}
+
+// watchListener has the loop told of connections that wait, if not now, then from the next
+// tick on.
+func (l *loop) watchListener(k int, ln *listener) {
+	ln.resting = ln.acceptor.watch(keyListener|uint64(k)) != nil
 }
 
 // acceptOne takes one waiting connection; false: there is none, or the listener
@@ -134,7 +181,7 @@ func (l *loop) refuse(index uint32, c *conn) {
 func (l *loop) rearmListeners() {
 	for k, ln := range l.listeners {
 		if ln != nil && ln.resting {
-			ln.resting = ln.acceptor.watch(keyListener|uint64(k)) != nil
+			l.watchListener(k, ln)
 		}
 	}
 }

@@ -89,6 +89,9 @@ func (a *goAcceptor) watch(key uint64) error {
 	defer a.mu.Unlock()
 	a.mu.key, a.mu.watched = key, true
 	a.changed.Signal()
+	if len(a.mu.waiting) > 0 || a.mu.err != nil {
+		a.d.report(key, canRead)
+	}
 	return nil
 }
 

@@ -13,8 +13,7 @@ const (
 	// be written before it leaves the cache, and before it fills the memory.
 	turnReads = 4
 
-	eventsPerTurn  = 512
-	acceptsPerTurn = 64 // and listener
+	eventsPerTurn = 512
 )
 
 // loop implements Loop on a driver.
@@ -40,7 +39,8 @@ type loop struct {
 	now       time.Duration // since start
 	tickNow   uint32        // now in ticks
 	nextTick  time.Duration
-	listeners []*listener // by index; nil: closed
+	nextPace  time.Duration // of the first listener that is held; 0: none is
+	listeners []*listener   // by index; nil: closed
 	conns     table
 	open      int // conns that are not free
 	opening   int // of these connOpening
@@ -112,6 +112,9 @@ func (l *loop) turn() {
 	l.wait()
 	l.clock()
 	l.count.turns.Add(1)
+	if l.nextPace != 0 && l.now >= l.nextPace {
+		l.letOn()
+	}
 	l.mail()
 	for _, e := range l.events {
 		l.event(e)
@@ -135,7 +138,11 @@ func (l *loop) turn() {
 func (l *loop) wait() {
 	var d time.Duration
 	if len(l.ready) == 0 && len(l.gone) == 0 && len(l.awaited) == 0 {
-		d = max(l.nextTick-time.Since(l.start), 0)
+		until := l.nextTick
+		if l.nextPace != 0 {
+			until = min(until, l.nextPace)
+		}
+		d = max(until-time.Since(l.start), 0)
 	}
 	if d > 0 && !l.box.sleep() {
 		d = 0
