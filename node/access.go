@@ -51,7 +51,7 @@ type watched interface {
 }
 
 // newAccess reads the files that say so. close is to follow.
-func newAccess(cfg config.Config, door *limit.Door, log *slog.Logger) (*access, error) {
+func newAccess(cfg config.Config, door *limit.Door, log *slog.Logger, hasher ...string) (*access, error) {
 	a := &access{decoys: decoys{log: log}}
 	if err := a.newRules(cfg, log); err != nil {
 		return nil, err
@@ -79,7 +79,7 @@ func newAccess(cfg config.Config, door *limit.Door, log *slog.Logger) (*access, 
 		return nil, err
 	}
 	if len(tables) > 0 {
-		a.checker = password.NewChecker()
+		a.checker = password.NewChecker(log, hasher...)
 		chain = append(chain, users.New(a.checker, tables...))
 		for _, m := range scram.Mechanisms() {
 			a.addMethod(scram.NewMethod(m, users.Verifiers(tables), a.decoys.secret), cfg, door)
@@ -304,12 +304,14 @@ func (a *access) close() {
 }
 
 func (a *access) observe(emit metrics.Emit) {
-	var hashed, remembered, busy uint64
+	var hashed, here, remembered, busy uint64
 	if a.checker != nil {
 		s := a.checker.Stats()
+		here = s.Here.Load() // first: it is a part of them
 		hashed, remembered, busy = s.Hashed.Load(), s.Remembered.Load(), s.Busy.Load()
 	}
-	emit(metrics.Passwords, float64(hashed), "hashed")
+	emit(metrics.Passwords, float64(hashed-here), "hashed")
+	emit(metrics.Passwords, float64(here), "hashed by node")
 	emit(metrics.Passwords, float64(remembered), "remembered")
 	emit(metrics.Passwords, float64(busy), "busy")
 	a.observeTokens(emit)

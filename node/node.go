@@ -87,8 +87,9 @@ type Node struct {
 }
 
 // New builds a node and binds its addresses, but for those of clients, which are
-// bound when the node has joined. It holds the data directory until Run returns.
-func New(cfg config.Config, log *slog.Logger) (*Node, error) {
+// bound when the node has joined. It holds the data directory until Run returns. The command
+// to start a hasher, in which password.Serve runs, may be left out.
+func New(cfg config.Config, log *slog.Logger, hasher ...string) (*Node, error) {
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("data-dir: %w", err)
 	}
@@ -121,7 +122,7 @@ func New(cfg config.Config, log *slog.Logger) (*Node, error) {
 		return nil, err
 	}
 	n.doorman = newDoorman(cfg, &n.pressure, func() time.Duration { return time.Duration(n.clock()) }, log)
-	if n.access, err = newAccess(cfg, n.doorman, log); err != nil {
+	if n.access, err = newAccess(cfg, n.doorman, log, hasher...); err != nil {
 		return nil, err
 	}
 	if n.secrets, err = newSecrets(cfg, n.useGossipKeys, log); err != nil {

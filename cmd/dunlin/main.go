@@ -95,7 +95,7 @@ To see it work:
 		&cobra.Group{ID: "admin", Title: "Looking after nodes:"},
 	)
 	root.SetHelpCommandGroupID("admin")
-	add(root, "run", newServe(), newDev(), newConfig())
+	add(root, "run", newServe(), newHasher(), newDev(), newConfig())
 	add(root, "mqtt", newPub(), newSub(), newBench())
 	add(root, "admin", newCluster(), newClients(), newUser(), newACL(), newBan(), newToken(), newVersion())
 	return root

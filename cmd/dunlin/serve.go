@@ -52,7 +52,7 @@ their values and where these come from.`,
 			warnOfFiles(log, c.Limits.MaxConnections)
 			ctx, stop := untilSignal(cmd.Context(), log)
 			defer stop()
-			n, err := node.New(c, log)
+			n, err := node.New(c, log, hasher()...)
 			if err != nil {
 				return err
 			}

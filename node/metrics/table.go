@@ -75,7 +75,7 @@ var (
 	ConnectsDenied      = counter("connects_denied_total", "Of these, those of clients that could not prove who they are")
 	ConnectsReferred    = counter("connects_referred_total", "Of those refused, those that were told to use another server because the node is drained or cordoned")
 	SentAway            = counter("clients_sent_away_total", "Clients disconnected to use another server, by a drain or to spread connections evenly")
-	Passwords           = counter("passwords_total", "Passwords of clients that were checked by hashing, known from before, or refused as too many waited", "by")
+	Passwords           = counter("passwords_total", "Passwords of clients that were checked by hashing, in the process for it or by the node itself, known from before, or refused as too many waited", "by")
 	Tokens              = counter("tokens_total", "Tokens of clients, by what became of them", "outcome")
 	TokenKeysFetches    = counter("token_key_fetches_total", "Times that the keys of tokens were fetched, or could not be", "outcome")
 	TokenKeysAge        = gauge("token_keys_age_seconds", "Time since the keys of tokens were fetched last; 0 if they never were")

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 
@@ -21,9 +22,10 @@ const (
 
 // Checker checks passwords beside its callers.
 type Checker struct {
-	key   []byte
-	crew  *crew.Crew
-	stats Stats
+	key     []byte
+	crew    *crew.Crew
+	outside *outside // nil: there is no command for it
+	stats   Stats
 
 	mu struct {
 		sync.Mutex
@@ -34,14 +36,24 @@ type Checker struct {
 }
 
 // Stats count what a Checker did.
-type Stats struct{ Hashed, Remembered, Busy atomic.Uint64 }
+type Stats struct {
+	Hashed     atomic.Uint64
+	Here       atomic.Uint64 // of Hashed: in this process
+	Remembered atomic.Uint64
+	Busy       atomic.Uint64
+}
 
 type digest [sha256.Size]byte
 
-// NewChecker starts a Checker with a goroutine for every other processor. Close
-// ends it.
-func NewChecker() *Checker {
+// NewChecker starts a Checker that hashes as many passwords at a time as half the processors
+// are: in a helper, which is what a command starts that calls Serve, or without a command
+// in this process. Close ends it.
+func NewChecker(log *slog.Logger, command ...string) *Checker {
 	c := &Checker{key: make([]byte, sha256.Size), crew: crew.New(maxWaiting)}
+	if len(command) > 0 {
+		c.outside = &outside{command: command, log: log, patience: helperPatience, rest: helperRest}
+		c.outside.hire()
+	}
 	rand.Read(c.key)
 	c.mu.latest = make(map[digest]struct{})
 	return c
@@ -70,7 +82,12 @@ func (c *Checker) Check(h Hash, known bool, password []byte, done func(ok bool, 
 			return
 		}
 		c.stats.Hashed.Add(1)
-		ok := h.matches(own) && known
+		ok, outside := c.outside.matches(h, own)
+		if !outside {
+			c.stats.Here.Add(1)
+			ok = h.matches(own)
+		}
+		ok = ok && known
 		if ok {
 			c.remember(d)
 		}
@@ -83,7 +100,10 @@ func (c *Checker) Check(h Hash, known bool, password []byte, done func(ok bool, 
 }
 
 // Close ends the Checker. Those that wait are answered with ErrBusy.
-func (c *Checker) Close() { c.crew.Close() }
+func (c *Checker) Close() {
+	c.crew.Close()
+	c.outside.close()
+}
 
 func (c *Checker) digestOf(h Hash, password []byte) digest {
 	m := hmac.New(sha256.New, c.key)

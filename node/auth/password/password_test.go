@@ -78,7 +78,7 @@ func FuzzParse(f *testing.F) {
 
 func newChecker(t *testing.T) *Checker {
 	t.Helper()
-	c := NewChecker()
+	c := NewChecker(nil)
 	t.Cleanup(c.Close)
 	return c
 }

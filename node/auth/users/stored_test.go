@@ -99,7 +99,7 @@ func TestTables(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checker := password.NewChecker()
+	checker := password.NewChecker(nil)
 	defer checker.Close()
 	a := New(checker, func() *Table { return file }, func() *Table { return stored })
 	for _, c := range []struct {

@@ -149,7 +149,7 @@ func TestAuthenticate(t *testing.T) {
 		}
 	}
 	now := "first"
-	checker := password.NewChecker()
+	checker := password.NewChecker(nil)
 	defer checker.Close()
 	a := New(checker, func() *Table { return tables[now] })
 	for i, step := range []struct {
@@ -227,7 +227,7 @@ func TestVerifiers(t *testing.T) {
 	}
 	now := "mixed"
 	file := func() *Table { return tables[now] }
-	checker := password.NewChecker()
+	checker := password.NewChecker(nil)
 	defer checker.Close()
 	a, found := New(checker, file), Verifiers{file}
 	for _, c := range []struct {
