@@ -18,7 +18,8 @@ import (
 
 // BenchmarkPasswords measures what 5,000 messages a second of clients that are in wait
 // for while 50,000 wrong passwords come, of so many users from so many addresses that the
-// bounds by user and by address let each of them be hashed, were there time (case 44).
+// bounds by user and by address let each of them be hashed, were there time (case 44); and
+// what they wait for beside as many clients of a server that lets all of them in.
 func BenchmarkPasswords(b *testing.B) {
 	rounds, interval, each := 10, 2*time.Second, 5000
 	if *quick {
@@ -44,11 +45,15 @@ func BenchmarkPasswords(b *testing.B) {
 	table, row := others(&out)
 	told := make(map[mqtt.Reason]int)
 	guesses := 0
-	p99 := besides(b, rounds, interval, trial{ours, func(<-chan struct{}) {
-		guess(b, node.MQTT, guesses, each, interval, told)
-		guesses += each
-	}})[0]
-	row(fmt.Sprintf("%d wrong passwords", guesses), p99, nuisanceTimes)
+	bare := floor(b, "pairs")
+	p99 := besides(b, rounds, interval,
+		trial{bare, func(<-chan struct{}) { guess(b, bare.publish, guesses, each, interval, make(map[mqtt.Reason]int)) }},
+		trial{ours, func(<-chan struct{}) {
+			guess(b, node.MQTT, guesses, each, interval, told)
+			guesses += each
+		}})
+	fmt.Fprintf(table, "as many clients: bare server\t%.0f\t%.0f\t%.2f\t-\t-\t\n", p99[0].quiet, p99[0].beside, p99[0].times())
+	row(fmt.Sprintf("%d wrong passwords", guesses), p99[1], nuisanceTimes)
 	table.Flush()
 	calm()
 	end := node.Held()

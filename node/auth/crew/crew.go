@@ -19,10 +19,13 @@ type Crew struct {
 	}
 }
 
+// Size is the number of a Crew's goroutines: one for every other processor.
+func Size() int { return max(1, runtime.GOMAXPROCS(0)/2) }
+
 // New starts a Crew with a goroutine for every other processor, and room for so many to
 // wait before each. Close ends it.
 func New(waiting int) *Crew {
-	n := max(1, runtime.GOMAXPROCS(0)/2)
+	n := Size()
 	c := &Crew{line: make(chan func(bool), n*waiting)}
 	for range n {
 		c.ended.Go(c.run)

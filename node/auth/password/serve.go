@@ -4,12 +4,17 @@ import (
 	"encoding/gob"
 	"errors"
 	"io"
+	"runtime"
 	"sync"
+
+	"dunlin/node/auth/crew"
 )
 
 // Serve is the life of a helper: it answers the questions of its node, each in a goroutine of
 // its own, until in ends. The process it is called in gives way to all others from then on.
 func Serve(in io.Reader, out io.Writer) error {
+	// As many as it is asked at a time: beside them, the collector needs none.
+	runtime.GOMAXPROCS(crew.Size())
 	giveWay()
 	var mu sync.Mutex
 	answers := gob.NewEncoder(out)
