@@ -13,6 +13,8 @@ import (
 const (
 	pace           = 3 * time.Millisecond
 	acceptsPerPace = 24
+	// acceptsPerTurn counts those too that the Gate turns away, which cost little.
+	acceptsPerTurn = 64
 )
 
 // maxBacklog bounds the connections that wait in the kernel for one loop; the kernel
@@ -27,7 +29,7 @@ type listener struct {
 	acceptor  acceptor
 	resting   bool // until the next tick, after an error
 
-	accepted int           // in this pace
+	accepted int           // in this pace, but for those turned away
 	nextPace time.Duration // by the loop's time
 	held     bool          // until then
 }
@@ -64,8 +66,8 @@ func (l *loop) acceptFrom(k int) {
 	if l.now >= ln.nextPace {
 		ln.accepted, ln.nextPace = 0, l.now+pace
 	}
-	for ; ln.accepted < acceptsPerPace; ln.accepted++ {
-		if !l.acceptOne(ln) {
+	for k := 0; ln.accepted < acceptsPerPace; k++ {
+		if k == acceptsPerTurn || !l.acceptOne(ln) {
 			return
 		}
 	}
@@ -130,6 +132,7 @@ func (l *loop) openConn(ln *listener, sock int32, remote, local netip.AddrPort) 
 		l.driver.hangUp(sock)
 		return
 	}
+	ln.accepted++
 	index, c := l.conns.take()
 	c.sock, c.flags, c.heard = sock, connOpen, l.tickNow
 	l.open++

@@ -64,7 +64,9 @@ func (e *epoll) close() {
 func (e *epoll) wait(d time.Duration, events []event) []event {
 	n := 0
 	if d == 0 || e.lively {
-		n = e.poll(min(d, patience))
+		polled := min(d, patience)
+		n = e.poll(polled)
+		d -= polled // or less, if the collector has ended the wait: a turn for nothing
 	}
 	if n == 0 && d > 0 {
 		n = e.sleep(d)

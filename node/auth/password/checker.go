@@ -101,8 +101,8 @@ func (c *Checker) Check(h Hash, known bool, password []byte, done func(ok bool, 
 
 // Close ends the Checker. Those that wait are answered with ErrBusy.
 func (c *Checker) Close() {
+	c.outside.close() // first: nobody waits for it any more
 	c.crew.Close()
-	c.outside.close()
 }
 
 func (c *Checker) digestOf(h Hash, password []byte) digest {

@@ -8,7 +8,7 @@
 // To check one takes some 20 ms and 19 MiB by design. A Checker does that in a process of
 // its own, which the machine lets run where nobody else wants to, a bounded number at a
 // time with a bounded line before them, so that a storm of wrong passwords costs the
-// clients that are in next to nothing. Right
+// clients that are in little. Right
 // passwords are remembered for a while, by a keyed digest of them and of the Hash:
 // a fleet that comes back after a network failure is let in without hashing, and
 // a user whose password has changed is not.

@@ -1,16 +1,18 @@
 package password
 
 import (
+	"os"
 	"path/filepath"
 	"strconv"
 
 	"golang.org/x/sys/unix"
 )
 
-// giveWay has the kernel run this process only where no other wants to, if it is let. That is
-// a setting of threads, which those that they start inherit: it goes on until it was enough
-// to look.
+// giveWay has the kernel run this process only where no other wants to, if it is let, and
+// end it first where memory is short. The one is a setting of threads, which those that they
+// start inherit: it goes on until it was enough to look.
 func giveWay() {
+	_ = os.WriteFile("/proc/self/oom_score_adj", []byte("1000"), 0)
 	for found := true; found; {
 		found = false
 		tasks, _ := filepath.Glob("/proc/self/task/*")

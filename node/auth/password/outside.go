@@ -12,10 +12,11 @@ import (
 )
 
 const (
-	// helperPatience is longer than a hash takes, were it the costliest that Parse lets
+	// helperPatience is longer than a hash takes, but for the costliest that Parse lets
 	// pass, on a machine that has a processor left.
-	helperPatience = 5 * time.Second
-	helperRest     = 10 * time.Second // before another is started
+	helperPatience = time.Second
+	helperRest     = 10 * time.Second // before another is started, or one that was late is asked again
+	helperOverdue  = 6 * helperRest   // after which one is killed that is late
 	helperFarewell = time.Second      // before one that does not end is killed
 )
 
@@ -39,7 +40,7 @@ type answer struct {
 // to wait for it when the collector stops them.
 //
 // Who gives way may never have his turn. A helper that keeps somebody waiting is not asked
-// until it has answered: meanwhile the callers hash for themselves.
+// until it has answered and some time has gone by: meanwhile the callers hash for themselves.
 type outside struct {
 	command  []string
 	log      *slog.Logger
@@ -65,9 +66,16 @@ type helper struct {
 		out     *gob.Encoder
 		asked   uint64
 		waiting map[uint64]chan<- bool
-		late    int // of asked: those for which nobody waits any more
+		late    int       // of asked: those for which nobody waits any more
+		missed  time.Time // when somebody had waited in vain last
 	}
 }
+
+// What a helper may have done instead of answering.
+var (
+	errLate    = errors.New("no answer in time")
+	errOverdue = errors.New("no answer at all")
+)
 
 // matches has the helper compare the password with h. Unless it could be asked, and has
 // answered in time, answered is false.
@@ -79,8 +87,11 @@ func (o *outside) matches(h Hash, password []byte) (right, answered bool) {
 	if x == nil {
 		return false, false
 	}
-	right, answered, err := x.ask(h, password, o.patience)
-	if err != nil {
+	right, answered, err := x.ask(h, password, o)
+	switch {
+	case err == errLate:
+		o.log.Warn("the process for passwords does not get its turn: they are hashed among the clients' events", "waited", o.patience, "again", o.rest)
+	case err != nil:
 		// Half a question may be in its pipe.
 		_ = x.process.Kill()
 	}
@@ -141,7 +152,7 @@ func (o *outside) lose(x *helper, err error) {
 	x.end()
 	o.mu.helper = nil
 	if !o.mu.closed {
-		o.log.Warn("the process for passwords has ended: they are hashed among the clients' events", "error", err, "again", time.Until(o.mu.next))
+		o.log.Warn("the process for passwords has ended: they are hashed among the clients' events", "error", err, "again", max(0, time.Until(o.mu.next)))
 	}
 }
 
@@ -163,35 +174,44 @@ func (o *outside) close() {
 	<-x.gone
 }
 
-// ask puts a question, if all before it that were given up have been answered. After an
-// error the helper is of no use.
-func (x *helper) ask(h Hash, password []byte, patience time.Duration) (right, answered bool, err error) {
+// ask puts a question, if it is not too soon after one that was given up. After another error
+// than errLate the helper is of no use.
+func (x *helper) ask(h Hash, password []byte, o *outside) (right, answered bool, err error) {
 	reply := make(chan bool, 1)
-	id, err := x.put(question{Hash: h.text, Password: password}, reply, patience)
+	id, err := x.put(question{Hash: h.text, Password: password}, reply, o)
 	if id == 0 {
 		return false, false, err
 	}
-	late := time.NewTimer(patience)
+	late := time.NewTimer(o.patience)
 	defer late.Stop()
 	select {
 	case right, answered = <-reply:
 		return right, answered, nil
 	case <-late.C:
 		x.giveUp(id)
-		return false, false, nil
+		return false, false, errLate
 	}
 }
 
 // put sends a question; 0: it was not to be asked, or could not.
-func (x *helper) put(q question, reply chan<- bool, patience time.Duration) (id uint64, err error) {
+func (x *helper) put(q question, reply chan<- bool, o *outside) (id uint64, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.mu.late > 0 || x.mu.waiting == nil {
+	if !x.mu.missed.IsZero() {
+		ago := time.Since(x.mu.missed)
+		switch {
+		case x.mu.late > 0 && ago > helperOverdue:
+			return 0, errOverdue
+		case x.mu.late > 0 || ago < o.rest:
+			return 0, nil
+		}
+	}
+	if x.mu.waiting == nil {
 		return 0, nil
 	}
 	x.mu.asked++
 	q.ID = x.mu.asked
-	if err := x.in.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+	if err := x.in.SetWriteDeadline(time.Now().Add(o.patience)); err != nil {
 		return 0, err
 	}
 	if err := x.mu.out.Encode(q); err != nil {
@@ -208,6 +228,7 @@ func (x *helper) giveUp(id uint64) {
 	if _, waits := x.mu.waiting[id]; waits {
 		delete(x.mu.waiting, id)
 		x.mu.late++
+		x.mu.missed = time.Now()
 	}
 }
 

@@ -10,26 +10,40 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A helper that does not get its turn is not waited for twice, and is asked again when it
-// has answered. All its threads give way.
-func TestHelperStarves(t *testing.T) {
-	c, _ := helped(t, os.Args[0], "serve")
-	allAnswered(t, c)
-	x := c.outside.current()
-	tasks, err := filepath.Glob("/proc/" + strconv.Itoa(x.process.Pid) + "/task/*")
-	if err != nil || len(tasks) < 2 {
-		t.Fatalf("%d threads, %v", len(tasks), err)
+// All threads of a helper give way.
+func TestHelperGivesWay(t *testing.T) {
+	c, _ := helped(t, os.Args[0], "Serve")
+	pid := strconv.Itoa(c.outside.current().process.Pid)
+	giving := func() bool {
+		tasks, err := filepath.Glob("/proc/" + pid + "/task/*")
+		if err != nil || len(tasks) < 2 {
+			return false
+		}
+		for _, task := range tasks {
+			id, _ := strconv.Atoi(filepath.Base(task))
+			if a, err := unix.SchedGetAttr(id, 0); err != nil || a.Policy != unix.SCHED_IDLE {
+				return false
+			}
+		}
+		return true
 	}
-	for _, task := range tasks {
-		id, _ := strconv.Atoi(filepath.Base(task))
-		if a, err := unix.SchedGetAttr(id, 0); err != nil || a.Policy != unix.SCHED_IDLE {
-			t.Errorf("a thread's policy is %+v, %v", a, err)
+	for end := time.Now().Add(time.Minute); !giving(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("not all do")
 		}
 	}
+}
+
+// A helper that does not get its turn is not waited for twice, and is asked again when it
+// has answered.
+func TestHelperStarves(t *testing.T) {
+	c, log := helped(t, os.Args[0], "serve")
+	allAnswered(t, c)
+	x := c.outside.current()
 	if err := x.process.Signal(unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	c.outside.patience = 10 * time.Millisecond
+	c.outside.patience, c.outside.rest = 10*time.Millisecond, time.Millisecond
 	allAnswered(t, c)
 	x.mu.Lock()
 	late := x.mu.late
@@ -38,16 +52,20 @@ func TestHelperStarves(t *testing.T) {
 	if late == 0 || here < 4 { // three wrong ones, and one that was right before the others
 		t.Errorf("%d are late, %d hashed here", late, here)
 	}
+	if n := log.count("does not get its turn"); n != 1 {
+		t.Errorf("logged %s", log)
+	}
 	if err := x.process.Signal(unix.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	c.outside.patience = helperPatience
+	c.outside.patience = time.Minute
 	for late > 0 {
 		x.mu.Lock()
 		late = x.mu.late
 		x.mu.Unlock()
 		time.Sleep(time.Millisecond)
 	}
+	time.Sleep(c.outside.rest)
 	allAnswered(t, c)
 	if n := c.Stats().Here.Load(); n != here || c.outside.current() != x {
 		t.Errorf("%d hashed here after it came back", n)
@@ -58,5 +76,18 @@ func TestHelperStarves(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Close()
+	<-x.gone
+}
+
+// One that never answers is given up.
+func TestHelperIsStuck(t *testing.T) {
+	c, _ := helped(t, "/bin/sleep", "1000")
+	x := c.outside.current()
+	c.outside.patience = time.Millisecond
+	allAnswered(t, c)
+	x.mu.Lock()
+	x.mu.missed = x.mu.missed.Add(-2 * helperOverdue)
+	x.mu.Unlock()
+	allAnswered(t, c)
 	<-x.gone
 }

@@ -5,17 +5,29 @@ import (
 	"errors"
 	"io"
 	"runtime"
+	"runtime/debug"
 	"sync"
 
 	"dunlin/node/auth/crew"
 )
 
+// hashMemory is what a helper may take for each hash at a time: twice what one does. Costlier
+// hashes of other makers take more, and more of the collector.
+const hashMemory = 2 * memory << 10
+
 // Serve is the life of a helper: it answers the questions of its node, each in a goroutine of
 // its own, until in ends. The process it is called in gives way to all others from then on.
 func Serve(in io.Reader, out io.Writer) error {
 	// As many as it is asked at a time: beside them, the collector needs none.
-	runtime.GOMAXPROCS(crew.Size())
+	n := crew.Size()
+	runtime.GOMAXPROCS(n)
+	debug.SetMemoryLimit(int64(n) * hashMemory)
 	giveWay()
+	return serve(in, out)
+}
+
+// serve is Serve that gives way to nobody.
+func serve(in io.Reader, out io.Writer) error {
 	var mu sync.Mutex
 	answers := gob.NewEncoder(out)
 	for questions := gob.NewDecoder(in); ; {
