@@ -13,7 +13,7 @@ func TestGrowFiles(t *testing.T) {
 	growFiles()
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
-		t.Skip(err)
+		t.Fatal(err)
 	}
 	_, after, _ := strings.Cut(string(status), "FDSize:")
 	var size uint64

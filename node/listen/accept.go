@@ -66,8 +66,8 @@ func (l *loop) acceptFrom(k int) {
 	if l.now >= ln.nextPace {
 		ln.accepted, ln.nextPace = 0, l.now+pace
 	}
-	for k := 0; ln.accepted < acceptsPerPace; k++ {
-		if k == acceptsPerTurn || !l.acceptOne(ln) {
+	for taken := 0; ln.accepted < acceptsPerPace; taken++ {
+		if taken == acceptsPerTurn || !l.acceptOne(ln) {
 			return
 		}
 	}
