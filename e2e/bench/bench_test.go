@@ -18,8 +18,9 @@ import (
 )
 
 var (
-	quick    = flag.Bool("quick", false, "one short round, to see that it works")
-	rowsFlag = flag.String("rows", "", "only the rows of BenchmarkEndToEnd with this in their name")
+	quick      = flag.Bool("quick", false, "one short round, to see that it works")
+	shardsFlag = flag.Int("shards", 16, "parts that session state is split into, in BenchmarkEndToEnd")
+	rowsFlag   = flag.String("rows", "", "only the rows of BenchmarkEndToEnd with this in their name")
 )
 
 func TestMain(m *testing.M) { harness.Main(m) }

@@ -50,7 +50,7 @@ log_type none
 // dunlin starts a cluster; of one or two nodes, publishers are on the first and
 // subscribers on the last, of three each subscriber is beside its publisher's.
 func dunlin(t testing.TB, nodes int) server {
-	c := harness.Start(t, harness.Options{Nodes: nodes})
+	c := harness.Start(t, harness.Options{Nodes: nodes, Args: []string{"--shards", strconv.Itoa(*shardsFlag)}})
 	s := server{publish: c.Nodes[0].MQTT, subscribe: c.Nodes[nodes-1].MQTT, replicated: c.Replicated()}
 	if nodes == 3 {
 		a, b, c := c.Nodes[0].MQTT, c.Nodes[1].MQTT, c.Nodes[2].MQTT
