@@ -19,7 +19,7 @@ CHAOSTIME ?= 45s
 CHAOSFLAGS ?=
 NODES     ?= 3
 LOAD      ?= 1000000
-LOADFLAGS ?= -load.rate=700 -load.data=/dev/shm
+LOADFLAGS ?= -load.rate=800 -load.data=/dev/shm
 ARCHES    ?= amd64 arm64
 IMAGE     ?= dunlin
 KUBELAB   ?= ../shared/k8s/kubelab

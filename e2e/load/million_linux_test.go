@@ -186,9 +186,7 @@ func start(t *testing.T, count int, step func(string, ...any)) *harness.Cluster 
 	}
 	for i, n := range c.Nodes {
 		if count > 3 {
-			// Not 64 MB of garbage for each of the nodes, and not as many threads of each as the
-			// machine has processors, which wait for one another's turn.
-			n.Env = append(n.Env, "GOGC=100", "GOMAXPROCS=1")
+			n.Env = append(n.Env, "GOGC=100") // not 64 MB of garbage for each of the nodes
 		}
 		n.Start()
 		switch {
